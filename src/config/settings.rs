@@ -1,0 +1,198 @@
+//! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that is in force.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What this machine calls itself in greeting, EHLO, Received and Message-ID. Never empty.
+    pub hostname: String,
+    /// Folder of queue file, log and control socket. Absolute.
+    pub data_dir: PathBuf,
+    /// Ways in, sorted by name. Never empty.
+    pub listeners: Vec<Listener>,
+    /// Of the front door.
+    pub limits: Limits,
+    /// Of the queue.
+    pub queue: QueueSettings,
+    /// False: accept and keep, send nothing.
+    pub sending_enabled: bool,
+    /// Ways out, sorted by name; disabled ones too.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// `logemails.log`; none = not written. Absolute.
+    pub log_emails: Option<PathBuf>,
+    /// How many events are kept.
+    pub events_keep: u64,
+    /// Diagnosis.
+    pub log: LogSettings,
+}
+
+/// A way in.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listener {
+    /// `[a-z0-9_-]+`.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Networks that may relay.
+    pub allow: Vec<IpNet>,
+}
+
+/// What a client may use up. A change holds for new sessions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Limits {
+    /// Bytes of content.
+    pub message_size: u64,
+    /// Recipients of one message.
+    pub recipients: usize,
+    /// Sessions in all.
+    pub connections: usize,
+    /// Sessions of one client address; loopback exempt.
+    pub connections_per_client: usize,
+    /// For one command line, from the moment the session waits for it.
+    pub command_timeout: Duration,
+    /// For the whole of one DATA, or of one BDAT chunk.
+    pub data_timeout: Duration,
+    /// `Received:` fields.
+    pub received_hops: u32,
+    /// Refused commands before 421.
+    pub errors_per_session: u32,
+    /// Bytes of content under reception and delivery, all together.
+    pub content_memory: u64,
+    /// What becomes of a bare CR or LF.
+    pub bare_newline: BareNewline,
+}
+
+/// What becomes of a bare CR or LF in content (CASES, decided where others differ).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BareNewline {
+    /// A bare LF is stored as CRLF, a bare CR as a space.
+    Normalize,
+    /// `550 5.5.2` at the end of the message.
+    Reject,
+}
+
+/// How mail is kept and tried again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct QueueSettings {
+    /// The queue file. Absolute.
+    pub path: PathBuf,
+    /// Messages claimed at a time.
+    pub batch_size: usize,
+    /// Waiting times between attempts; the last repeats. Never empty.
+    pub retry: Vec<Duration>,
+    /// Life time of a message.
+    pub expire_after: Duration,
+    /// 0 = no cap.
+    pub max_messages: u64,
+    /// Days that failed mail is kept.
+    pub failed_days: u32,
+    /// Bytes that must stay free on the queue's file system.
+    pub min_free_space: u64,
+}
+
+/// A way out: a server that mail is relayed to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `[a-z0-9_-]+`.
+    pub name: String,
+    /// Host name or address literal without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// In which order upstreams are asked.
+    pub priority: Priority,
+    /// Disabled ones get nothing.
+    pub enabled: bool,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+    /// A PEM file with further roots. Absolute.
+    pub tls_ca: Option<PathBuf>,
+    /// Any certificate will do.
+    pub danger_accept_invalid_certificate: bool,
+    /// What we prove who we are with.
+    pub auth: Auth,
+    /// AUTH without TLS is allowed.
+    pub danger_allow_plaintext_auth: bool,
+    /// Connections at a time.
+    pub connection_limit: usize,
+    /// For each step up to a usable session.
+    pub connect_timeout: Duration,
+    /// For the reply to a command.
+    pub command_timeout: Duration,
+    /// For each write of content.
+    pub data_timeout: Duration,
+    /// For the reply to the final dot.
+    pub final_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub max_idle_time: Duration,
+    /// Messages before a connection is replaced.
+    pub messages_per_connection: u32,
+    /// At most that many messages in that time.
+    pub rate_limit: Option<RateLimit>,
+    /// Local address to connect from.
+    pub source_address: Option<IpAddr>,
+}
+
+/// Rank of an upstream, best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Priority {
+    /// Asked first. At most one enabled.
+    Default,
+    /// Before normal.
+    High,
+    /// As written when nothing is written.
+    Normal,
+    /// Last.
+    Low,
+}
+
+/// Protection of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// STARTTLS where offered, whatever the certificate; clear text else.
+    Opportunistic,
+    /// STARTTLS or nothing.
+    StartTls,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// Authentication at an upstream. Equal when name and password are.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// None.
+    Anonymous,
+    /// User name and password: PLAIN, else LOGIN.
+    Basic {
+        /// As the upstream knows it.
+        username: String,
+        /// Never shown.
+        password: SecretString,
+    },
+}
+
+/// `messages` in `time`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RateLimit {
+    /// How many.
+    pub messages: u32,
+    /// In how long.
+    pub time: Duration,
+}
+
+/// Diagnosis.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// A level or filter, as RUST_LOG has it.
+    pub level: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}

@@ -1,0 +1,3 @@
+//! Delivery: from the queue to the upstreams.
+
+pub mod transaction;

@@ -1,0 +1,106 @@
+//! One mail transaction with an upstream, as values: what goes in and what comes back.
+//!
+//! Written apart from the connection so that the attempt, which decides, and the connection, which talks, share
+//! nothing else.
+
+use crate::mail::{Address, BodyType, Reply, ReversePath};
+
+/// The envelope of one transaction.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// For MAIL.
+    pub reverse_path: ReversePath,
+    /// For RCPT, in this order.
+    pub recipients: Vec<Address>,
+    /// `BODY=8BITMIME` is needed.
+    pub body: BodyType,
+    /// `SMTPUTF8` is needed.
+    pub smtp_utf8: bool,
+    /// Bytes of content, what is added to it included; said in SIZE= and compared with the upstream's limit.
+    pub size: u64,
+}
+
+/// At which command a reply came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// MAIL.
+    Mail,
+    /// RCPT of that recipient.
+    Rcpt,
+    /// DATA, before any content.
+    Data,
+    /// After the final dot.
+    Content,
+}
+
+/// An extension that the message needs and the upstream does not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// Its SIZE is smaller than the message (5.3.4).
+    Size,
+    /// 8BITMIME (5.6.3).
+    EightBitMime,
+    /// SMTPUTF8 (5.6.7).
+    SmtpUtf8,
+}
+
+/// What the upstream said about one recipient.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// 2xx to the final dot.
+    Accepted(Reply),
+    /// 4xx or 5xx.
+    Refused(Step, Reply),
+    /// The message was not offered, for want of an extension.
+    Unable(Missing),
+    /// The final dot was begun and no valid reply came: it may be sent or not. With what happened, in words.
+    Unknown(String),
+    /// Nothing was decided: the session was lost, or talked nonsense, before the final dot.
+    Undecided,
+}
+
+/// What came of one transaction.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// One for each recipient of the envelope, in its order.
+    pub answers: Vec<Answer>,
+    /// Why the session was lost or given up, where it was: the upstream's fault (PRODUCT rule 3).
+    pub lost: Option<Trouble>,
+    /// MAIL was sent: this counts as an attempt (PRODUCT rule 12).
+    pub began: bool,
+    /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
+    pub transmit_ms: u64,
+}
+
+/// No usable session with an upstream, or one that was lost: the upstream's fault, never the message's.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Trouble {
+    /// Where it happened.
+    pub kind: TroubleKind,
+    /// In words, with the upstream's own words where there are some; printable, without secrets.
+    pub text: String,
+}
+
+/// Where the trouble with an upstream was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TroubleKind {
+    /// Name, route, TCP.
+    Connect,
+    /// The greeting.
+    Greeting,
+    /// EHLO and HELO.
+    Hello,
+    /// STARTTLS, handshake, certificate, or not offered where required.
+    Tls,
+    /// AUTH refused for good (535 and its like): the account is at risk of being locked.
+    AuthRefused,
+    /// AUTH failed in another way, or was not offered.
+    Auth,
+    /// 421, closed, silent or nonsense within a session that had been usable.
+    Lost,
+    /// An idle connection had been closed in the meantime: nothing was sent, nobody is at fault.
+    Stale,
+    /// Our own queue could not hand out the content: not the upstream's fault.
+    Content,
+}

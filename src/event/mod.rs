@@ -1,0 +1,138 @@
+//! Events: recorded facts, kept in the queue file and shown to users (PRODUCT section 6). Tracing output is for
+//! diagnosis and another stream.
+
+use crate::mail::QueueId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How much an event matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum EventType {
+    /// As it should be.
+    Information,
+    /// Somebody may want to look.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// A fact, before the journal numbers it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fact {
+    /// Wall clock.
+    pub time: Timestamp,
+    /// How much it matters.
+    pub kind: EventType,
+    /// Which part speaks: `Mail`, `Queue`, `Upstream`, `Configuration`, `Service`.
+    pub source: String,
+    /// The recipient's address for facts about a recipient, else one of [`code`]'s words.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// The message it is about.
+    pub queue_id: Option<QueueId>,
+    /// The recipient it is about.
+    pub recipient: Option<String>,
+    /// The upstream it is about.
+    pub upstream: Option<String>,
+    /// The site it belongs to.
+    pub site: Option<String>,
+    /// What the upstream said.
+    pub reply: Option<String>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+}
+
+impl Fact {
+    /// A fact with nothing but the four fields that every one has.
+    pub fn new(time: Timestamp, kind: EventType, source: &str, code: &str, message: impl Into<String>) -> Fact {
+        Fact {
+            time,
+            kind,
+            source: source.to_owned(),
+            code: code.to_owned(),
+            message: message.into(),
+            queue_id: None,
+            recipient: None,
+            upstream: None,
+            site: None,
+            reply: None,
+            duration_ms: None,
+        }
+    }
+}
+
+/// A fact with its place in the journal. Serialized, it is exactly an event of PRODUCT section 6.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Counts up by one, never reused.
+    pub id: u64,
+    /// What is recorded.
+    pub fact: Fact,
+}
+
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let Event { id, fact } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", id)?;
+        map.serialize_entry("time", &fact.time)?;
+        map.serialize_entry("type", &fact.kind)?;
+        map.serialize_entry("source", &fact.source)?;
+        map.serialize_entry("code", &fact.code)?;
+        map.serialize_entry("message", &fact.message)?;
+        if let Some(queue_id) = &fact.queue_id {
+            map.serialize_entry("queue_id", queue_id)?;
+        }
+        let texts = [
+            ("recipient", &fact.recipient),
+            ("upstream", &fact.upstream),
+            ("site", &fact.site),
+            ("reply", &fact.reply),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                map.serialize_entry(name, text)?;
+            }
+        }
+        if let Some(duration) = &fact.duration_ms {
+            map.serialize_entry("duration_ms", duration)?;
+        }
+        map.end()
+    }
+}
+
+/// The upper-case words of PRODUCT section 6: codes of facts that are about no single recipient.
+pub mod code {
+    /// A message was accepted.
+    pub const QUEUED: &str = "QUEUED";
+    /// A message was put off.
+    pub const DEFERRED: &str = "DEFERRED";
+    /// An upstream is left alone for a while.
+    pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
+    /// An upstream works again.
+    pub const CIRCUIT_CLOSED: &str = "CIRCUIT_CLOSED";
+    /// A new configuration is in force.
+    pub const RELOADED: &str = "RELOADED";
+    /// A new configuration was refused.
+    pub const RELOAD_FAILED: &str = "RELOAD_FAILED";
+    /// An operator holds a message.
+    pub const HELD: &str = "HELD";
+    /// An operator released a message.
+    pub const RELEASED: &str = "RELEASED";
+    /// An operator deleted a message, or `failed_days` did.
+    pub const DELETED: &str = "DELETED";
+    /// A message was tried for longer than `expire_after`.
+    pub const EXPIRED: &str = "EXPIRED";
+    /// The disk is fuller than `min_free_space` allows.
+    pub const LOW_DISK: &str = "LOW_DISK";
+    /// The proxy started.
+    pub const STARTED: &str = "STARTED";
+    /// The proxy stopped.
+    pub const STOPPED: &str = "STOPPED";
+    /// The queue could not be written or read.
+    pub const STORAGE: &str = "STORAGE";
+    /// A record in the queue is damaged and was set aside.
+    pub const DAMAGED: &str = "DAMAGED";
+}

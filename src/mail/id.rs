@@ -1,0 +1,79 @@
+//! The queue id: the name of an accepted message in every log line, event and answer.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use ulid::Ulid;
+
+/// 26 characters of Crockford base 32 (a ULID): the milliseconds since 1970 at reception, then 80 random bits, so
+/// that ids sort by time and never repeat.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(Ulid);
+
+impl QueueId {
+    /// A fresh id for a message received at `unix_ms` (wall clock, milliseconds since 1970).
+    pub fn fresh(unix_ms: u64) -> QueueId {
+        QueueId(Ulid::from_parts(unix_ms, fastrand::u128(..)))
+    }
+
+    /// The id as the big-endian number that keys the queue's tables: number order is time order.
+    pub fn number(self) -> u128 {
+        u128::from_be_bytes(self.0.to_bytes())
+    }
+
+    /// The id that [`QueueId::number`] came from.
+    pub fn from_number(number: u128) -> QueueId {
+        QueueId(Ulid::from_bytes(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+    }
+}
+
+impl fmt::Debug for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What was given is not 26 characters of a ULID.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a queue id: a queue id has 26 letters and digits, as `postroom queue list` shows them")]
+pub struct NotAQueueId(pub String);
+
+impl FromStr for QueueId {
+    type Err = NotAQueueId;
+    fn from_str(text: &str) -> Result<QueueId, NotAQueueId> {
+        Ulid::from_string(text).map(QueueId).map_err(|_| NotAQueueId(text.to_owned()))
+    }
+}
+
+impl Serialize for QueueId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for QueueId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<QueueId, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_survive_text() {
+        let (early, late) = (QueueId::fresh(1_000), QueueId::fresh(1_001));
+        assert!(early < late && early.to_string() < late.to_string() && early.number() < late.number());
+        assert_eq!(early.to_string().len(), 26);
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert_eq!(QueueId::from_number(early.number()), early);
+        assert!("short".parse::<QueueId>().is_err());
+    }
+}

@@ -1,0 +1,16 @@
+//! The ground floor: what mail is made of (RFC 5321 and 5322), as values without I/O.
+//!
+//! Nothing here knows of sockets, files, queues or settings, so every other room may stand on it.
+
+pub mod address;
+pub mod header;
+pub mod id;
+pub mod message;
+pub mod reply;
+pub mod verdict;
+
+pub use address::{Address, ReversePath};
+pub use id::QueueId;
+pub use message::{BodyType, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState};
+pub use reply::{EnhancedCode, Reply};
+pub use verdict::{Outcome, Verdict};

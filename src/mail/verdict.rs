@@ -1,0 +1,30 @@
+//! What an attempt decided about one recipient.
+
+use super::reply::EnhancedCode;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of the recipient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// An upstream answered 2xx to the final dot: it is the upstream's responsibility now.
+    Delivered,
+    /// Tried again later.
+    Deferred,
+    /// Refused for good.
+    Failed,
+    /// Deferred once too often: older than `expire_after`.
+    Expired,
+}
+
+/// One recipient's verdict. An attempt gives exactly one for each recipient that it claimed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// What becomes of the recipient.
+    pub outcome: Outcome,
+    /// The upstream that decided, or the last one asked; none where nobody could be asked.
+    pub upstream: Option<String>,
+    /// What the upstream said, or what went wrong in words, on one printable line.
+    pub reply: String,
+    /// The upstream's enhanced code, or the one that fits what went wrong (RFC 3463).
+    pub enhanced: EnhancedCode,
+}

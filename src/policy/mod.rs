@@ -1,0 +1,1 @@
+//! What is sent, as pure functions of settings and the stored message.

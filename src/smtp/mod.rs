@@ -1,0 +1,1 @@
+//! The front door: sessions, transactions, content.
