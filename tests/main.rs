@@ -1,5 +1,4 @@
 //! The one integration binary.
-#![expect(missing_docs, reason = "tests")]
 
 mod support;
 mod cli;
