@@ -1,0 +1,217 @@
+//! Claiming: from the due index to leased messages.
+
+use super::super::{Claim, QueueError};
+use super::record;
+use super::shared::{Shared, State};
+use super::store::queue_error;
+use super::tables::{DUE, MESSAGES};
+use crate::clock::Moment;
+use crate::mail::{Message, QueueId};
+use redb::{ReadTransaction, ReadableTable};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How many entries of the due index one snapshot of a search for old messages walks over.
+const SLICE: usize = 10_000;
+
+/// Leased entries of the due index, their records not read yet.
+pub(super) struct Taken {
+    snapshot: ReadTransaction,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    due: u64,
+    id: QueueId,
+    token: u64,
+    fresh: Option<Arc<Message>>,
+}
+
+/// A due index entry whose record is not there or cannot be read.
+pub(super) struct Unreadable {
+    pub(super) id: QueueId,
+    pub(super) due: u64,
+    pub(super) what: String,
+}
+
+/// Leases what is due, the longest due first. Walks over what is leased already, which is never much.
+pub(super) fn take_due(
+    shared: &Shared,
+    now: Moment,
+    lease: Duration,
+    limit: usize,
+) -> Result<Taken, QueueError> {
+    let mut state = shared.state();
+    refuse_while_unwritable(&state)?;
+    let snapshot = shared.store.begin_read()?;
+    let monotonic = shared.monotonic();
+    let mut found = Vec::new();
+    {
+        let index = snapshot.open_table(DUE).map_err(queue_error)?;
+        for entry in index.range(..=(now.0, u128::MAX)).map_err(queue_error)? {
+            if found.len() >= limit {
+                break;
+            }
+            let (due, id) = entry.map_err(queue_error)?.0.value();
+            let id = QueueId::from_number(id);
+            if !state.is_leased(id, monotonic) && !shared.store.is_hidden(id) {
+                found.push((due, id));
+            }
+        }
+    }
+    let entries = lease_all(&mut state, found, monotonic + lease);
+    drop(state);
+    Ok(Taken { snapshot, entries })
+}
+
+/// Leases what is due and began its life at or before `born_by`.
+///
+/// Life is no index: with a million messages waiting, keeping one would cost every message, and nothing is found
+/// most of the time. So a bound is kept instead: the oldest life that a whole search has seen, lowered by what
+/// comes in. Only when that is old enough is the index searched, in slices and without the lock, and what was found
+/// is looked at again under it.
+pub(super) fn take_old(
+    shared: &Shared,
+    now: Moment,
+    born_by: Moment,
+    lease: Duration,
+    limit: usize,
+) -> Result<Option<Taken>, QueueError> {
+    let _one_at_a_time = shared.searching.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let mut state = shared.state();
+        refuse_while_unwritable(&state)?;
+        if state.oldest_life > born_by.0 {
+            return Ok(None);
+        }
+        state.oldest_life_since = u64::MAX;
+    }
+    let mut candidates = Vec::new();
+    let mut oldest = u64::MAX;
+    let mut from = (0, 0);
+    let whole = loop {
+        let snapshot = shared.store.begin_read()?;
+        let index = snapshot.open_table(DUE).map_err(queue_error)?;
+        let mut walked = 0;
+        for entry in index.range(from..).map_err(queue_error)?.take(SLICE) {
+            let (key, life_start) = entry.map_err(queue_error)?;
+            let (key, life_start) = (key.value(), life_start.value());
+            walked += 1;
+            from = (key.0, key.1.saturating_add(1));
+            oldest = oldest.min(life_start);
+            if key.0 <= now.0 && life_start <= born_by.0 {
+                candidates.push(key);
+            }
+        }
+        if walked < SLICE {
+            break true;
+        }
+        // Some more than asked for, since some may be leased.
+        if candidates.len() > limit + SLICE {
+            break false;
+        }
+    };
+    let mut state = shared.state();
+    if whole {
+        state.oldest_life = oldest.min(state.oldest_life_since);
+    }
+    let snapshot = shared.store.begin_read()?;
+    let monotonic = shared.monotonic();
+    let mut found = Vec::new();
+    {
+        let index = snapshot.open_table(DUE).map_err(queue_error)?;
+        for (due, number) in candidates {
+            if found.len() >= limit {
+                break;
+            }
+            let id = QueueId::from_number(number);
+            let still_old =
+                index.get((due, number)).map_err(queue_error)?.is_some_and(|life| life.value() <= born_by.0);
+            if still_old && !state.is_leased(id, monotonic) && !shared.store.is_hidden(id) {
+                found.push((due, id));
+            }
+        }
+    }
+    let entries = lease_all(&mut state, found, monotonic + lease);
+    drop(state);
+    Ok(Some(Taken { snapshot, entries }))
+}
+
+/// When the next message that is not leased becomes due.
+pub(super) fn next_due(shared: &Shared) -> Result<Option<Moment>, QueueError> {
+    let state = shared.state();
+    refuse_while_unwritable(&state)?;
+    let snapshot = shared.store.begin_read()?;
+    let monotonic = shared.monotonic();
+    let index = snapshot.open_table(DUE).map_err(queue_error)?;
+    for entry in index.iter().map_err(queue_error)? {
+        let (due, id) = entry.map_err(queue_error)?.0.value();
+        let id = QueueId::from_number(id);
+        if !state.is_leased(id, monotonic) && !shared.store.is_hidden(id) {
+            return Ok(Some(Moment(due)));
+        }
+    }
+    Ok(None)
+}
+
+/// While no outcome can be recorded nothing more is sent: each attempt would be repeated after a crash.
+fn refuse_while_unwritable(state: &State) -> Result<(), QueueError> {
+    match state.writable {
+        true => Ok(()),
+        false => {
+            Err(QueueError::Storage("no outcome could be recorded: the queue cannot be written".to_owned()))
+        }
+    }
+}
+
+fn lease_all(state: &mut State, found: Vec<(u64, QueueId)>, until: Duration) -> Vec<Entry> {
+    let lease_one =
+        |(due, id)| Entry { due, id, token: state.lease(id, until), fresh: state.fresh.message(id) };
+    found.into_iter().map(lease_one).collect()
+}
+
+impl Taken {
+    /// Whether every record is in memory, so that reading them takes no time.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.entries.iter().all(|entry| entry.fresh.is_some())
+    }
+
+    /// Reads the records. Those that cannot be read are given back apart; where the file itself cannot be read, all
+    /// leases end.
+    pub(super) fn read(self, shared: &Shared) -> Result<(Vec<Claim>, Vec<Unreadable>), QueueError> {
+        let read = self.read_all();
+        let ended: Vec<(QueueId, u64)> = match &read {
+            Ok((_, unreadable)) => {
+                let is_unreadable = |id| unreadable.iter().any(|one: &Unreadable| one.id == id);
+                let ended = self.entries.iter().filter(|entry| is_unreadable(entry.id));
+                ended.map(|entry| (entry.id, entry.token)).collect()
+            }
+            Err(_) => self.entries.iter().map(|entry| (entry.id, entry.token)).collect(),
+        };
+        if !ended.is_empty() {
+            let mut state = shared.state();
+            for (id, token) in ended {
+                state.end_lease(id, token);
+            }
+        }
+        read.map_err(queue_error)
+    }
+
+    fn read_all(&self) -> Result<(Vec<Claim>, Vec<Unreadable>), redb::Error> {
+        let mut claims = Vec::with_capacity(self.entries.len());
+        let mut unreadable = Vec::new();
+        let messages = self.snapshot.open_table(MESSAGES)?;
+        for Entry { due, id, token, fresh } in &self.entries {
+            if let Some(message) = fresh {
+                claims.push(Claim { message: message.clone(), token: *token });
+                continue;
+            }
+            let stored = messages.get(id.number())?.map(|bytes| record::read_message(bytes.value()));
+            match stored.unwrap_or_else(|| Err("its record is missing".to_owned())) {
+                Ok(stored) => claims.push(Claim { message: Arc::new(stored.message), token: *token }),
+                Err(what) => unreadable.push(Unreadable { id: *id, due: *due, what }),
+            }
+        }
+        Ok((claims, unreadable))
+    }
+}

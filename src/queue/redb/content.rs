@@ -1,0 +1,132 @@
+//! Content chunks in the file: each with its checksum in front, cut so that it wastes little of its pages.
+//!
+//! redb gives a value larger than a page a run of pages whose length is a power of two: a 4,200 byte message alone
+//! would take 8,192 bytes. So a chunk is cut into parts that fill runs exactly, and what is left behind them goes
+//! to a table of small values, which share pages. A full chunk is a single part.
+
+use super::super::CHUNK_SIZE;
+use super::tables::{PARTS, REMAINDERS, Tables};
+use bytes::{Bytes, BytesMut};
+use redb::{ReadTransaction, ReadableTable};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// redb's page size.
+const PAGE: usize = 4096;
+/// What a page run with one pair holds beside the value: leaf header, end of value, key.
+const OVERHEAD: usize = 4 + 4 + 20;
+/// In front of every chunk.
+const CHECKSUM: usize = 8;
+/// Parts of one chunk have keys `number * PARTS_A_CHUNK ..`. Halving 128 KiB down to a page takes six.
+const PARTS_A_CHUNK: u32 = 8;
+
+/// How many of `left` bytes the next part takes; none when they belong to the remainder.
+fn next_part(left: usize) -> Option<usize> {
+    let fit = |order: u32| (PAGE << order) - OVERHEAD;
+    let order = (0..6).rev().find(|order| left >= fit(*order) / 8 * 7)?;
+    Some(left.min(fit(order)))
+}
+
+/// Stores a chunk. The caller sees to it that some table names the id.
+pub(super) fn write(tables: &mut Tables<'_>, id: u128, number: u32, chunk: &[u8]) -> Result<(), redb::Error> {
+    let checksum = xxh3_64(chunk).to_le_bytes();
+    let mut head: &[u8] = &checksum;
+    let mut rest = chunk;
+    let mut fill = |mut out: &mut [u8]| {
+        for source in [&mut head, &mut rest] {
+            let (now, later) = source.split_at(source.len().min(out.len()));
+            let (filled, empty) = out.split_at_mut(now.len());
+            filled.copy_from_slice(now);
+            (*source, out) = (later, empty);
+        }
+    };
+    let mut left = CHECKSUM + chunk.len();
+    let mut key = number * PARTS_A_CHUNK;
+    while let Some(length) = next_part(left) {
+        fill(tables.parts.insert_reserve((id, key), length)?.as_mut());
+        left -= length;
+        key += 1;
+    }
+    if left > 0 {
+        fill(tables.remainders.insert_reserve((id, number), left)?.as_mut());
+    }
+    Ok(())
+}
+
+/// A chunk read back: none if nothing of it is there, what is wrong if it does not match its checksum.
+pub(super) fn read(
+    snapshot: &ReadTransaction,
+    id: u128,
+    number: u32,
+) -> Result<Option<Result<Bytes, String>>, redb::Error> {
+    let parts = snapshot.open_table(PARTS)?;
+    let mut whole = BytesMut::new();
+    for key in (number * PARTS_A_CHUNK..).take(PARTS_A_CHUNK as usize) {
+        let Some(part) = parts.get((id, key))? else { break };
+        whole.extend_from_slice(part.value());
+        if whole.len() >= CHECKSUM + CHUNK_SIZE {
+            break;
+        }
+    }
+    if whole.len() < CHECKSUM + CHUNK_SIZE
+        && let Some(remainder) = snapshot.open_table(REMAINDERS)?.get((id, number))?
+    {
+        whole.extend_from_slice(remainder.value());
+    }
+    if whole.is_empty() {
+        return Ok(None);
+    }
+    if whole.len() < CHECKSUM {
+        return Ok(Some(Err(format!("content chunk {number} is cut short"))));
+    }
+    let checksum = whole.split_to(CHECKSUM);
+    if checksum[..] != xxh3_64(&whole).to_le_bytes() {
+        return Ok(Some(Err(format!("content chunk {number} does not match its checksum"))));
+    }
+    Ok(Some(Ok(whole.freeze())))
+}
+
+/// Removes the first `chunks` chunks.
+pub(super) fn remove(tables: &mut Tables<'_>, id: u128, chunks: u32) -> Result<(), redb::Error> {
+    for number in 0..chunks {
+        for key in (number * PARTS_A_CHUNK..).take(PARTS_A_CHUNK as usize) {
+            if tables.parts.remove((id, key))?.is_none() {
+                break;
+            }
+        }
+        tables.remainders.remove((id, number))?;
+    }
+    Ok(())
+}
+
+/// Removes whatever is there of an id whose number of chunks nobody knows.
+pub(super) fn remove_all(tables: &mut Tables<'_>, id: u128) -> Result<(), redb::Error> {
+    let all = (id, 0)..=(id, u32::MAX);
+    for table in [&mut tables.parts, &mut tables.remainders] {
+        // Keys first: the table cannot be changed while it is walked.
+        let keys = table.range(all.clone())?.map(|entry| Ok(entry?.0.value().1));
+        for key in keys.collect::<Result<Vec<u32>, redb::StorageError>>()? {
+            table.remove((id, key))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_length_and_waste_at_most_an_eighth_of_their_pages() {
+        for length in (0..CHECKSUM + CHUNK_SIZE).step_by(61).chain([CHECKSUM + CHUNK_SIZE]) {
+            let (mut left, mut parts) = (length, 0);
+            while let Some(part) = next_part(left) {
+                let run = (part + OVERHEAD).next_power_of_two();
+                assert!(part <= left && part + OVERHEAD > run / 8 * 7 - 64, "{length}: part of {part}");
+                left -= part;
+                parts += 1;
+            }
+            assert!(parts < PARTS_A_CHUNK && left < PAGE, "{length}: {parts} parts, {left} left");
+        }
+        assert_eq!(next_part(CHECKSUM + CHUNK_SIZE), Some(CHECKSUM + CHUNK_SIZE));
+    }
+}

@@ -1,0 +1,62 @@
+//! The journal: facts, numbered in the order of their commits, the oldest of them removed in the same commits.
+
+use super::record::{self, Ledger};
+use super::tables::{EVENTS, Tables};
+use crate::event::{Event, EventType, Fact, code};
+use jiff::Timestamp;
+use redb::ReadTransaction;
+
+/// How many more events than it adds a commit removes at most, so that a lowered limit stops nobody.
+const REMOVED_AT_ONCE: u64 = 2_000;
+
+/// Numbers a fact and writes it.
+pub(super) fn append(tables: &mut Tables<'_>, ledger: &mut Ledger, fact: Fact) -> Result<Event, redb::Error> {
+    let event = Event { id: ledger.next_event, fact };
+    tables.events.insert(event.id, record::write_fact(&event.fact).as_slice())?;
+    ledger.next_event += 1;
+    Ok(event)
+}
+
+/// Removes the oldest events beyond `keep`.
+pub(super) fn trim(
+    tables: &mut Tables<'_>,
+    ledger: &mut Ledger,
+    added: u64,
+    keep: u64,
+) -> Result<(), redb::Error> {
+    let bound = ledger.next_event.saturating_sub(keep).min(ledger.first_event + added + REMOVED_AT_ONCE);
+    while ledger.first_event < bound {
+        tables.events.remove(ledger.first_event)?;
+        ledger.first_event += 1;
+    }
+    Ok(())
+}
+
+/// At most `limit` events with an id of at least `from`, or the newest ones; oldest first.
+pub(super) fn read(
+    snapshot: &ReadTransaction,
+    from: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Event>, redb::Error> {
+    let events = snapshot.open_table(EVENTS)?;
+    let range = events.range(from.unwrap_or(0)..)?;
+    let entries: Vec<_> = match from {
+        Some(_) => range.take(limit).collect(),
+        None => {
+            let mut newest: Vec<_> = range.rev().take(limit).collect();
+            newest.reverse();
+            newest
+        }
+    };
+    let mut found = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (id, bytes) = entry?;
+        let id = id.value();
+        let fact = record::read_fact(bytes.value()).unwrap_or_else(|what| {
+            let message = format!("event {id} is damaged in the queue file: {what}");
+            Fact::new(Timestamp::UNIX_EPOCH, EventType::Error, "Queue", code::DAMAGED, message)
+        });
+        found.push(Event { id, fact });
+    }
+    Ok(found)
+}

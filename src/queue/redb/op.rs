@@ -1,0 +1,141 @@
+//! What the writer is asked to do, and how it answers.
+
+use super::super::{Claim, Obeyed, Order, QueueError, Settlement};
+use crate::event::Fact;
+use crate::mail::{Message, QueueId};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// Where an answer goes. Nobody may be waiting for it any more.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, QueueError>>;
+
+/// One thing to do, with what it takes.
+pub(super) enum Op {
+    Stage {
+        id: QueueId,
+        number: u32,
+        chunk: Bytes,
+        answer: Answer<()>,
+    },
+    Discard {
+        id: QueueId,
+    },
+    Put {
+        message: Box<Message>,
+        tail: Bytes,
+        facts: Vec<Fact>,
+        answer: Answer<()>,
+    },
+    Settle {
+        claim: Claim,
+        settlement: Settlement,
+        answer: Answer<()>,
+    },
+    Order {
+        order: Order,
+        ids: Vec<QueueId>,
+        answer: Answer<Vec<Obeyed>>,
+    },
+    RemoveFailed {
+        before_ms: u64,
+        limit: usize,
+        answer: Answer<u64>,
+    },
+    Record {
+        facts: Vec<Fact>,
+    },
+    /// The record or content of a message is damaged. `due` is where the due index names it, if that is known.
+    SetAside {
+        id: QueueId,
+        due: Option<u64>,
+        what: String,
+    },
+    /// The attempt with a deleted message has ended: its content goes.
+    Sweep {
+        id: QueueId,
+    },
+    /// Messages that are in the file though their put was answered with an error.
+    Disown {
+        ids: Vec<QueueId>,
+    },
+    /// Writes the ledger and nothing else: a timeline that has moved, or to see whether writing works again.
+    Touch,
+    Close {
+        answer: Answer<()>,
+    },
+}
+
+/// What an [`Op`] is answered with when its commit has succeeded.
+pub(super) enum Reply {
+    Done,
+    Obeyed(Vec<Obeyed>),
+    Count(u64),
+    Refused(QueueError),
+}
+
+impl Op {
+    /// Bytes of content that it brings into its transaction.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Op::Stage { chunk, .. } => chunk.len(),
+            Op::Put { tail, .. } => tail.len(),
+            _ => 0,
+        }
+    }
+
+    /// Answers whoever asked.
+    pub(super) fn answer(self, reply: Reply) {
+        // An answer that nobody waits for any more is no error: the caller was cancelled.
+        match (self, reply) {
+            (Op::Order { answer, .. }, Reply::Obeyed(obeyed)) => drop(answer.send(Ok(obeyed))),
+            (Op::RemoveFailed { answer, .. }, Reply::Count(count)) => drop(answer.send(Ok(count))),
+            (op, Reply::Refused(error)) => op.refuse(&error),
+            (
+                Op::Stage { answer, .. }
+                | Op::Put { answer, .. }
+                | Op::Settle { answer, .. }
+                | Op::Close { answer },
+                _,
+            ) => drop(answer.send(Ok(()))),
+            _ => {}
+        }
+    }
+
+    /// Answers whoever asked with an error.
+    pub(super) fn refuse(self, error: &QueueError) {
+        match self {
+            Op::Stage { answer, .. }
+            | Op::Put { answer, .. }
+            | Op::Settle { answer, .. }
+            | Op::Close { answer } => drop(answer.send(Err(error.clone()))),
+            Op::Order { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Op::RemoveFailed { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Op::Record { facts } => {
+                for fact in facts {
+                    tracing::warn!(%error, code = fact.code, message = fact.message, "an event was not recorded");
+                }
+            }
+            Op::Discard { .. } | Op::SetAside { .. } | Op::Sweep { .. } | Op::Disown { .. } | Op::Touch => {}
+        }
+    }
+
+    /// When its commit has failed: what the writer tries again by itself. Whoever asked for anything else is told at
+    /// once, and what a put had staged goes.
+    pub(super) fn fail(self, error: &QueueError) -> Option<Op> {
+        match self {
+            Op::Settle { .. }
+            | Op::Discard { .. }
+            | Op::SetAside { .. }
+            | Op::Sweep { .. }
+            | Op::Disown { .. } => Some(self),
+            Op::Put { message, answer, .. } => {
+                drop(answer.send(Err(error.clone())));
+                (message.chunks > 1).then_some(Op::Discard { id: message.id })
+            }
+            other => {
+                other.refuse(error);
+                None
+            }
+        }
+    }
+}

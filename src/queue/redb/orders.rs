@@ -1,0 +1,162 @@
+//! What operators ask of messages: retry, hold, release, delete; and the removal of what failed long ago.
+
+use super::super::{Obeyed, Order};
+use super::batch::{Batch, Effect};
+use super::record::Stored;
+use super::tables::Place;
+use crate::event::{EventType, code};
+use crate::mail::{Message, QueueId, RecipientState};
+use redb::ReadableTable;
+
+impl Batch<'_, '_> {
+    /// Does it and records a fact, if it changes the message.
+    pub(super) fn obey(&mut self, order: Order, id: QueueId) -> Result<Obeyed, redb::Error> {
+        let stored = match self.tables.message(id)? {
+            None => return Ok(Obeyed::NotFound),
+            Some(_) if self.shared.store.is_hidden(id) && order != Order::Delete => {
+                return Ok(Obeyed::NotFound);
+            }
+            Some(Err(what)) if order == Order::Delete => {
+                // Nothing but its id is known. Setting it aside finds the index entries that name it.
+                self.set_aside(id, None, &what)?;
+                self.delete(id, None, None)?;
+                return Ok(Obeyed::Done);
+            }
+            Some(Err(_)) => return Ok(Obeyed::Unchanged),
+            Some(Ok(stored)) => stored,
+        };
+        let before = self.place(&stored)?;
+        match order {
+            Order::Delete => {
+                self.delete(id, before, Some(stored.message.chunks))?;
+                Ok(Obeyed::Done)
+            }
+            Order::Retry => self.retry(stored, before),
+            Order::Hold => self.hold(stored, before),
+            Order::Release => self.release(stored, before),
+        }
+    }
+
+    fn retry(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+        let now = self.shared.timeline.now();
+        let message = &mut stored.message;
+        if message.held_since.is_some() {
+            return Ok(Obeyed::Unchanged);
+        }
+        let mut reopened = false;
+        for recipient in &mut message.recipients {
+            if matches!(recipient.state, RecipientState::Failed | RecipientState::Expired) {
+                recipient.state = RecipientState::Pending;
+                recipient.refused_by.clear();
+                reopened = true;
+            }
+        }
+        if message.open_recipients().next().is_none() {
+            return Ok(Obeyed::Unchanged);
+        }
+        if reopened {
+            message.attempts = 0;
+            message.failed_upstream = None;
+            message.life_start = now;
+        }
+        message.due = Some(message.due.map_or(now, |due| due.min(now)));
+        self.readmit(message.id)?;
+        self.change(before, stored, code::QUEUED, "was made due by an operator")
+    }
+
+    fn hold(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+        let message = &mut stored.message;
+        if message.held_since.is_some() || before.is_none() || message.open_recipients().next().is_none() {
+            return Ok(Obeyed::Unchanged);
+        }
+        message.held_since = Some(self.shared.timeline.now());
+        message.due = None;
+        mark_open(message, RecipientState::Held);
+        self.change(before, stored, code::HELD, "was held by an operator")
+    }
+
+    fn release(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+        let now = self.shared.timeline.now();
+        let message = &mut stored.message;
+        let Some(held_since) = message.held_since.take().filter(|_| before.is_some()) else {
+            return Ok(Obeyed::Unchanged);
+        };
+        // The time held does not count for expiry.
+        message.life_start = message.life_start.after(now.since(held_since));
+        message.due = Some(now);
+        let attempted = message.attempts > 0;
+        mark_open(message, if attempted { RecipientState::Deferred } else { RecipientState::Pending });
+        self.change(before, stored, code::RELEASED, "was released by an operator")
+    }
+
+    /// Stores the message as an order has changed it.
+    fn change(
+        &mut self,
+        before: Option<Place>,
+        mut stored: Stored,
+        code: &str,
+        what: &str,
+    ) -> Result<Obeyed, redb::Error> {
+        let id = stored.message.id;
+        stored.changed_ms = self.shared.wall_ms();
+        self.forget_fresh(id);
+        self.store(before, &stored)?;
+        self.record([self.fact(EventType::Information, code, id, format!("message {id} {what}"))])?;
+        Ok(Obeyed::Done)
+    }
+
+    /// Takes back that a message was set aside: its record can be read, so an operator may have it tried again.
+    fn readmit(&mut self, id: QueueId) -> Result<(), redb::Error> {
+        if self.is_set_aside(id)? {
+            self.tables.damaged.remove(id.number())?;
+            self.ledger.counts.damaged = self.ledger.counts.damaged.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Removes the message; its content only when no attempt is reading it.
+    fn delete(&mut self, id: QueueId, before: Option<Place>, chunks: Option<u32>) -> Result<(), redb::Error> {
+        self.forget_fresh(id);
+        let leased = {
+            let state = self.shared.state();
+            // Under the lock that claims take: from here on nobody can lease it.
+            self.shared.store.hide([id]);
+            state.is_leased(id, self.shared.monotonic())
+        };
+        if leased {
+            // Nothing is left that a restart could revive, and the restart removes the content.
+            self.tables.orphans.insert(id.number(), ())?;
+            self.remove(id, before, Some(0))?;
+            self.effects.push(Effect::Doomed(id));
+        } else {
+            self.remove(id, before, chunks)?;
+            self.effects.push(Effect::Gone(id));
+        }
+        self.record([self.fact(
+            EventType::Information,
+            code::DELETED,
+            id,
+            format!("message {id} was deleted"),
+        )])
+    }
+
+    /// Deletes messages that failed before `before_ms`, at most `limit`.
+    pub(super) fn remove_failed(&mut self, before_ms: u64, limit: usize) -> Result<u64, redb::Error> {
+        let old = self.tables.failed.range(..(before_ms, 0))?.take(limit);
+        let ids = old.map(|entry| Ok(QueueId::from_number(entry?.0.value().1)));
+        let ids = ids.collect::<Result<Vec<QueueId>, redb::StorageError>>()?;
+        for id in &ids {
+            if self.obey(Order::Delete, *id)? == Obeyed::NotFound {
+                // An entry without a record would be found again and again.
+                self.tables.failed.retain(|(_, number), ()| number != id.number())?;
+            }
+        }
+        Ok(ids.len() as u64)
+    }
+}
+
+fn mark_open(message: &mut Message, state: RecipientState) {
+    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.state.is_open()) {
+        recipient.state = state;
+    }
+}

@@ -1,0 +1,137 @@
+//! What is stored, as bytes: a format version, a checksum, then postcard.
+//!
+//! redb's own checksums are looked at only when it repairs a file; a byte that the disk has flipped would otherwise
+//! be read as mail.
+
+use super::super::Health;
+use super::timeline::Kept;
+use crate::event::Fact;
+use crate::mail::Message;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The newest version of each record that this program writes and reads.
+const VERSION: u8 = 1;
+/// Version and checksum.
+const HEAD: usize = 1 + 8;
+
+/// A message as the file keeps it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Stored {
+    /// Wall clock milliseconds at the last change of its outcome.
+    pub(super) changed_ms: u64,
+    /// The message.
+    pub(super) message: Message,
+}
+
+/// Messages by state, numbered by [`super::tables::state_number`], and those set aside.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Counts {
+    pub(super) states: [u64; 4],
+    pub(super) damaged: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, state: u8) {
+        self.states[usize::from(state)] += 1;
+    }
+
+    pub(super) fn take(&mut self, state: u8) {
+        let count = &mut self.states[usize::from(state)];
+        *count = count.saturating_sub(1);
+    }
+
+    /// What the counters know of [`Health`].
+    pub(super) fn health(&self) -> Health {
+        let [queued, deferred, held, failed] = self.states;
+        Health { queued, deferred, held, failed, damaged: self.damaged, ..Health::default() }
+    }
+}
+
+/// What changes with every commit and is therefore kept in one small record.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Ledger {
+    /// Number of this commit: tells, after a commit that failed, whether it is in the file.
+    pub(super) serial: u64,
+    pub(super) counts: Counts,
+    /// Events `first_event..next_event` are there.
+    pub(super) first_event: u64,
+    pub(super) next_event: u64,
+    pub(super) timeline: Kept,
+}
+
+pub(super) fn write_message(stored: &Stored) -> Vec<u8> {
+    seal(&(stored.changed_ms, &stored.message))
+}
+
+pub(super) fn read_message(bytes: &[u8]) -> Result<Stored, String> {
+    let (changed_ms, message) = open(bytes)?;
+    Ok(Stored { changed_ms, message })
+}
+
+pub(super) fn write_fact(fact: &Fact) -> Vec<u8> {
+    seal(fact)
+}
+
+pub(super) fn read_fact(bytes: &[u8]) -> Result<Fact, String> {
+    open(bytes)
+}
+
+pub(super) fn write_ledger(ledger: &Ledger) -> Vec<u8> {
+    seal(ledger)
+}
+
+pub(super) fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
+    open(bytes)
+}
+
+fn seal<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(&[0; HEAD]);
+    #[expect(
+        clippy::expect_used,
+        reason = "postcard fails on I/O and unsized sequences; a Vec and these types have neither"
+    )]
+    let mut bytes = postcard::to_extend(value, head).expect("serializing to memory");
+    bytes[0] = VERSION;
+    let checksum = xxh3_64(&bytes[HEAD..]);
+    bytes[1..HEAD].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let Some((head, body)) = bytes.split_at_checked(HEAD) else {
+        return Err(format!("the record has only {} bytes", bytes.len()));
+    };
+    if head[1..] != xxh3_64(body).to_le_bytes() {
+        return Err("the record does not match its checksum".to_owned());
+    }
+    if head[0] != VERSION {
+        return Err(format!(
+            "the record has format version {}, this program reads version {VERSION}",
+            head[0]
+        ));
+    }
+    postcard::from_bytes(body).map_err(|error| format!("the record cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_noticed() {
+        let ledger = Ledger { serial: 7, next_event: 300, ..Ledger::default() };
+        let bytes = write_ledger(&ledger);
+        assert_eq!(read_ledger(&bytes), Ok(ledger));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(read_ledger(&flipped).is_err(), "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert!(read_ledger(&bytes[..length]).is_err(), "cut to {length} bytes");
+        }
+    }
+}

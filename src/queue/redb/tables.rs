@@ -1,0 +1,150 @@
+//! The tables of the queue file, and where a message stands in them.
+//!
+//! `messages` holds the records. Everything that is asked often has an index of its own, so that neither claiming nor
+//! listing ever walks over messages that are not wanted: `due` (longest due first), `states` (each state newest
+//! first) and `failed` (longest failed first). [`Place`] says which entries a record has; [`Tables::move_place`] is
+//! the only code that writes them.
+
+use super::record::{self, Stored};
+use crate::mail::{MessageState, QueueId};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+
+/// Id to record (see [`record`]).
+pub(super) const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
+/// (Due moment, id) to start of life, of every message that waits for an attempt.
+pub(super) const DUE: TableDefinition<'static, (u64, u128), u64> = TableDefinition::new("due");
+/// (State, id) of every message that is not set aside.
+pub(super) const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
+/// (Wall clock milliseconds of the last change, id) of failed messages.
+pub(super) const FAILED: TableDefinition<'static, (u64, u128), ()> = TableDefinition::new("failed");
+/// Parts of content chunks that fill their pages (see [`super::content`]).
+pub(super) const PARTS: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("parts");
+/// What is left of a chunk behind its parts: small values that share pages.
+pub(super) const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> =
+    TableDefinition::new("remainders");
+/// Ids that have content and no record: staged ahead, or deleted while an attempt was reading. Removed at start.
+pub(super) const ORPHANS: TableDefinition<'static, u128, ()> = TableDefinition::new("orphans");
+/// Ids set aside, with what is wrong.
+pub(super) const DAMAGED: TableDefinition<'static, u128, &str> = TableDefinition::new("damaged");
+/// Event id to fact.
+pub(super) const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
+/// Format version, instance name and the ledger.
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The state's number in [`STATES`] and in the counters; none for sent messages, which are not stored.
+pub(super) fn state_number(state: MessageState) -> Option<u8> {
+    match state {
+        MessageState::Queued => Some(0),
+        MessageState::Deferred => Some(1),
+        MessageState::Held => Some(2),
+        MessageState::Failed => Some(3),
+        MessageState::Sent => None,
+    }
+}
+
+/// The index entries of one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    state: u8,
+    due: Option<u64>,
+    life_start: u64,
+    failed_at: Option<u64>,
+}
+
+impl Place {
+    /// Follows from the record alone, so that it can be taken back later.
+    pub(super) fn of(stored: &Stored) -> Option<Place> {
+        let message = &stored.message;
+        let state = message.state();
+        Some(Place {
+            state: state_number(state)?,
+            due: message.due.map(|due| due.0),
+            life_start: message.life_start.0,
+            failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
+        })
+    }
+}
+
+/// All tables, open for writing in one transaction.
+pub(super) struct Tables<'t> {
+    pub(super) messages: Table<'t, u128, &'static [u8]>,
+    pub(super) due: Table<'t, (u64, u128), u64>,
+    pub(super) states: Table<'t, (u8, u128), ()>,
+    pub(super) failed: Table<'t, (u64, u128), ()>,
+    pub(super) parts: Table<'t, (u128, u32), &'static [u8]>,
+    pub(super) remainders: Table<'t, (u128, u32), &'static [u8]>,
+    pub(super) orphans: Table<'t, u128, ()>,
+    pub(super) damaged: Table<'t, u128, &'static str>,
+    pub(super) events: Table<'t, u64, &'static [u8]>,
+    pub(super) meta: Table<'t, &'static str, &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    /// Opens all of them; missing ones are made.
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
+        Ok(Tables {
+            messages: transaction.open_table(MESSAGES)?,
+            due: transaction.open_table(DUE)?,
+            states: transaction.open_table(STATES)?,
+            failed: transaction.open_table(FAILED)?,
+            parts: transaction.open_table(PARTS)?,
+            remainders: transaction.open_table(REMAINDERS)?,
+            orphans: transaction.open_table(ORPHANS)?,
+            damaged: transaction.open_table(DAMAGED)?,
+            events: transaction.open_table(EVENTS)?,
+            meta: transaction.open_table(META)?,
+        })
+    }
+
+    /// The record of a message: none if there is none, what is wrong if it cannot be read.
+    pub(super) fn message(&self, id: QueueId) -> Result<Option<Result<Stored, String>>, redb::Error> {
+        Ok(self.messages.get(id.number())?.map(|bytes| record::read_message(bytes.value())))
+    }
+
+    /// Writes the record, nothing else.
+    pub(super) fn write_message(&mut self, stored: &Stored) -> Result<(), redb::Error> {
+        self.messages.insert(stored.message.id.number(), record::write_message(stored).as_slice())?;
+        Ok(())
+    }
+
+    /// Takes the index entries `before` back and makes those of `after`; the counters follow.
+    pub(super) fn move_place(
+        &mut self,
+        counts: &mut record::Counts,
+        id: QueueId,
+        before: Option<Place>,
+        after: Option<Place>,
+    ) -> Result<(), redb::Error> {
+        let id = id.number();
+        let waits = |place: Option<Place>| place.and_then(|place| Some((place.due?, place.life_start)));
+        if waits(before) != waits(after) {
+            if let Some((due, _)) = waits(before) {
+                self.due.remove((due, id))?;
+            }
+            if let Some((due, life_start)) = waits(after) {
+                self.due.insert((due, id), life_start)?;
+            }
+        }
+        let state = |place: Option<Place>| place.map(|place| place.state);
+        if state(before) != state(after) {
+            if let Some(state) = state(before) {
+                self.states.remove((state, id))?;
+                counts.take(state);
+            }
+            if let Some(state) = state(after) {
+                self.states.insert((state, id), ())?;
+                counts.add(state);
+            }
+        }
+        let failed = |place: Option<Place>| place.and_then(|place| place.failed_at);
+        if failed(before) != failed(after) {
+            if let Some(at) = failed(before) {
+                self.failed.remove((at, id))?;
+            }
+            if let Some(at) = failed(after) {
+                self.failed.insert((at, id), ())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! The queue's own timeline: runs with the monotonic clock, goes on where it stopped over a restart.
+//!
+//! What is kept is the skew between the timeline and the wall clock and the last moment seen. While the proxy does not
+//! run only the wall clock can tell how much time goes by; so a wall clock that is set in between moves the timeline
+//! forward with it, but never back.
+
+use crate::clock::{Clock, Moment};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What the file keeps of the timeline.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Timeline minus wall clock, in milliseconds.
+    skew_ms: i64,
+    /// The moment at which this was kept.
+    last: u64,
+    /// Stopped there.
+    frozen: bool,
+}
+
+impl Kept {
+    /// Whether it is worth a commit of its own that the timeline has moved away from what is in the file.
+    pub(super) fn differs_from(&self, other: &Kept) -> bool {
+        self.frozen != other.frozen || (!self.frozen && self.skew_ms.abs_diff(other.skew_ms) > 1_000)
+    }
+}
+
+/// The running timeline.
+pub(super) struct Timeline {
+    clock: Arc<dyn Clock>,
+    anchor: Mutex<Anchor>,
+}
+
+/// At `monotonic` it was `moment`; since then time has passed, unless frozen.
+#[derive(Clone, Copy)]
+struct Anchor {
+    moment: Moment,
+    monotonic: Duration,
+    frozen: bool,
+}
+
+impl Timeline {
+    /// Goes on from what was kept.
+    pub(super) fn resume(clock: Arc<dyn Clock>, kept: Kept) -> Timeline {
+        let wall = clock.wall().as_millisecond().saturating_add(kept.skew_ms);
+        let moment = match kept.frozen {
+            true => kept.last,
+            false => u64::try_from(wall).unwrap_or(0).max(kept.last),
+        };
+        let anchor = Anchor { moment: Moment(moment), monotonic: clock.monotonic(), frozen: kept.frozen };
+        Timeline { clock, anchor: Mutex::new(anchor) }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        let anchor = *self.lock();
+        match anchor.frozen {
+            true => anchor.moment,
+            false => anchor.moment.after(self.clock.monotonic().saturating_sub(anchor.monotonic)),
+        }
+    }
+
+    /// What the wall clock shows at `moment`, if nobody sets it and the timeline is not stopped until then.
+    pub(super) fn wall(&self, moment: Moment) -> Timestamp {
+        let away = i128::from(moment.0) - i128::from(self.now().0);
+        let away = SignedDuration::from_millis(i64::try_from(away).unwrap_or(i64::MAX));
+        let wall = self.clock.wall();
+        let end = if away.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        wall.checked_add(away).unwrap_or(end)
+    }
+
+    /// Stops the timeline, or lets it run on from where it stopped. Returns whether that changed anything.
+    pub(super) fn freeze(&self, frozen: bool) -> bool {
+        let now = self.now();
+        let mut anchor = self.lock();
+        if anchor.frozen == frozen {
+            return false;
+        }
+        *anchor = Anchor { moment: now, monotonic: self.clock.monotonic(), frozen };
+        true
+    }
+
+    /// What the file should keep now.
+    pub(super) fn kept(&self) -> Kept {
+        let now = self.now();
+        let moment = i64::try_from(now.0).unwrap_or(i64::MAX);
+        Kept {
+            skew_ms: moment.saturating_sub(self.clock.wall().as_millisecond()),
+            last: now.0,
+            frozen: self.lock().frozen,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Anchor> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + hours * 3_600).unwrap()
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_moves_nothing_neither_running_nor_over_a_restart() {
+        for jump in [-24, 6 * 24] {
+            let clock = Arc::new(ManualClock::at(at(0)));
+            let timeline = Timeline::resume(clock.clone(), Kept::default());
+            let start = timeline.now();
+            assert_eq!(timeline.wall(start.after(HOUR)), at(1));
+            clock.set_wall(at(jump));
+            clock.advance(HOUR);
+            assert_eq!(timeline.now(), start.after(HOUR));
+            assert_eq!(timeline.wall(start), at(jump), "in terms of the clock that people now see");
+            assert!(timeline.kept().differs_from(&Kept::default()));
+
+            // The process is away for an hour.
+            let kept = timeline.kept();
+            clock.advance(HOUR);
+            let resumed = Timeline::resume(clock, kept);
+            assert_eq!(resumed.now(), start.after(2 * HOUR));
+        }
+    }
+
+    #[test]
+    fn it_never_goes_back_though_the_wall_clock_was_set_back_while_nothing_ran() {
+        let clock = Arc::new(ManualClock::at(at(0)));
+        let timeline = Timeline::resume(clock.clone(), Kept::default());
+        clock.set_wall(at(-5));
+        let resumed = Timeline::resume(clock, Kept { skew_ms: 0, ..timeline.kept() });
+        assert_eq!(resumed.now(), timeline.now());
+    }
+
+    #[test]
+    fn frozen_it_stands_still_and_runs_on_from_there() {
+        let clock = Arc::new(ManualClock::at(at(0)));
+        let timeline = Timeline::resume(clock.clone(), Kept::default());
+        let start = timeline.now();
+        assert!(timeline.freeze(true) && !timeline.freeze(true));
+        clock.advance(100 * HOUR);
+        assert_eq!(timeline.now(), start);
+        let resumed = Timeline::resume(clock.clone(), timeline.kept());
+        clock.advance(HOUR);
+        assert_eq!(resumed.now(), start);
+        resumed.freeze(false);
+        clock.advance(HOUR);
+        assert_eq!(resumed.now(), start.after(HOUR));
+        let again = Timeline::resume(clock, resumed.kept());
+        assert_eq!(again.now(), start.after(HOUR));
+    }
+}

@@ -1,0 +1,317 @@
+//! A disk that is full, fails, or has flipped bytes; and one that counts.
+
+use super::disk::{Disk, EIO, ENOSPC, Faults, Mounted};
+use super::*;
+use postroom::queue::{Filter, Obeyed, Order};
+
+fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> RedbQueue {
+    let disk = disk.clone();
+    RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(clock)).unwrap()
+}
+
+/// Waits until the queue has found out that it can be written again.
+async fn writable(queue: &RedbQueue) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !queue.health().writable {
+        assert!(std::time::Instant::now() < deadline, "the queue never became writable again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn full() -> Faults {
+    Faults { full: true, ..Faults::default() }
+}
+
+/// Nothing can be written, not even in place.
+fn no_writes() -> Faults {
+    Faults { write: Some(ENOSPC), set_len: Some(ENOSPC), ..Faults::default() }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_mail_and_takes_it_again_when_there_is_room() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let before = put_new(&queue, &["a@x.test"]).await;
+    disk.set_faults(full());
+    for size in [3 * CHUNK_SIZE, 10 * CHUNK_SIZE] {
+        let refused = message(&queue, &["b@x.test"], size);
+        assert!(matches!(put(&queue, &refused).await, Err(QueueError::Full(_))));
+        // A page of what was removed may fit where the large message did not: writable it may be, but not have it.
+        assert!(matches!(queue.show(refused.id).await, Err(QueueError::NotFound(_))));
+    }
+    assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().messages.len(), 1, "reading goes on");
+    disk.set_faults(no_writes());
+    assert!(queue.order(Order::Hold, vec![before.id]).await.is_err());
+    assert!(!queue.health().writable);
+    disk.set_faults(Faults::default());
+    writable(&queue).await;
+    let after = put_new(&queue, &["c@x.test"]).await;
+    assert_eq!(claimed(&claim(&queue, 10).await), [before.id, after.id]);
+    drop(queue);
+    let queue = open(&disk, &clock);
+    assert_eq!(claimed(&claim(&queue, 10).await), [before.id, after.id]);
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_recorded_is_recorded_later_and_nobody_else_gets_the_message() {
+    for fault in [no_writes(), Faults { sync: Some(EIO), ..Faults::default() }] {
+        let (disk, clock) = (Disk::new(), clock());
+        let queue = open(&disk, &clock);
+        let message = put_new(&queue, &["a@x.test", "b@x.test"]).await;
+        let attempt = claim_one(&queue).await;
+        disk.set_faults(fault);
+        let outcome = settlement(&queue, &attempt, &[Outcome::Delivered, Outcome::Deferred]);
+        let mut settling = queue.settle(attempt, outcome);
+        while queue.health().writable {
+            assert!(futures_poll(&mut settling).is_none());
+            tokio::task::yield_now().await;
+        }
+        let refused = super::message(&queue, &["c@x.test"], 100);
+        assert!(put(&queue, &refused).await.is_err(), "puts are answered at once");
+        clock.advance(10 * MINUTE);
+        assert!(
+            queue.claim(queue.now(), MINUTE, 10).await.is_err(),
+            "nothing is sent that could not be recorded"
+        );
+        disk.set_faults(Faults::default());
+        settling.await.unwrap();
+        let shown = queue.show(message.id).await.unwrap();
+        assert_eq!(shown.attempts, 1, "counted once");
+        assert_eq!(shown.recipients[0].state, RecipientState::Delivered);
+        writable(&queue).await;
+        assert_eq!(claimed(&claim(&queue, 10).await), [message.id]);
+        assert_eq!(codes(&queue.events(None, 10).await.unwrap()), ["QUEUED", "attempted"]);
+        assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().messages.len(), 1);
+    }
+}
+
+/// Polls once.
+fn futures_poll<T>(future: &mut std::pin::Pin<Box<dyn Future<Output = T> + Send + '_>>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => Some(result),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// A commit syncs twice: what it has written, then that it counts. An error of either leaves it open what is in the
+/// file.
+#[tokio::test]
+async fn what_was_answered_with_an_error_never_appears_though_its_commit_may_have_landed() {
+    for good_syncs in 0..4 {
+        let (disk, clock) = (Disk::new(), clock());
+        let queue = open(&disk, &clock);
+        let owed = put_new(&queue, &["a@x.test"]).await;
+        let failed = put_new(&queue, &["f@x.test"]).await;
+        let mut claims = claim(&queue, 2).await;
+        settle(&queue, claims.remove(1), &[Outcome::Failed]).await;
+        settle(&queue, claims.remove(0), &[Outcome::Deferred]).await;
+        disk.set_faults(Faults { sync: Some(EIO), good_syncs, ..Faults::default() });
+        let mut refused = message(&queue, &["b@x.test"], 2 * CHUNK_SIZE);
+        let result = put(&queue, &refused).await;
+        if result.is_ok() {
+            // Enough good syncs for all of it; the next one is the one.
+            refused = message(&queue, &["b@x.test"], 300);
+            assert!(put(&queue, &refused).await.is_err());
+        }
+        assert!(queue.show(refused.id).await.is_err(), "{good_syncs}");
+        let listed = queue.list(Filter::default(), None, 10).await;
+        assert!(listed.is_err() || !ids(&listed.unwrap().messages).contains(&refused.id), "{good_syncs}");
+        disk.set_faults(Faults::default());
+        writable(&queue).await;
+        clock.advance(10 * MINUTE);
+        let again = claim(&queue, 10).await;
+        assert!(claimed(&again).contains(&owed.id) && !claimed(&again).contains(&refused.id), "{good_syncs}");
+        assert!(queue.chunk(refused.id, 0).await.is_err(), "{good_syncs}");
+        let health = queue.health();
+        drop(queue);
+        let queue = open(&disk, &clock);
+        let listed = ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages);
+        assert!(listed.contains(&owed.id) && listed.contains(&failed.id), "{good_syncs}");
+        assert!(!listed.contains(&refused.id), "{good_syncs}");
+        assert_eq!(queue.health().messages(), health.messages());
+        assert_eq!(queue.health().messages(), listed.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_landed_though_it_reported_an_error_leaves_memory_and_file_of_one_mind() {
+    for order in [Order::Delete, Order::Hold] {
+        let (disk, clock) = (Disk::new(), clock());
+        let queue = open(&disk, &clock);
+        let message = put_new(&queue, &["a@x.test"]).await;
+        disk.set_faults(Faults { sync: Some(EIO), good_syncs: 1, ..Faults::default() });
+        assert!(queue.order(order, vec![message.id]).await.is_err());
+        disk.set_faults(Faults::default());
+        writable(&queue).await;
+        let obeyed = queue.order(order, vec![message.id]).await.unwrap();
+        let expected = if order == Order::Delete { Obeyed::NotFound } else { Obeyed::Unchanged };
+        assert_eq!(obeyed, [expected]);
+        assert!(claim(&queue, 1).await.is_empty());
+        let health = queue.health();
+        assert_eq!((health.queued, health.held), (0, u64::from(order == Order::Hold)));
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_failed_leaves_the_message_as_it_was() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let message = put_new(&queue, &["a@x.test"]).await;
+    disk.set_faults(no_writes());
+    assert!(queue.order(Order::Delete, vec![message.id]).await.is_err());
+    disk.set_faults(Faults::default());
+    writable(&queue).await;
+    assert!(queue.show(message.id).await.is_ok(), "not hidden any more");
+    assert_eq!(claimed(&claim(&queue, 1).await), [message.id]);
+    assert_eq!(read(&queue, &message).await.unwrap(), content(&message));
+}
+
+#[tokio::test]
+async fn closing_ends_while_the_disk_is_full_and_the_message_is_sent_again_after_the_restart() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let message = put_new(&queue, &["a@x.test"]).await;
+    let attempt = claim_one(&queue).await;
+    disk.set_faults(no_writes());
+    let outcome = settlement(&queue, &attempt, &[Outcome::Delivered]);
+    let settled = queue.settle(attempt, outcome);
+    queue.close().await.unwrap();
+    assert!(settled.await.is_err());
+    drop(queue);
+    disk.set_faults(Faults::default());
+    let queue = open(&disk, &clock);
+    assert_eq!(claimed(&claim(&queue, 1).await), [message.id]);
+}
+
+#[tokio::test]
+async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let broken = message(&queue, &["a@x.test"], 5_000);
+    put(&queue, &broken).await.unwrap();
+    let whole = put_new(&queue, &["b@x.test"]).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    assert!(disk.flip(&content(&broken)[1_000..1_064]));
+    let queue = open(&disk, &clock);
+    let claims = claim(&queue, 10).await;
+    assert_eq!(claimed(&claims), [broken.id, whole.id]);
+    assert!(
+        matches!(queue.chunk(broken.id, 0).await, Err(QueueError::Damaged { id, .. }) if id == broken.id)
+    );
+    assert_eq!(read(&queue, &whole).await.unwrap(), content(&whole));
+    for claim in claims {
+        queue.put_back(claim);
+    }
+    // The writer does things in their order: after this answer the message has been set aside.
+    assert_eq!(queue.order(Order::Hold, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
+    drop(queue);
+    let queue = open(&disk, &clock);
+    let page = queue.list(Filter::default(), None, 10).await.unwrap();
+    assert_eq!(ids(&page.messages), [whole.id]);
+    assert_eq!(page.damaged.len(), 1);
+    assert!(page.damaged[0].0 == broken.id && page.damaged[0].1.contains("checksum"), "{:?}", page.damaged);
+    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    let events = queue.events(None, 10).await.unwrap();
+    assert_eq!(codes(&events), ["QUEUED", "QUEUED", "DAMAGED"]);
+    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.health().damaged, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_set_aside_and_shown_and_stops_no_other_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let broken = put_new(&queue, &["broken@x.test"]).await;
+    let whole = put_new(&queue, &["whole@x.test"]).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    assert!(disk.flip(b"broken@x.test"));
+    let queue = open(&disk, &clock);
+    assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
+    assert!(matches!(queue.show(broken.id).await, Err(QueueError::Damaged { .. })));
+    assert_eq!(queue.order(Order::Retry, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    assert_eq!(queue.next_due().await.unwrap(), None, "its index entry is gone");
+    let page = queue.list(Filter::default(), None, 10).await.unwrap();
+    assert_eq!((page.messages.len(), page.damaged.len()), (1, 1));
+    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().damaged, []);
+    assert_eq!((queue.health().damaged, queue.health().queued), (0, 1));
+}
+
+#[tokio::test]
+async fn one_flipped_byte_anywhere_never_panics_nor_passes_for_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let mut all = Vec::new();
+    for size in [100, 4_200, 9_000] {
+        let message = message(&queue, &["a@x.test"], size);
+        put(&queue, &message).await.unwrap();
+        all.push(message);
+    }
+    queue.close().await.unwrap();
+    drop(queue);
+    let image = disk.image(super::disk::Fate::Kept);
+    let used: Vec<usize> = (0..image.len()).filter(|place| image[*place] != 0).collect();
+    let mut random = fastrand::Rng::with_seed(4);
+    for _ in 0..400 {
+        let mut image = image.clone();
+        let place = used[random.usize(..used.len())];
+        image[place] ^= 1 << random.u32(..8);
+        let disk = Disk::with(image);
+        let opened = RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(&clock));
+        let Ok(queue) = opened else { continue };
+        let _ = queue.list(Filter::default(), None, 10).await;
+        for claim in queue.claim(queue.now(), MINUTE, 10).await.unwrap_or_default() {
+            let Some(original) = all.iter().find(|one| one.id == claim.message.id) else {
+                panic!("byte {place}: a message that nobody put");
+            };
+            assert_eq!(*claim.message, *original, "byte {place}");
+            if let Ok(read) = read(&queue, original).await {
+                assert!(read == content(original), "byte {place}: damaged content passed for mail");
+            }
+        }
+        let _ = put(&queue, &message(&queue, &["b@x.test"], 700)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_come_together_share_one_commit() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = Arc::new(open(&disk, &clock));
+    put_new(&*queue, &["warm@x.test"]).await;
+    let start = disk.syncs();
+    put_new(&*queue, &["alone@x.test"]).await;
+    let one_commit = disk.syncs() - start;
+
+    let claims = claim(&*queue, 2).await;
+    disk.hold_syncs(true);
+    let start = disk.syncs();
+    let first = message(&*queue, &["first@x.test"], 100);
+    let first = queue.put(first.clone(), Bytes::from(content(&first)), vec![]);
+    while !disk.has_a_waiting_sync() {
+        tokio::task::yield_now().await;
+    }
+    // Its commit is under way; all of these wait.
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        let message = message(&*queue, &["other@x.test"], 100);
+        others.push(queue.put(message.clone(), Bytes::from(content(&message)), vec![]));
+    }
+    for claim in claims {
+        let settlement = settlement(&*queue, &claim, &[Outcome::Delivered]);
+        others.push(queue.settle(claim, settlement));
+    }
+    disk.hold_syncs(false);
+    first.await.unwrap();
+    for other in others {
+        other.await.unwrap();
+    }
+    // One more sync may be that of a file that grows.
+    let syncs = disk.syncs() - start;
+    assert!(syncs <= 2 * one_commit + 1, "{syncs} syncs, one commit takes {one_commit}");
+    assert_eq!(queue.health().queued, 101);
+}

@@ -1,0 +1,234 @@
+//! Random lives, compared with a plain model in memory after every step.
+
+use super::*;
+use postroom::queue::{Filter, Obeyed, Order};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put { recipients: usize, size: usize },
+    Claim { limit: usize },
+    Settle { which: usize, outcomes: Vec<Outcome> },
+    PutBack { which: usize },
+    Order { order: Order, which: usize },
+    Wait { minutes: u64 },
+    RemoveFailed { minutes: u64 },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Outcome::{Deferred, Delivered, Expired, Failed};
+    let outcomes = prop::collection::vec(prop::sample::select(vec![Delivered, Deferred, Failed, Expired]), 3);
+    let order = prop::sample::select(vec![Order::Retry, Order::Hold, Order::Release, Order::Delete]);
+    prop_oneof![
+        4 => (1..4_usize, prop::sample::select(vec![0, 10, 4_100, 5_000])).prop_map(|(recipients, size)| {
+            Step::Put { recipients, size }
+        }),
+        3 => (1..4_usize).prop_map(|limit| Step::Claim { limit }),
+        4 => (0..8_usize, outcomes).prop_map(|(which, outcomes)| Step::Settle { which, outcomes }),
+        1 => (0..8_usize).prop_map(|which| Step::PutBack { which }),
+        4 => (order, 0..12_usize).prop_map(|(order, which)| Step::Order { order, which }),
+        2 => (1..8_u64).prop_map(|minutes| Step::Wait { minutes }),
+        1 => (0..5_u64).prop_map(|minutes| Step::RemoveFailed { minutes }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    messages: BTreeMap<QueueId, Message>,
+    changed: BTreeMap<QueueId, Timestamp>,
+    /// By id: when the lease ends.
+    leases: BTreeMap<QueueId, Moment>,
+    facts: usize,
+}
+
+impl Model {
+    fn due(&self, now: Moment) -> Vec<QueueId> {
+        let free = |id: &QueueId| self.leases.get(id).is_none_or(|until| *until <= now);
+        let due = self.messages.values().filter_map(|message| Some((message.due?, message.id)));
+        let mut due: Vec<_> = due.filter(|(due, id)| *due <= now && free(id)).collect();
+        due.sort();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn settle(&mut self, claim: &Claim, outcomes: &[Outcome], now: Moment, next_due: Moment) {
+        self.leases.remove(&claim.message.id);
+        self.facts += 1;
+        let Some(message) = self.messages.get_mut(&claim.message.id) else { return };
+        message.attempts += 1;
+        let held = message.held_since.is_some();
+        for ((place, _), outcome) in claim.message.open_recipients().zip(outcomes) {
+            let recipient = &mut message.recipients[place];
+            let decided = verdict(*outcome);
+            (recipient.reply, recipient.upstream) = (Some(decided.reply), decided.upstream);
+            recipient.state = match outcome {
+                Outcome::Delivered => RecipientState::Delivered,
+                Outcome::Deferred if held => RecipientState::Held,
+                Outcome::Deferred => RecipientState::Deferred,
+                Outcome::Failed => RecipientState::Failed,
+                Outcome::Expired => RecipientState::Expired,
+            };
+        }
+        let open: Vec<_> = message.open_recipients().map(|(place, _)| place).collect();
+        let reopened = open.iter().any(|place| !claim.message.recipients[*place].state.is_open());
+        message.due = (!open.is_empty() && !held).then_some(if reopened { now } else { next_due });
+        if open.is_empty() {
+            message.held_since = None;
+        }
+        if message.state() == MessageState::Sent {
+            self.messages.remove(&claim.message.id);
+        }
+    }
+
+    fn order(&mut self, order: Order, id: QueueId, now: Moment) -> Obeyed {
+        let Some(message) = self.messages.get_mut(&id) else { return Obeyed::NotFound };
+        let held = message.state() == MessageState::Held;
+        let open = message.open_recipients().count();
+        let each_open = |message: &mut Message, state| {
+            message.recipients.iter_mut().filter(|one| one.state.is_open()).for_each(|one| one.state = state);
+        };
+        match order {
+            Order::Delete => drop(self.messages.remove(&id)),
+            Order::Hold if !held && open > 0 => {
+                each_open(message, RecipientState::Held);
+                (message.held_since, message.due) = (Some(now), None);
+            }
+            Order::Release if held => {
+                let state =
+                    if message.attempts > 0 { RecipientState::Deferred } else { RecipientState::Pending };
+                each_open(message, state);
+                let time = now.since(message.held_since.take().unwrap());
+                (message.due, message.life_start) = (Some(now), message.life_start.after(time));
+            }
+            Order::Retry if !held => {
+                let gone = [RecipientState::Failed, RecipientState::Expired];
+                let failed: Vec<_> =
+                    message.recipients.iter_mut().filter(|one| gone.contains(&one.state)).collect();
+                if open == 0 && failed.is_empty() {
+                    return Obeyed::Unchanged;
+                }
+                if !failed.is_empty() {
+                    failed.into_iter().for_each(|one| one.state = RecipientState::Pending);
+                    (message.attempts, message.life_start) = (0, now);
+                }
+                message.due = Some(message.due.map_or(now, |due| due.min(now)));
+            }
+            _ => return Obeyed::Unchanged,
+        }
+        self.facts += 1;
+        Obeyed::Done
+    }
+}
+
+async fn live(steps: Vec<Step>) {
+    let home = Home::new();
+    let mut queue = home.open();
+    let mut model = Model::default();
+    let mut claims: Vec<Claim> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        let now = queue.now();
+        let wall = queue.wall(now);
+        match &step {
+            Step::Put { recipients, size } => {
+                let message = message(&queue, &["a@x.test", "b@x.test", "c@x.test"][..*recipients], *size);
+                put(&queue, &message).await.unwrap();
+                model.facts += 1;
+                model.messages.insert(message.id, message);
+            }
+            Step::Claim { limit } => {
+                let got = claim(&queue, *limit).await;
+                let mut expected = model.due(now);
+                expected.truncate(*limit);
+                assert_eq!(claimed(&got), expected, "step {number} {step:?}");
+                for claim in got {
+                    assert_eq!(*claim.message, model.messages[&claim.message.id], "step {number}");
+                    assert_eq!(read(&queue, &claim.message).await.unwrap(), content(&claim.message));
+                    // Whoever had it before is fenced off.
+                    claims.retain(|other| other.message.id != claim.message.id);
+                    model.leases.insert(claim.message.id, now.after(5 * MINUTE));
+                    claims.push(claim);
+                }
+            }
+            Step::Settle { which, outcomes } if !claims.is_empty() => {
+                let claim = claims.remove(which % claims.len());
+                let outcomes = &outcomes[..claim.message.open_recipients().count()];
+                model.settle(&claim, outcomes, now, now.after(MINUTE));
+                model.changed.insert(claim.message.id, wall);
+                settle(&queue, claim, outcomes).await;
+            }
+            Step::PutBack { which } if !claims.is_empty() => {
+                let claim = claims.remove(which % claims.len());
+                model.leases.remove(&claim.message.id);
+                queue.put_back(claim);
+            }
+            Step::Order { order, which } if !model.messages.is_empty() => {
+                let id = *model.messages.keys().nth(which % model.messages.len()).unwrap();
+                let expected = model.order(*order, id, now);
+                if expected == Obeyed::Done {
+                    model.changed.insert(id, wall);
+                }
+                assert_eq!(
+                    queue.order(*order, vec![id]).await.unwrap(),
+                    [expected],
+                    "step {number} {step:?}"
+                );
+            }
+            Step::Wait { minutes } => home.clock.advance(*minutes as u32 * MINUTE),
+            Step::RemoveFailed { minutes } => {
+                let before = wall - *minutes as u32 * MINUTE;
+                let old =
+                    |one: &Message| one.state() == MessageState::Failed && model.changed[&one.id] < before;
+                let old: Vec<_> = model.messages.values().filter(|one| old(one)).map(|one| one.id).collect();
+                assert_eq!(
+                    queue.remove_failed(before).await.unwrap(),
+                    old.len() as u64,
+                    "step {number} {step:?}"
+                );
+                for id in old {
+                    model.order(Order::Delete, id, now);
+                }
+            }
+            Step::Restart => {
+                queue.close().await.unwrap();
+                drop(queue);
+                queue = home.open();
+                claims.clear();
+                model.leases.clear();
+            }
+            _ => {}
+        }
+        let page = queue.list(Filter::default(), None, 1_000).await.unwrap();
+        let listed: Vec<Message> = page.messages.iter().rev().map(|one| (**one).clone()).collect();
+        assert_eq!(listed, model.messages.values().cloned().collect::<Vec<_>>(), "step {number} {step:?}");
+        let health = queue.health();
+        for (state, counted) in [
+            (MessageState::Queued, health.queued),
+            (MessageState::Deferred, health.deferred),
+            (MessageState::Held, health.held),
+            (MessageState::Failed, health.failed),
+        ] {
+            let filter = Filter { states: vec![state], text: None };
+            let of_state = queue.list(filter, None, 1_000).await.unwrap().messages.len();
+            let expected = model.messages.values().filter(|one| one.state() == state).count();
+            assert_eq!((of_state, counted), (expected, expected as u64), "step {number} {step:?} {state:?}");
+        }
+        assert_eq!(queue.events(Some(0), 10_000).await.unwrap().len(), model.facts, "step {number} {step:?}");
+        let now = queue.now();
+        let free = |one: &&Message| model.leases.get(&one.id).is_none_or(|until| *until <= now);
+        let next = model.messages.values().filter(free).filter_map(|one| one.due).min();
+        assert_eq!(queue.next_due().await.unwrap(), next, "step {number} {step:?}");
+    }
+    queue.close().await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn the_queue_does_what_a_plain_model_does(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(live(steps));
+    }
+}
