@@ -122,7 +122,8 @@ async fn check(disk: Arc<Disk>, clock: &Arc<ManualClock>, known: &BTreeMap<Queue
     clock.advance(60 * MINUTE);
     let mut due: Vec<_> = listed.messages.iter().filter(|one| one.due.is_some()).map(|one| one.id).collect();
     let mut all = claimed(&claim(&queue, 1_000).await);
-    (due.sort(), all.sort());
+    due.sort();
+    all.sort();
     assert_eq!(all, due, "{what}");
     put_new(&queue, &["after@x.test"]).await;
     let last = claim_one(&queue).await;

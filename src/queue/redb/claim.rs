@@ -178,23 +178,11 @@ impl Taken {
 
     /// Reads the records. Those that cannot be read are given back apart; where the file itself cannot be read, all
     /// leases end.
-    pub(super) fn read(self, shared: &Shared) -> Result<(Vec<Claim>, Vec<Unreadable>), QueueError> {
-        let read = self.read_all();
-        let ended: Vec<(QueueId, u64)> = match &read {
-            Ok((_, unreadable)) => {
-                let is_unreadable = |id| unreadable.iter().any(|one: &Unreadable| one.id == id);
-                let ended = self.entries.iter().filter(|entry| is_unreadable(entry.id));
-                ended.map(|entry| (entry.id, entry.token)).collect()
-            }
-            Err(_) => self.entries.iter().map(|entry| (entry.id, entry.token)).collect(),
-        };
-        if !ended.is_empty() {
-            let mut state = shared.state();
-            for (id, token) in ended {
-                state.end_lease(id, token);
-            }
-        }
-        read.map_err(queue_error)
+    pub(super) fn read(self, shared: &Arc<Shared>) -> Result<Leased, QueueError> {
+        let open = self.entries.iter().map(|entry| (entry.id, entry.token)).collect();
+        let mut leased = Leased { shared: shared.clone(), open, claims: Vec::new(), unreadable: Vec::new() };
+        (leased.claims, leased.unreadable) = self.read_all().map_err(queue_error)?;
+        Ok(leased)
     }
 
     fn read_all(&self) -> Result<(Vec<Claim>, Vec<Unreadable>), redb::Error> {
@@ -213,5 +201,33 @@ impl Taken {
             }
         }
         Ok((claims, unreadable))
+    }
+}
+
+/// Claims on their way to whoever asked. Should nobody be there any more, the leases end.
+pub(super) struct Leased {
+    shared: Arc<Shared>,
+    open: Vec<(QueueId, u64)>,
+    claims: Vec<Claim>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl Leased {
+    /// Hands the claims over, and what could not be read.
+    pub(super) fn take(mut self) -> (Vec<Claim>, Vec<Unreadable>) {
+        let (claims, unreadable) = (std::mem::take(&mut self.claims), std::mem::take(&mut self.unreadable));
+        self.open.retain(|(id, _)| unreadable.iter().any(|one| one.id == *id));
+        (claims, unreadable)
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        if !self.open.is_empty() {
+            let mut state = self.shared.state();
+            for (id, token) in &self.open {
+                state.end_lease(*id, *token);
+            }
+        }
     }
 }

@@ -8,8 +8,9 @@
 //! file system while the proxy runs. A disk that says "synced" and lies is believed.
 //!
 //! Reading order: [`tables`] (what is stored), [`record`] and [`content`] (as which bytes), [`file`](mod@file) (opening),
-//! [`writer`] (the one thread that commits), [`batch`] and [`orders`] (what it does to the tables), [`claim`] and
-//! [`reader`] (who reads beside it), [`shared`] (what is known in memory), [`timeline`], [`journal`].
+//! [`writer`] (the one thread that commits), [`batch`] and [`orders`] (what it does to the tables), [`recovery`] (when
+//! that fails), [`claim`] and [`reader`] (who reads beside it), [`shared`] (what is known in memory), [`timeline`],
+//! [`journal`].
 
 mod batch;
 mod claim;
@@ -17,17 +18,19 @@ mod content;
 mod file;
 mod journal;
 mod op;
+mod open_error;
 mod orders;
 mod overlay;
 mod reader;
 mod record;
+mod recovery;
 mod shared;
 mod store;
 mod tables;
 mod timeline;
 mod writer;
 
-pub use file::OpenError;
+pub use open_error::OpenError;
 pub use reader::Reader;
 
 use super::{Claim, Filter, Health, Obeyed, Order, Page, Pending, Queue, QueueError, Settlement};
@@ -134,7 +137,7 @@ impl RedbQueue {
     /// Runs what reads more than a page or two on a thread where that may block.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T, QueueError> + Send + 'static,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {
         let shared = self.shared.clone();
         match tokio::task::spawn_blocking(move || work(&shared)).await {
@@ -144,10 +147,11 @@ impl RedbQueue {
     }
 
     async fn claims(&self, taken: Taken) -> Result<Vec<Claim>, QueueError> {
-        let (claims, unreadable) = match taken.is_fresh() {
+        let leased = match taken.is_fresh() {
             true => taken.read(&self.shared)?,
             false => self.read(move |shared| taken.read(shared)).await?,
         };
+        let (claims, unreadable) = leased.take();
         for Unreadable { id, due, what } in unreadable {
             self.tell(Op::SetAside { id, due: Some(due), what });
         }

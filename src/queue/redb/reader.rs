@@ -1,7 +1,8 @@
 //! Reading: what the running queue shows, and the command line while no proxy runs.
 
 use super::super::{Filter, Health, Page, QueueError};
-use super::file::{self, OpenError, read_ledger};
+use super::file::{self, read_ledger};
+use super::open_error::OpenError;
 use super::store::{Store, queue_error};
 use super::tables::{DAMAGED, MESSAGES, STATES, state_number};
 use super::{content, journal, record};
@@ -122,8 +123,7 @@ impl Listing<'_> {
     fn slice(&mut self, snapshot: &ReadTransaction, start: u128) -> Result<Option<u128>, redb::Error> {
         let messages = snapshot.open_table(MESSAGES)?;
         let set_aside = set_aside(snapshot)?;
-        let mut looked_at = 0;
-        for id in newest_first(snapshot, self.filter, start)? {
+        for (looked_at, id) in newest_first(snapshot, self.filter, start)?.enumerate() {
             let number = id?;
             let id = QueueId::from_number(number);
             if looked_at == SLICE {
@@ -133,7 +133,6 @@ impl Listing<'_> {
                 self.page.next = Some(id);
                 return Ok(None);
             }
-            looked_at += 1;
             if self.store.is_hidden(id) {
                 continue;
             }

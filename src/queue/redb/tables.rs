@@ -56,9 +56,10 @@ impl Place {
     pub(super) fn of(stored: &Stored) -> Option<Place> {
         let message = &stored.message;
         let state = message.state();
+        let waits = matches!(state, MessageState::Queued | MessageState::Deferred);
         Some(Place {
             state: state_number(state)?,
-            due: message.due.map(|due| due.0),
+            due: message.due.filter(|_| waits).map(|due| due.0),
             life_start: message.life_start.0,
             failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
         })

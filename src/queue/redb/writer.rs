@@ -2,71 +2,46 @@
 //!
 //! Alone, nobody waits for company: a commit begins as soon as there is one thing to do, and what comes in while it
 //! runs is the next batch. So the batches grow by themselves with the number of callers.
-//!
-//! # When a commit fails
-//! Puts, stages and orders are answered with the error at once. Settlements are kept and tried again until they
-//! succeed, in their order and before anything new. redb refuses everything after an I/O error, so the database is
-//! closed and opened again. A commit that reported an error may be in the file all the same: the serial number in
-//! the ledger tells. If it is, its puts are hidden from readers at once and removed by the next commit, since their
-//! clients were told that nothing is stored, and its settlements count as done. Limit: should the process die
-//! before that next commit, such a message is there after the restart.
+//! What happens when a commit fails is told in [`super::recovery`].
 
 use super::super::QueueError;
 use super::batch::{Batch, Done, Effect};
-use super::file::{Source, read_ledger};
-use super::op::{Answer, Op};
+use super::file::Source;
+use super::op::{Answer, Op, Reply};
 use super::record::Ledger;
+use super::recovery::Trouble;
 use super::shared::Shared;
 use super::store::queue_error;
 use super::tables::Tables;
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// A batch takes at most this many operations and, but for the last of them, bytes of content.
-const BATCH_OPS: usize = 1_000;
+pub(super) const BATCH_OPS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How often the timeline and the leases are looked after.
 const TICK: Duration = Duration::from_secs(10);
-/// Pause after a failed commit, doubled by each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The thread's own state.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
-    source: Source,
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: Source,
     inbox: Receiver<Op>,
     /// As committed.
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     /// To be done before anything new.
-    backlog: Vec<Op>,
+    pub(super) backlog: Vec<Op>,
     /// There while the last commit has failed.
-    trouble: Option<Trouble>,
-}
-
-struct Trouble {
-    error: QueueError,
-    pause: Duration,
-    until: Instant,
-    /// A transaction whose commit reported an error, as long as nobody could look whether it is in the file.
-    unresolved: Option<Unresolved>,
-}
-
-struct Unresolved {
-    done: Done,
-    /// With the place of their reply; all others were answered.
-    kept: Vec<(usize, Op)>,
-    puts: Vec<crate::mail::QueueId>,
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// A transaction that came to nothing.
-struct Failure {
-    error: QueueError,
+pub(super) struct Failure {
+    pub(super) error: QueueError,
     /// What it would have come to, if the commit itself was tried.
-    tried: Option<Done>,
+    pub(super) tried: Option<Box<Done>>,
 }
 
 impl Writer {
@@ -136,7 +111,7 @@ impl Writer {
         self.backlog.extend(ops.into_iter().filter_map(|op| op.fail(error)));
     }
 
-    fn commit(&mut self, ops: Vec<Op>) -> Result<(), QueueError> {
+    pub(super) fn commit(&mut self, ops: Vec<Op>) -> Result<(), QueueError> {
         match self.transact(&ops) {
             Ok(done) => {
                 self.follow(done, ops.into_iter().enumerate().collect());
@@ -170,12 +145,12 @@ impl Writer {
         }
         match transaction.commit() {
             Ok(()) => Ok(done),
-            Err(error) => Err(Failure { error: queue_error(error), tried: Some(done) }),
+            Err(error) => Err(Failure { error: queue_error(error), tried: Some(Box::new(done)) }),
         }
     }
 
     /// The commit is on disk: memory follows, then everybody is told.
-    fn follow(&mut self, done: Done, ops: Vec<(usize, Op)>) {
+    pub(super) fn follow(&mut self, done: Done, ops: Vec<(usize, Op)>) {
         let Done { ledger, mut replies, effects, events } = done;
         let mut wake = false;
         {
@@ -196,7 +171,9 @@ impl Writer {
                         }
                     }
                     Effect::Gone(id) => {
-                        state.doomed.remove(&id);
+                        if state.doomed.remove(&id) {
+                            state.leases.remove(&id);
+                        }
                         state.fresh.remove(id);
                         self.shared.store.unhide(id);
                     }
@@ -213,113 +190,10 @@ impl Writer {
             let _ = self.shared.events.send(Arc::new(event));
         }
         for (place, op) in ops {
-            op.answer(std::mem::replace(&mut replies[place], super::op::Reply::Done));
+            op.answer(std::mem::replace(&mut replies[place], Reply::Done));
         }
         if wake {
             self.shared.woken.notify_one();
-        }
-    }
-
-    /// Tells everybody whose work is not tried again, and opens the database anew.
-    fn failed(&mut self, failure: Failure, ops: Vec<Op>) {
-        let Failure { error, tried } = failure;
-        tracing::error!(%error, operations = ops.len(), "the queue could not be written; trying again");
-        let pause = self.trouble.take().map_or(FIRST_PAUSE, |trouble| (trouble.pause * 2).min(LONGEST_PAUSE));
-        self.shared.state().writable = false;
-        let put = |op: &Op| if let Op::Put { message, .. } = op { Some(message.id) } else { None };
-        let puts = ops.iter().filter_map(put).collect();
-        let kept =
-            ops.into_iter().enumerate().filter_map(|(place, op)| Some((place, op.fail(&error)?))).collect();
-        let mut trouble =
-            Trouble { error: error.clone(), pause, until: Instant::now() + pause, unresolved: None };
-        match tried {
-            Some(done) => trouble.unresolved = Some(Unresolved { done, kept, puts }),
-            None => self.backlog.splice(0..0, kept.into_iter().map(|(_, op)| op)).for_each(drop),
-        }
-        self.trouble = Some(trouble);
-        self.shared.store.shut(error);
-        if let Err(error) = self.reopen() {
-            tracing::error!(%error, "the queue file could not be opened again; trying again");
-            self.show_what_can_be_read();
-        }
-        if let Some(trouble) = &mut self.trouble {
-            trouble.until = Instant::now() + pause;
-        }
-    }
-
-    /// Opens the database after a failure, finds out what became of the last commit, and lets readers in again.
-    fn reopen(&mut self) -> Result<(), QueueError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, redb::Error> {
-            let database = self.source.open()?;
-            let ledger = read_ledger(&redb::ReadableDatabase::begin_read(&database)?)?;
-            Ok((database, ledger))
-        }));
-        let (database, ledger) = opened
-            .unwrap_or_else(|_| Err(redb::Error::Corrupted("the database panicked".to_owned())))
-            .map_err(queue_error)?;
-        self.ledger = ledger;
-        let unresolved = self.trouble.as_mut().and_then(|trouble| trouble.unresolved.take());
-        if let Some(Unresolved { done, kept, puts }) = unresolved {
-            if self.ledger.serial == done.ledger.serial {
-                self.follow(done, kept);
-                self.shared.state().writable = false;
-                if !puts.is_empty() {
-                    self.backlog.insert(0, Op::Disown { ids: puts });
-                }
-            } else {
-                self.backlog.splice(0..0, kept.into_iter().map(|(_, op)| op)).for_each(drop);
-            }
-        }
-        self.shared.state().counts = self.ledger.counts;
-        let disowned =
-            self.backlog.iter().filter_map(|op| if let Op::Disown { ids } = op { Some(ids) } else { None });
-        self.shared.store.hide_only(disowned.flatten().copied().collect::<HashSet<_>>());
-        self.shared.store.open(database);
-        Ok(())
-    }
-
-    /// Sees whether writing works again: the backlog first, alone, so that nothing new can keep it from fitting.
-    fn recover(&mut self) -> Result<(), QueueError> {
-        if !self.shared.store.is_open() {
-            let error = self.trouble.as_ref().map_or(QueueError::Closed, |trouble| trouble.error.clone());
-            self.shared.store.shut(error);
-            if let Err(error) = self.reopen() {
-                self.pause_again(&error);
-                self.show_what_can_be_read();
-                return Err(error);
-            }
-            tracing::info!("the queue file is open again");
-        }
-        let mut backlog = std::mem::take(&mut self.backlog);
-        if backlog.is_empty() {
-            backlog.push(Op::Touch);
-        }
-        let rest = backlog.split_off(backlog.len().min(BATCH_OPS));
-        let result = self.commit(backlog);
-        self.backlog.extend(rest);
-        result?;
-        if self.backlog.is_empty() {
-            self.trouble = None;
-            tracing::info!("the queue can be written again");
-            self.shared.woken.notify_one();
-            return Ok(());
-        }
-        self.recover()
-    }
-
-    /// A file that can only be read can still be listed. What was refused stays out of sight.
-    fn show_what_can_be_read(&self) {
-        let Some(database) = self.source.open_unchanged() else { return };
-        let unresolved = self.trouble.as_ref().and_then(|trouble| trouble.unresolved.as_ref());
-        self.shared.store.hide(unresolved.iter().flat_map(|unresolved| unresolved.puts.iter().copied()));
-        self.shared.store.open_read_only(database);
-    }
-
-    fn pause_again(&mut self, error: &QueueError) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.error = error.clone();
-            trouble.pause = (trouble.pause * 2).min(LONGEST_PAUSE);
-            trouble.until = Instant::now() + trouble.pause;
         }
     }
 
@@ -329,13 +203,12 @@ impl Writer {
             ops.push(Op::Touch);
         }
         let now = self.shared.monotonic();
-        let mut state = self.shared.state();
-        let held = state.leases.len();
-        state.leases.retain(|_, lease| lease.settling || lease.until > now);
-        if state.leases.len() < held {
+        let state = self.shared.state();
+        // A lease that ran out still stands until somebody else takes the message.
+        if state.leases.values().any(|lease| !lease.settling && lease.until <= now) {
             self.shared.woken.notify_one();
         }
-        let abandoned = state.doomed.iter().filter(|id| !state.leases.contains_key(id));
+        let abandoned = state.doomed.iter().filter(|id| !state.is_leased(**id, now));
         ops.extend(abandoned.map(|id| Op::Sweep { id: *id }));
     }
 

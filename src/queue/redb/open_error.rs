@@ -1,0 +1,56 @@
+//! Why a queue file was not opened, in words that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why the queue file was not opened. Each names the file, the reason and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "{0}: another process has this queue file open; stop the other postroom, or give this one its own data_dir"
+    )]
+    InUse(PathBuf),
+    /// There is none, and only reading was asked for.
+    #[error("{0}: there is no queue file; it is made when `postroom serve` first starts")]
+    Missing(PathBuf),
+    /// It is there and not what a queue file must be.
+    #[error(
+        "{file}: {reason}; nothing was changed: restore the file from a backup, or move it away to start with an \
+         empty queue (the mail in it is then not sent)"
+    )]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A newer Postroom wrote it.
+    #[error(
+        "{file}: written by a newer postroom (format {found}, this one reads {known}); install that version again"
+    )]
+    Newer {
+        /// Which file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this program reads.
+        known: u32,
+    },
+    /// The system refused.
+    #[error("{file}: cannot {action}: {source}; check that the folder exists, its owner and the free space")]
+    Io {
+        /// Which file.
+        file: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn no_thread(source: io::Error) -> OpenError {
+        OpenError::Io { file: PathBuf::from("(queue)"), action: "start the writer's thread", source }
+    }
+}
