@@ -59,12 +59,15 @@ pub struct Recipient {
     pub reply: Option<String>,
     /// The upstream that took it, or that was asked last.
     pub upstream: Option<String>,
+    /// Upstreams that said for good that they cannot take it, for reasons that speak of the account or the server and
+    /// not of the mail: they are not asked again, and when every candidate is in here the recipient has failed.
+    pub refused_by: Vec<String>,
 }
 
 impl Recipient {
     /// A recipient that no attempt has touched.
     pub fn pending(address: Address) -> Recipient {
-        Recipient { address, state: RecipientState::Pending, reply: None, upstream: None }
+        Recipient { address, state: RecipientState::Pending, reply: None, upstream: None, refused_by: Vec::new() }
     }
 }
 

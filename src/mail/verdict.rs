@@ -27,4 +27,6 @@ pub struct Verdict {
     pub reply: String,
     /// The upstream's enhanced code, or the one that fits what went wrong (RFC 3463).
     pub enhanced: EnhancedCode,
+    /// Replaces [`super::Recipient::refused_by`].
+    pub refused_by: Vec<String>,
 }

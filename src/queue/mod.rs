@@ -71,6 +71,8 @@ pub struct Claim {
 pub struct Settlement {
     /// One verdict for each recipient that was open at the claim, in their order.
     pub verdicts: Vec<Verdict>,
+    /// MAIL was sent to an upstream: one more attempt is counted (PRODUCT rule 12).
+    pub counted: bool,
     /// Due time of what is still open, if anything is.
     pub next_due: Moment,
     /// The upstream that failed last, if one did.
@@ -102,7 +104,7 @@ pub struct Page {
 /// What an operator asks of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Due now; failed and expired recipients open again with a fresh schedule and life; delivered ones are never
+    /// Due now; failed and expired recipients open again with a fresh schedule, a fresh life and no upstream in `refused_by`; delivered ones are never
     /// touched.
     Retry,
     /// Goes nowhere until released. An attempt that is under way finishes first.
@@ -185,7 +187,7 @@ pub trait Queue: Send + Sync + 'static {
     /// One chunk of stored content, its checksum verified.
     fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes>;
 
-    /// Writes exactly one verdict for each claimed recipient, in one commit; counts one attempt. With nothing left
+    /// Writes exactly one verdict for each claimed recipient, in one commit, and counts the attempt where `settlement.counted`. With nothing left
     /// open and nothing failed the message is removed. A claim that was fenced off changes nothing.
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()>;
 
