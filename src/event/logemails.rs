@@ -15,6 +15,7 @@
 //! Limits: the first 256 KiB of the header are read. A message whose header makes mail-parser panic gets a record
 //! with its envelope alone. Writing blocks for as long as the disk does.
 
+use super::fields::{Field, fields, readable};
 use super::words::{decoded_line, one_line, quietly};
 use jiff::Zoned;
 use mail_parser::parsers::MessageStream;
@@ -151,56 +152,6 @@ impl Seen {
             charset: charsets(custom().map(|field| field.value)),
         }
     }
-}
-
-/// One header field, unfolded no further than it stands in the content.
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    name: &'a str,
-    value: &'a str,
-}
-
-impl Field<'_> {
-    fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
-    }
-}
-
-/// The header block as text, whatever it is encoded in: each line that is no UTF-8 is read as Latin-1.
-fn readable(header: &[u8]) -> String {
-    let mut text = String::with_capacity(header.len());
-    for line in header.split_inclusive(|byte| *byte == b'\n') {
-        match str::from_utf8(line) {
-            Ok(line) => text.push_str(line),
-            Err(_) => text.extend(line.iter().map(|byte| char::from(*byte))),
-        }
-    }
-    text
-}
-
-/// The fields up to the empty line, or up to the first line that is none (RFC 5322 section 2.2).
-fn fields(text: &str) -> impl Iterator<Item = Field<'_>> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (name, _) = rest.split_once(':')?;
-        let value_start = name.len() + 1;
-        let name = name.trim_end_matches([' ', '\t']);
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return None;
-        }
-        let mut end = value_start;
-        // The value ends at the first line end that white space does not follow.
-        loop {
-            let length = rest[end..].find('\n').map_or(rest.len() - end, |at| at + 1);
-            end += length;
-            if length == 0 || !rest[end..].starts_with([' ', '\t']) {
-                break;
-            }
-        }
-        let value = &rest[value_start..end];
-        rest = &rest[end..];
-        Some(Field { name, value: value.trim() })
-    })
 }
 
 /// The mailboxes that an address field names, without display names; groups are opened.
