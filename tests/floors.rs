@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 5] = [
     &["cli", "admin"],
     &["smtp", "policy", "deliver"],
     &["queue", "event", "config"],
-    &["mail", "clock", "shutdown", "unix"],
+    &["mail", "clock", "unix"],
 ];
 
 /// Who may use a neighbour on the same floor, and whom. `smtp` and `deliver` do not know each other.
@@ -20,16 +20,11 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("deliver", "policy"),
     // Facts are written in the same commit as what they are about.
     ("queue", "event"),
-    // A queue is opened with its settings.
-    ("queue", "config"),
     // A message's due time is a moment.
     ("mail", "clock"),
-    // Waiting for a signal needs both.
-    ("shutdown", "unix"),
-    ("shutdown", "clock"),
 ];
 
-/// `cli` holds `postroom serve`, which runs the server: the one arrow that points up.
+/// `cli` holds `postroom serve` and `postroom demo`, which run the server: the one arrow that points up.
 const UPWARD: &[(&str, &str)] = &[("cli", "server")];
 
 fn floor(module: &str) -> usize {
