@@ -107,9 +107,8 @@ fn curl_sends_a_message_of_one_line() {
 #[test]
 fn smtp_source_sends_a_file() {
     let (proxy, recorder) = stage();
-    let content = sample("dots.eml");
-    smtp_source_file(proxy.address(), &ENVELOPE, &content);
-    arrived(&recorder, &content);
+    let sent = smtp_source_file(proxy.address(), &ENVELOPE, &sample("dots.eml"));
+    arrived(&recorder, &sent);
 }
 
 #[test]

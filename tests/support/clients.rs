@@ -41,13 +41,15 @@ pub fn smtp_source(server: SocketAddr, arguments: &[&str]) {
     succeeded(Command::new(postfix_tool("smtp-source")).args(arguments).arg(server.to_string()), b"");
 }
 
-/// smtp-source with a message from a file: `-F` sends it with CRLF at each line end and dots doubled.
+/// smtp-source with a message from a file: `-F` sends it with CRLF at each line end and dots doubled. Returns what it
+/// sends, which is the content and an empty line that it always adds.
 #[track_caller]
-pub fn smtp_source_file(server: SocketAddr, envelope: &Envelope<'_>, content: &[u8]) {
-    let unix: Vec<u8> = content.split(|byte| *byte == b'\r').flatten().copied().collect();
+pub fn smtp_source_file(server: SocketAddr, envelope: &Envelope<'_>, content: &[u8]) -> Vec<u8> {
+    let unix: Vec<u8> = content.iter().copied().filter(|byte| *byte != b'\r').collect();
     let file = written(&unix);
     let path = file.path().to_str().expect("a path of our own");
     smtp_source(server, &["-f", envelope.from, "-t", envelope.to[0], "-F", path]);
+    [content, b"\r\n"].concat()
 }
 
 /// Python's smtplib; `options` of MAIL such as `SMTPUTF8` and `BODY=8BITMIME`.

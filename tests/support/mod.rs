@@ -10,6 +10,8 @@ pub mod proxy;
 pub mod recorder;
 pub mod samples;
 pub mod smtp_sink;
+#[cfg(test)]
+mod stage;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command};
