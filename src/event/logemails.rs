@@ -8,7 +8,7 @@
 //! - Without a `To:` field, `Rcpt` shows the envelope's recipients that are not named in `Cc:`.
 //! - Addresses are the same when their local parts are equal and their domains are but for ASCII case.
 //! - Standard fields are those of RFC 5322 and every `Content-` field; trace fields are `Received`, `Return-Path` and
-//!   those that servers on the way add: see [`is_custom`].
+//!   those that servers on the way add (DKIM-Signature, Delivered-To, ARC- and the like; X-Original-To too).
 //! - A value that is no UTF-8 is read as Latin-1, so that the file stays UTF-8.
 //! - Custom fields encoded in several charsets: all are named, separated by `;`.
 //!
@@ -399,7 +399,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_record_has_the_lines_that_it_must_have(header in proptest::collection::vec(proptest::num::u8::ANY, 0..300), known in "(To|From|Subject|X-A): ") {
+        fn every_record_has_the_lines_that_it_must_have(
+            header in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            known in "(To|From|Subject|X-A): ",
+        ) {
             let record = rendered(&["b@y.test"], [known.as_bytes(), &header].concat());
             let lines: Vec<&str> = record.split('\n').collect();
             proptest::prop_assert!(record.ends_with("\n\n"));

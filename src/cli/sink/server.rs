@@ -1,6 +1,6 @@
 //! The built-in upstream: mailin's protocol state machine and the I/O around it.
 //!
-//! mailin's parser knows no null reverse-path and no MAIL parameter but BODY, so [`plain_command`] brings commands into
+//! mailin's parser knows no null reverse-path and no MAIL parameter but BODY, so `plain_command` brings commands into
 //! the form that it knows, and the answer to EHLO, which offers PIPELINING, SIZE, 8BITMIME and SMTPUTF8, is ours.
 //! Content comes out as it was sent, dot-unstuffed, lines of any length in pieces of bounded size.
 //!
