@@ -1,6 +1,11 @@
 //! Events: recorded facts, kept in the queue file and shown to users (PRODUCT section 6). Tracing output is for
 //! diagnosis and another stream.
 
+pub mod fields;
+pub mod logemails;
+pub mod outcome;
+pub mod words;
+
 use crate::mail::QueueId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,7 +50,13 @@ pub struct Fact {
 
 impl Fact {
     /// A fact with nothing but the four fields that every one has.
-    pub fn new(time: Timestamp, kind: EventType, source: &str, code: &str, message: impl Into<String>) -> Fact {
+    pub fn new(
+        time: Timestamp,
+        kind: EventType,
+        source: &str,
+        code: &str,
+        message: impl Into<String>,
+    ) -> Fact {
         Fact {
             time,
             kind,
