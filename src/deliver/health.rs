@@ -176,7 +176,9 @@ impl State {
             Circuit::Open { until, .. } => until <= now,
             Circuit::Probing { .. } => false,
         };
-        circuit && self.in_flight < upstream.connection_limit && upstream.rate_limit.is_none_or(|limit| self.rate_allows(limit, now))
+        circuit
+            && self.in_flight < upstream.connection_limit
+            && upstream.rate_limit.is_none_or(|limit| self.rate_allows(limit, now))
     }
 
     fn rate_allows(&mut self, limit: RateLimit, now: Duration) -> bool {
@@ -268,7 +270,9 @@ impl Drop for Slot {
         let state = states.entry(self.upstream.name.clone()).or_default();
         state.in_flight = state.in_flight.saturating_sub(1);
         // A probe that found nothing out leaves the question to the next one.
-        if self.probing && let Circuit::Probing { wait } = state.circuit {
+        if self.probing
+            && let Circuit::Probing { wait } = state.circuit
+        {
             state.circuit = Circuit::Open { until: self.taken, wait };
         }
         if !self.used
@@ -307,7 +311,9 @@ mod tests {
         for _ in 0..8 {
             let mut slot = health.take(&up).unwrap();
             assert!(waits.is_empty() || health.take(&up).is_none(), "one probe only");
-            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect)) else { panic!("opens") };
+            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect)) else {
+                panic!("opens")
+            };
             drop(slot);
             assert!(health.take(&up).is_none());
             assert_eq!(health.next_change(std::slice::from_ref(&up)), Some(clock.monotonic() + wait));
@@ -325,7 +331,9 @@ mod tests {
         let up = Arc::new(upstream("a"));
         let mut waits = Vec::new();
         for _ in 0..6 {
-            let Some(Change::Opened(wait)) = health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused)) else {
+            let Some(Change::Opened(wait)) =
+                health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused))
+            else {
                 panic!("opens")
             };
             waits.push(wait.as_secs() / 60);

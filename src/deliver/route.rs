@@ -23,7 +23,9 @@ pub struct Journey<'a> {
 /// Takes a place at the best available upstream; none with nothing available.
 pub fn choose(upstreams: &[Arc<Upstream>], journey: Journey<'_>, health: &Arc<Health>) -> Option<Slot> {
     let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
-        .filter(|upstream| !journey.tried.contains(&upstream.name) && !journey.refused_by.contains(&upstream.name))
+        .filter(|upstream| {
+            !journey.tried.contains(&upstream.name) && !journey.refused_by.contains(&upstream.name)
+        })
         .filter_map(|upstream| Some((upstream, health.free(upstream)?)))
         .collect();
     open.sort_by_key(|(upstream, free)| {
@@ -72,9 +74,15 @@ pub(crate) mod tests {
     }
 
     fn ranked() -> Vec<Arc<Upstream>> {
-        [("low", Priority::Low), ("a-normal", Priority::Normal), ("b-normal", Priority::Normal), ("high", Priority::High), ("main", Priority::Default)]
-            .map(|(name, priority)| Arc::new(Upstream { priority, ..upstream(name) }))
-            .to_vec()
+        [
+            ("low", Priority::Low),
+            ("a-normal", Priority::Normal),
+            ("b-normal", Priority::Normal),
+            ("high", Priority::High),
+            ("main", Priority::Default),
+        ]
+        .map(|(name, priority)| Arc::new(Upstream { priority, ..upstream(name) }))
+        .to_vec()
     }
 
     fn health() -> Arc<Health> {

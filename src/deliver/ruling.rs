@@ -58,8 +58,12 @@ pub fn words(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
         Answer::Unable(Missing::Size) => "the upstream takes no message of this size".into(),
-        Answer::Unable(Missing::EightBitMime) => "the upstream does not offer 8BITMIME, which this message needs".into(),
-        Answer::Unable(Missing::SmtpUtf8) => "the upstream does not offer SMTPUTF8, which this message needs".into(),
+        Answer::Unable(Missing::EightBitMime) => {
+            "the upstream does not offer 8BITMIME, which this message needs".into()
+        }
+        Answer::Unable(Missing::SmtpUtf8) => {
+            "the upstream does not offer SMTPUTF8, which this message needs".into()
+        }
         Answer::Unknown(what) => format!("no valid answer to the final dot ({what}): may be sent twice"),
         Answer::Undecided => "the session was lost before the upstream decided".into(),
     }

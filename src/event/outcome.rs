@@ -177,7 +177,13 @@ mod tests {
     }
 
     fn verdict(outcome: Outcome, upstream: Option<&str>, reply: &str, enhanced: EnhancedCode) -> Verdict {
-        Verdict { outcome, upstream: upstream.map(str::to_owned), reply: reply.to_owned(), enhanced }
+        Verdict {
+            outcome,
+            upstream: upstream.map(str::to_owned),
+            reply: reply.to_owned(),
+            enhanced,
+            refused_by: Vec::new(),
+        }
     }
 
     #[test]

@@ -67,7 +67,13 @@ pub struct Recipient {
 impl Recipient {
     /// A recipient that no attempt has touched.
     pub fn pending(address: Address) -> Recipient {
-        Recipient { address, state: RecipientState::Pending, reply: None, upstream: None, refused_by: Vec::new() }
+        Recipient {
+            address,
+            state: RecipientState::Pending,
+            reply: None,
+            upstream: None,
+            refused_by: Vec::new(),
+        }
     }
 }
 
