@@ -1,3 +1,4 @@
 //! Delivery: from the queue to the upstreams.
 
+pub mod outgoing;
 pub mod transaction;
