@@ -1,1 +1,3 @@
 //! What the tests share: servers, clients, folders.
+
+pub mod scripted;
