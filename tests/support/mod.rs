@@ -9,6 +9,7 @@ pub mod clients;
 pub mod proxy;
 pub mod recorder;
 pub mod samples;
+pub mod scripted;
 pub mod smtp_sink;
 #[cfg(test)]
 mod stage;
