@@ -78,7 +78,10 @@ pub struct ManualClock {
 impl ManualClock {
     /// Stands at `wall`.
     pub fn at(wall: Timestamp) -> ManualClock {
-        ManualClock { now: Mutex::new((wall, Duration::ZERO)), moved: tokio::sync::watch::Sender::new(Duration::ZERO) }
+        ManualClock {
+            now: Mutex::new((wall, Duration::ZERO)),
+            moved: tokio::sync::watch::Sender::new(Duration::ZERO),
+        }
     }
 
     /// Time passes: both clocks go on, sleepers whose time has come wake up.
@@ -125,7 +128,8 @@ mod tests {
     async fn sleepers_wake_when_their_time_has_come_and_not_when_the_wall_clock_is_set() {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
         let mut sleep = clock.sleep_until(Duration::from_secs(60));
-        let early = std::future::poll_fn(|context| std::task::Poll::Ready(sleep.as_mut().poll(context))).await;
+        let early =
+            std::future::poll_fn(|context| std::task::Poll::Ready(sleep.as_mut().poll(context))).await;
         assert!(early.is_pending());
         clock.set_wall(Timestamp::MAX);
         let set = std::future::poll_fn(|context| std::task::Poll::Ready(sleep.as_mut().poll(context))).await;

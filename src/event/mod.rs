@@ -45,7 +45,13 @@ pub struct Fact {
 
 impl Fact {
     /// A fact with nothing but the four fields that every one has.
-    pub fn new(time: Timestamp, kind: EventType, source: &str, code: &str, message: impl Into<String>) -> Fact {
+    pub fn new(
+        time: Timestamp,
+        kind: EventType,
+        source: &str,
+        code: &str,
+        message: impl Into<String>,
+    ) -> Fact {
         Fact {
             time,
             kind,

@@ -176,9 +176,9 @@ fn without_route(path: &[u8]) -> Result<&[u8], AddressError> {
             b'[' => literal = true,
             b']' => literal = false,
             b':' if !literal => {
-                let well_formed = path[..position].split(|byte| *byte == b',').all(|hop| {
-                    hop.first() == Some(&b'@') && str::from_utf8(&hop[1..]).is_ok_and(is_domain)
-                });
+                let well_formed = path[..position]
+                    .split(|byte| *byte == b',')
+                    .all(|hop| hop.first() == Some(&b'@') && str::from_utf8(&hop[1..]).is_ok_and(is_domain));
                 return if well_formed { Ok(&path[position + 1..]) } else { Err(AddressError::Path) };
             }
             _ => {}
@@ -281,7 +281,11 @@ mod tests {
             "prvs=1234=bounce+a=b.example@x",
         ] {
             let expected = if path.contains("@") { path.to_owned() } else { format!("{path}@mx.test") };
-            assert_eq!(parse(&format!("<{path}> SIZE=1")), Ok((expected.clone(), " SIZE=1".into())), "{path}");
+            assert_eq!(
+                parse(&format!("<{path}> SIZE=1")),
+                Ok((expected.clone(), " SIZE=1".into())),
+                "{path}"
+            );
             assert_eq!(parse(&format!("  {path} ")), Ok((expected, " ".into())), "{path} without brackets");
         }
     }

@@ -197,7 +197,13 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Leases messages due by `now` whose life began at or before `born_by`, the longest due first: those that may
     /// expire because nobody could be asked.
-    fn claim_old(&self, now: Moment, born_by: Moment, lease: Duration, limit: usize) -> Pending<'_, Vec<Claim>>;
+    fn claim_old(
+        &self,
+        now: Moment,
+        born_by: Moment,
+        lease: Duration,
+        limit: usize,
+    ) -> Pending<'_, Vec<Claim>>;
 
     /// Does what an operator asks, for each id, and records a fact for each that changed.
     fn order(&self, order: Order, ids: Vec<QueueId>) -> Pending<'_, Vec<Obeyed>>;

@@ -60,8 +60,19 @@ pub struct Channel<'s, S> {
 
 impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
     /// With nothing read or said yet.
-    pub fn new(stream: &'s mut S, write_timeout: Duration, grace_over: &'s CancellationToken) -> Channel<'s, S> {
-        Channel { stream, input: BytesMut::new(), output: Vec::new(), grown: false, write_timeout, grace_over }
+    pub fn new(
+        stream: &'s mut S,
+        write_timeout: Duration,
+        grace_over: &'s CancellationToken,
+    ) -> Channel<'s, S> {
+        Channel {
+            stream,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            grown: false,
+            write_timeout,
+            grace_over,
+        }
     }
 
     /// What has been read and not consumed.
@@ -104,7 +115,12 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
     }
 
     /// Says what is to be said, then waits for more input; room for `want` bytes of it is made.
-    pub async fn fill(&mut self, want: usize, deadline: Instant, stop: &CancellationToken) -> Result<(), Lost> {
+    pub async fn fill(
+        &mut self,
+        want: usize,
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) -> Result<(), Lost> {
         self.flush().await?;
         self.input.reserve(want);
         self.grown |= want > COMMAND_READ;
@@ -142,7 +158,11 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
             }
         };
         let written = timeout(self.write_timeout, write).await.unwrap_or(Err(Lost::TimedOut));
-        if self.output.capacity() > COMMAND_READ { self.output = Vec::new() } else { self.output.clear() }
+        if self.output.capacity() > COMMAND_READ {
+            self.output = Vec::new()
+        } else {
+            self.output.clear()
+        }
         written
     }
 
@@ -173,5 +193,6 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
 
 /// One poll of a future, to set it going.
 pub async fn started<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
-    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context)))
+        .await
 }

@@ -77,10 +77,21 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if is_http(text) {
-        return Err(Wrong::Fatal(Reply::new(554, 5, 1, "this is a mail server (SMTP), not a web server: check the port")));
+        return Err(Wrong::Fatal(Reply::new(
+            554,
+            5,
+            1,
+            "this is a mail server (SMTP), not a web server: check the port",
+        )));
     }
     if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err(Reply::new(501, 5, 2, "control characters are not allowed in a command: end lines with CRLF").into());
+        return Err(Reply::new(
+            501,
+            5,
+            2,
+            "control characters are not allowed in a command: end lines with CRLF",
+        )
+        .into());
     }
     let text = text.trim_ascii_start();
     let (verb, rest) = text.split_at(text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len()));
@@ -95,7 +106,9 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
     if verb.eq_ignore_ascii_case(b"BDAT") {
         return chunk(text);
     }
-    if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET")) && !rest.trim_ascii().is_empty() {
+    if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET"))
+        && !rest.trim_ascii().is_empty()
+    {
         return Err(Reply::new(501, 5, 4, "DATA and RSET take no argument").into());
     }
     match Request::parse(&mut with_line_feed(text).iter()) {
@@ -108,7 +121,8 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
         Ok(Request::Vrfy { .. }) | Err(Error::SyntaxError { syntax: "VRFY string" }) => Ok(Command::Vrfy),
         Ok(Request::Quit) => Ok(Command::Quit),
         Ok(Request::StartTls) => Err(not_offered("STARTTLS is not offered here: connect without TLS")),
-        Ok(Request::Auth { .. }) | Err(Error::SyntaxError { syntax: "AUTH mechanism [initial-response]" }) => {
+        Ok(Request::Auth { .. })
+        | Err(Error::SyntaxError { syntax: "AUTH mechanism [initial-response]" }) => {
             Err(not_offered("AUTH is not offered here: switch authentication off in the client"))
         }
         Ok(_) => Err(not_offered("this command is not offered here: HELP lists those that are")),
@@ -149,7 +163,8 @@ fn with_line_feed(text: &[u8]) -> Vec<u8> {
 fn argument<'a>(rest: &'a [u8], keyword: &[u8], hostname: &str) -> Result<(ReversePath, &'a [u8]), Reply> {
     let syntax = || {
         let mail = keyword == b"FROM";
-        let text = if mail { "syntax: MAIL FROM:<address> [parameters]" } else { "syntax: RCPT TO:<address>" };
+        let text =
+            if mail { "syntax: MAIL FROM:<address> [parameters]" } else { "syntax: RCPT TO:<address>" };
         Reply::new(501, 5, 4, text)
     };
     let rest = rest.trim_ascii_start();
@@ -162,7 +177,9 @@ fn argument<'a>(rest: &'a [u8], keyword: &[u8], hostname: &str) -> Result<(Rever
         let detail = if keyword == b"FROM" { 7 } else { 3 };
         match error {
             // Without a valid encoding there is nothing that SMTPUTF8 could help with, but it is what is missing first.
-            AddressError::NotUtf8 => Reply::new(553, 6, 7, format!("{error}: encode it in UTF-8 and send SMTPUTF8")),
+            AddressError::NotUtf8 => {
+                Reply::new(553, 6, 7, format!("{error}: encode it in UTF-8 and send SMTPUTF8"))
+            }
             error => Reply::new(501, 1, detail, error.to_string()),
         }
     })
@@ -245,7 +262,12 @@ fn chunk(text: &[u8]) -> Result<Command, Wrong> {
         Ok(Request::Bdat { chunk_size, is_last }) if clear => {
             Ok(Command::Bdat { size: chunk_size as u64, last: is_last })
         }
-        _ => Err(Wrong::Fatal(Reply::new(501, 5, 4, "syntax: BDAT <octets> [LAST]; the octets cannot be skipped"))),
+        _ => Err(Wrong::Fatal(Reply::new(
+            501,
+            5,
+            4,
+            "syntax: BDAT <octets> [LAST]; the octets cannot be skipped",
+        ))),
     }
 }
 
@@ -273,12 +295,22 @@ mod tests {
 
     #[test]
     fn parameters_that_are_not_offered_are_555_and_wrong_values_501() {
-        for parameter in ["FOO=BAR", "RET=HDRS", "ENVID=x", "MT-PRIORITY=0", "REQUIRETLS", "HOLDFOR=x", "<>", "="] {
+        for parameter in
+            ["FOO=BAR", "RET=HDRS", "ENVID=x", "MT-PRIORITY=0", "REQUIRETLS", "HOLDFOR=x", "<>", "="]
+        {
             assert_eq!(code(&format!("MAIL FROM:<a@x> {parameter}\r\n")), 555, "{parameter}");
         }
-        for parameter in
-            ["SMTPUTF8=1", "BODY=9BIT", "BODY=BINARYMIME", "BODY", "SIZE", "SIZE=", "SIZE=1x", "SIZE=-1", "AUTH="]
-        {
+        for parameter in [
+            "SMTPUTF8=1",
+            "BODY=9BIT",
+            "BODY=BINARYMIME",
+            "BODY",
+            "SIZE",
+            "SIZE=",
+            "SIZE=1x",
+            "SIZE=-1",
+            "AUTH=",
+        ] {
             assert_eq!(code(&format!("MAIL FROM:<a@x> {parameter}\r\n")), 501, "{parameter}");
         }
         assert_eq!(code("RCPT TO:<a@x> NOTIFY=NEVER\r\n"), 555);
@@ -295,9 +327,16 @@ mod tests {
     fn a_chunk_whose_size_is_not_clear_is_fatal() {
         assert_eq!(parse(b"bdat 10 last\r\n", "h"), Ok(Command::Bdat { size: 10, last: true }));
         assert_eq!(parse(b"BDAT 0\n", "h"), Ok(Command::Bdat { size: 0, last: false }));
-        for line in
-            ["BDAT", "BDAT x", "BDAT -1", "BDAT 5 LASTX", "BDAT 5 !", "BDAT 5 LAST 6", " BDAT\t5", "BDAT 184467440737095516159"]
-        {
+        for line in [
+            "BDAT",
+            "BDAT x",
+            "BDAT -1",
+            "BDAT 5 LASTX",
+            "BDAT 5 !",
+            "BDAT 5 LAST 6",
+            " BDAT\t5",
+            "BDAT 184467440737095516159",
+        ] {
             assert!(matches!(parse(line.as_bytes(), "h"), Err(Wrong::Fatal(_))), "{line}");
         }
     }

@@ -34,7 +34,9 @@ pub async fn listen(door: Arc<FrontDoor>, listener: Listener, socket: TcpListene
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => welcome(&door, &listener, &name, stream, address.ip().to_canonical(), &stopping),
+            Ok((stream, address)) => {
+                welcome(&door, &listener, &name, stream, address.ip().to_canonical(), &stopping)
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "cannot accept: raise the limit on open files, if it is that");
@@ -85,7 +87,8 @@ fn welcome(
         if served.is_err() {
             tracing::error!(%client, "a session panicked: this is a bug in Postroom; the others go on");
             let mut last = Vec::new();
-            Reply::new(421, 3, 0, "internal error: try again later, and see Postroom's log").write_to(&mut last);
+            Reply::new(421, 3, 0, "internal error: try again later, and see Postroom's log")
+                .write_to(&mut last);
             let _ = tokio::time::timeout(BACK_OFF, stream.write_all(&last)).await;
         }
     });

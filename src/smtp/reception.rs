@@ -66,7 +66,11 @@ impl Chunks {
 
 impl<'q> Reception<'q> {
     /// Nothing read yet. `reservation` is what [`RESERVATION`] takes of `content_memory`.
-    pub fn new(door: &'q FrontDoor, reader: ContentReader, reservation: OwnedSemaphorePermit) -> Reception<'q> {
+    pub fn new(
+        door: &'q FrontDoor,
+        reader: ContentReader,
+        reservation: OwnedSemaphorePermit,
+    ) -> Reception<'q> {
         let now = u64::try_from(door.clock.wall().as_millisecond()).unwrap_or_default();
         Reception {
             queue: &*door.queue,
@@ -128,9 +132,12 @@ impl<'q> Reception<'q> {
         let limits = &dialogue.terms().settings.limits;
         match (self.reader.fault(), &self.failed) {
             (Some(Fault::TooBig), _) => Some(too_big(limits.message_size)),
-            (Some(Fault::Nul), _) => {
-                Some(Reply::new(550, 6, 0, "the content holds a NUL: encode binary parts, for example in base64"))
-            }
+            (Some(Fault::Nul), _) => Some(Reply::new(
+                550,
+                6,
+                0,
+                "the content holds a NUL: encode binary parts, for example in base64",
+            )),
             (Some(Fault::BareNewline), _) => {
                 Some(Reply::new(550, 5, 2, "the content holds a bare CR or LF: end every line with CRLF"))
             }

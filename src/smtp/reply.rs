@@ -19,7 +19,13 @@ pub struct Reply {
 impl Reply {
     /// A reply with an enhanced code whose class is the code's first digit.
     pub fn new(code: u16, subject: u16, detail: u16, text: impl Into<Cow<'static, str>>) -> Reply {
-        let class = if code < 300 { 2 } else if code < 500 { 4 } else { 5 };
+        let class = if code < 300 {
+            2
+        } else if code < 500 {
+            4
+        } else {
+            5
+        };
         Reply { code, enhanced: Some(EnhancedCode(class, subject, detail)), text: text.into() }
     }
 

@@ -39,7 +39,12 @@ impl FrontDoor {
         if floor == 0 || self.free_space(settings)?.saturating_sub(size) >= floor {
             return None;
         }
-        Some(Reply::new(452, 3, 1, "the disk is full but for `min_free_space`: make room in Postroom's data_dir"))
+        Some(Reply::new(
+            452,
+            3,
+            1,
+            "the disk is full but for `min_free_space`: make room in Postroom's data_dir",
+        ))
     }
 
     /// Octets free on the queue's file system. None where it cannot say: then storing will tell.
@@ -60,7 +65,13 @@ impl FrontDoor {
                 settings.data_dir.display()
             );
             tracing::warn!("{text}");
-            self.queue.record(vec![Fact::new(self.clock.wall(), EventType::Warning, "Queue", code::LOW_DISK, text)]);
+            self.queue.record(vec![Fact::new(
+                self.clock.wall(),
+                EventType::Warning,
+                "Queue",
+                code::LOW_DISK,
+                text,
+            )]);
         }
         *last = Some(Seen { at: now, free, low });
         Some(free)

@@ -34,7 +34,12 @@ where
     let mut channel = Channel::new(stream, timeout, &stopping.grace_over);
     if hasty {
         tracing::info!(client = %terms.client, listener = %terms.listener, "refused: spoke before the greeting");
-        let reply = Reply::new(554, 5, 1, "you spoke before the greeting: this is SMTP, where the server speaks first");
+        let reply = Reply::new(
+            554,
+            5,
+            1,
+            "you spoke before the greeting: this is SMTP, where the server speaks first",
+        );
         return channel.close(Some(&reply), true).await;
     }
     let greeting = Reply::plain(220, format!("{} ESMTP Postroom", terms.settings.hostname));
@@ -48,14 +53,21 @@ where
     let last = match ended {
         Ok(()) => None,
         Err(Lost::Closed) => return,
-        Err(Lost::TimedOut) => Some(Reply::new(421, 4, 2, "timeout: send faster, or raise the timeouts under [limits]")),
+        Err(Lost::TimedOut) => {
+            Some(Reply::new(421, 4, 2, "timeout: send faster, or raise the timeouts under [limits]"))
+        }
         Err(Lost::Stopping) => Some(Reply::new(421, 3, 2, "Postroom is stopping: try again later")),
-        Err(Lost::Endless) => Some(Reply::new(500, 5, 2, "the line does not end: this is SMTP, end lines with CRLF")),
+        Err(Lost::Endless) => {
+            Some(Reply::new(500, 5, 2, "the line does not end: this is SMTP, end lines with CRLF"))
+        }
     };
     if let Some(last) = &last {
         session.log(last);
     }
-    let linger = last.is_some() || !session.channel.input().is_empty();
+    // Only where the client may be sending still.
+    let linger = ended == Err(Lost::Endless)
+        || session.dialogue.envelope().is_some()
+        || !session.channel.input().is_empty();
     // What was being received is given up before the farewell, which takes its time.
     session.reception = None;
     session.channel.close(last.as_ref(), linger).await;
@@ -87,12 +99,19 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         let stop = if idle { &self.stopping.closing } else { &self.stopping.grace_over };
         let deadline = Instant::now() + self.limits().command_timeout;
         let step = match self.channel.line(deadline, stop).await? {
-            Line::TooLong => self.dialogue.refuse(Reply::new(500, 5, 2, "the line is longer than 4096 octets")),
+            Line::TooLong => {
+                self.dialogue.refuse(Reply::new(500, 5, 2, "the line is longer than 4096 octets"))
+            }
             Line::Whole(length) => {
                 let line = &self.channel.input()[..length];
                 let strict = self.limits().bare_newline == BareNewline::Reject;
                 let step = if strict && !line.ends_with(b"\r\n") {
-                    self.dialogue.refuse(Reply::new(500, 5, 2, "a bare LF ends no command: end lines with CRLF"))
+                    self.dialogue.refuse(Reply::new(
+                        500,
+                        5,
+                        2,
+                        "a bare LF ends no command: end lines with CRLF",
+                    ))
                 } else {
                     let settings = self.dialogue.terms().settings.clone();
                     let room = |size| self.door.no_room(&settings, size);

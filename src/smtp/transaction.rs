@@ -131,7 +131,12 @@ impl Dialogue {
     pub fn refuse(&mut self, reply: Reply) -> Step {
         self.errors += 1;
         if self.errors > self.terms.settings.limits.errors_per_session {
-            return Step::Close(Reply::new(421, 7, 0, "too many refused commands in this session: check the client"));
+            return Step::Close(Reply::new(
+                421,
+                7,
+                0,
+                "too many refused commands in this session: check the client",
+            ));
         }
         Step::Say(reply)
     }
@@ -230,7 +235,12 @@ impl Dialogue {
         }
         if !envelope.known.contains(&address) {
             if envelope.recipients.len() >= self.terms.settings.limits.recipients {
-                return Reply::new(452, 5, 3, "too many recipients: send to the others in another transaction");
+                return Reply::new(
+                    452,
+                    5,
+                    3,
+                    "too many recipients: send to the others in another transaction",
+                );
             }
             envelope.known.insert(address.clone());
             envelope.recipients.push(address);
@@ -241,9 +251,9 @@ impl Dialogue {
     fn data(&self) -> Step {
         match self.ready() {
             Err(reply) => Step::Say(reply),
-            Ok(envelope) if envelope.chunked => {
-                Step::Say(out_of_order("this message was begun with BDAT: end it with BDAT LAST, or say RSET"))
-            }
+            Ok(envelope) if envelope.chunked => Step::Say(out_of_order(
+                "this message was begun with BDAT: end it with BDAT LAST, or say RSET",
+            )),
             Ok(_) => Step::Data,
         }
     }
@@ -276,5 +286,10 @@ fn out_of_order(text: &'static str) -> Reply {
 
 /// The message is larger than `message_size` (RFC 1870 section 6).
 pub fn too_big(limit: u64) -> Reply {
-    Reply::new(552, 3, 4, format!("the message is larger than the {limit} octets of `message_size` under [limits]"))
+    Reply::new(
+        552,
+        3,
+        4,
+        format!("the message is larger than the {limit} octets of `message_size` under [limits]"),
+    )
 }
