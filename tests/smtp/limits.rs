@@ -205,7 +205,8 @@ async fn a_client_that_does_not_read_is_given_up() {
     let mut settings = settings();
     settings.limits.command_timeout = SHORT;
     let door = Door::open(settings).await;
-    let mut deaf = door.greeted().await;
+    let mut deaf = door.connect().await;
+    deaf.expect("220").await;
     let written = async {
         let commands = b"HELP\r\n".repeat(10_000);
         while deaf.0.write_all(&commands).await.is_ok() {}

@@ -5,17 +5,25 @@ use super::door::{Door, settings};
 #[tokio::test]
 async fn idle_sessions_end_at_once_and_transactions_may_finish() {
     let door = Door::open(settings()).await;
-    let (mut idle, mut busy) = (door.greeted().await, door.greeted().await);
+    let (mut idle, mut busy, mut waiting) =
+        (door.greeted().await, door.greeted().await, door.greeted().await);
     busy.begin_data().await;
+    waiting.say("MAIL FROM:<c@x.test>\r\nRCPT TO:<d@y.test>\r\nBDAT 3\r\nabc").await;
+    for _ in 0..3 {
+        waiting.expect("250").await;
+    }
     door.stopping.closing.cancel();
     idle.expect("421 4.3.2").await;
     idle.expect_closed().await;
+    waiting.say("BDAT 3 LAST\r\ndef").await;
+    waiting.expect("250 2.0.0 queued").await;
+    waiting.expect("421 4.3.2").await;
     busy.say("x\r\n.\r\nMAIL FROM:<c@x.test>\r\n").await;
     busy.expect("250 2.0.0 queued").await;
     busy.expect("421 4.3.2").await;
     busy.expect_closed().await;
     door.empty().await;
-    assert_eq!(door.queue.taken().len(), 1);
+    assert_eq!(door.queue.taken().len(), 2);
 }
 
 #[tokio::test]
