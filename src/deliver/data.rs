@@ -3,7 +3,7 @@
 //! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
 //! Everything that was answered counts, whatever happens to the session afterwards; what was not answered is
 //! undecided. The point of no return is the first byte of the final dot: from there on only a valid reply decides
-//! (PRODUCT rule 5), and nothing but [`Transacting::finish`] writes it.
+//! (PRODUCT rule 5), and nothing but `Transacting::finish` writes it.
 
 use super::connection::Connection;
 use super::outgoing::Outgoing;
