@@ -124,6 +124,24 @@ async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_a
 }
 
 #[tokio::test]
+async fn a_reply_too_many_refuses_nobody() {
+    for (step, replies) in
+        [("MAIL", "250 ok\r\n550 no"), ("RCPT TO:<b", "250 ok\r\n550 no"), ("DATA", "354 go\r\n250 ok")]
+    {
+        with_and_without_pipelining(
+            |script| script.on(step, replies),
+            async |server, connection| {
+                let done = send(connection, &["a@y", "b@y", "c@y"]).await;
+                assert_eq!(short(&done), ["undecided"; 3], "{step}");
+                assert_eq!(lost(&done), Some(TroubleKind::Lost));
+                assert!(server.transactions().is_empty());
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn replies_that_came_count_though_the_server_closed_while_we_pipelined() {
     let server =
         Scripted::start(|script| script.ehlo(&["PIPELINING"]).on("MAIL", Act::last("550 5.7.1 go away")));

@@ -32,6 +32,8 @@ async fn mail_travels_encrypted_where_it_should() {
         assert!(connection.is_encrypted());
         assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
         assert!(server.wait_for(1)[0].tls);
+        let commands = &server.sessions()[0].commands;
+        assert_eq!(commands[..3], ["EHLO mail.test", "STARTTLS", "EHLO mail.test"]);
     }
     let server = Scripted::start(|script| script.implicit_tls(&identity));
     let mut connection = open(&upstream(&server, TlsMode::Implicit, Some(&identity))).await.unwrap();
