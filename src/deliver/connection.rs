@@ -1,5 +1,5 @@
 //! A session with an upstream, from the name to a server that is ready for MAIL; the transactions on it are in
-//! [`super::data`].
+//! `super::data`.
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
 //! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the

@@ -1,9 +1,9 @@
 //! One mail transaction: MAIL, RCPT, DATA, the content, the final dot, and what the server said to each.
 //!
 //! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
-//! Everything that was answered counts, whatever happens to the session afterwards; what was not answered is
-//! undecided. The point of no return is the first byte of the final dot: from there on only a valid reply decides
-//! (PRODUCT rule 5), and nothing but [`Transacting::finish`] writes it.
+//! Everything that was answered counts, whatever happens to the session afterwards, unless the server lost step; what
+//! was not answered is undecided. The point of no return is the first byte of the final dot: from there on only a valid reply decides
+//! (PRODUCT rule 5), and nothing but `Transacting::finish` writes it.
 
 use super::connection::Connection;
 use super::outgoing::Outgoing;
@@ -56,7 +56,7 @@ impl Connection {
             envelope,
         };
         let ended = talk.run(content).await;
-        let Transacting { standings, mut began, answered, offered, .. } = talk;
+        let Transacting { mut standings, mut began, answered, offered, .. } = talk;
         let known = |standing: &Standing| match standing {
             Standing::Decided(answer) => !matches!(answer, Answer::Unknown(_)),
             Standing::Open | Standing::Taken => false,
@@ -76,6 +76,8 @@ impl Connection {
             Err(Break::Lost(Fault::Closed)) if decided => {}
             Err(Break::Lost(fault)) => {
                 if matches!(fault, Fault::Nonsense(_)) && !offered {
+                    // Who can say which command each of the replies was for?
+                    standings.fill(Standing::Open);
                     self.stop_pipelining();
                 }
                 lost = Some(self.trouble(TroubleKind::Lost, &fault));

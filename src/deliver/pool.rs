@@ -72,7 +72,7 @@ impl Pool {
         for idle in all.into_values().flatten() {
             farewells.spawn(idle.connection.quit());
         }
-        farewells.join_all().await;
+        while farewells.join_next().await.is_some() {}
     }
 
     /// Number of connections kept.

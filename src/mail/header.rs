@@ -1,10 +1,10 @@
 //! The header block of a content, read while it goes by (RFC 5322 section 2.2).
 //!
-//! Both readers take the content in order, cut anywhere, and keep at most [`NAME_LIMIT`] bytes of a line: memory does
-//! not follow the header. The block ends at the first empty line, or at the first line that is neither field nor
+//! Both readers take the content in order, cut anywhere, and keep at most 998 bytes of a line: memory does not follow
+//! the header. The block ends at the first empty line, or at the first line that is neither field nor
 //! continuation (careless applications send bodies without any header).
 //!
-//! Limit: a line whose colon comes later than [`NAME_LIMIT`] bytes is no field.
+//! Limit: a line whose colon is not among its first 998 bytes is no field.
 
 use super::message::HeaderFacts;
 use memchr::{memchr, memchr2, memmem};

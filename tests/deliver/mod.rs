@@ -1,5 +1,8 @@
 //! Delivery against scripted upstreams.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod broken;
 mod wire;
 mod wire_bytes;
 mod wire_open;
@@ -18,6 +21,9 @@ use std::time::Duration;
 
 /// Long enough for anything that is to come.
 const LONG: Duration = Duration::from_secs(30);
+
+/// For a step that does not come while others before it must, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// For what is not to come.
 const SHORT: Duration = Duration::from_millis(200);

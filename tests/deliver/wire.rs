@@ -115,10 +115,30 @@ async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_a
     let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
     let done = send(&mut connection, &["a@y"]).await;
     assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
-    server.change(|script| script.on("DATA", Act::later(SHORT, "354 go")));
+    server.change(|script| script.on("RCPT TO:<no", "550 no"));
     let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
+    assert_eq!(short(&send(&mut connection, &["no@y"]).await), ["Rcpt 550"]);
+    // Had DATA been sent along, it would have come.
+    assert_eq!(server.sessions()[1].commands, ["EHLO mail.test", "MAIL FROM:<a@x.test>", "RCPT TO:<no@y>"]);
     assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
-    assert_eq!(server.transactions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_too_many_refuses_nobody() {
+    for (step, replies) in
+        [("MAIL", "250 ok\r\n550 no"), ("RCPT TO:<b", "250 ok\r\n550 no"), ("DATA", "354 go\r\n250 ok")]
+    {
+        with_and_without_pipelining(
+            |script| script.on(step, replies),
+            async |server, connection| {
+                let done = send(connection, &["a@y", "b@y", "c@y"]).await;
+                assert_eq!(short(&done), ["undecided"; 3], "{step}");
+                assert_eq!(lost(&done), Some(TroubleKind::Lost));
+                assert!(server.transactions().is_empty());
+            },
+        )
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -200,6 +220,13 @@ async fn at_the_final_dot_everything_else_leaves_it_unknown() {
     }
 }
 
+#[tokio::test]
+async fn the_reply_to_the_final_dot_has_a_deadline_of_its_own() {
+    let server = Scripted::start(|script| script.at_dot(Act::later(SHORT * 2, "250 at last")));
+    let upstream = upstream_at(server.port(), |upstream| upstream.data_timeout = SHORT);
+    assert_eq!(short(&send(&mut open(&upstream).await.unwrap(), &["a@y"]).await), ["ok"]);
+}
+
 fn large() -> Outgoing {
     Outgoing::memory("", "x".repeat(78).into_bytes().repeat(500_000), false)
 }
@@ -268,13 +295,26 @@ async fn a_thousand_recipients_pass_whatever_the_server_says_of_each() {
 }
 
 #[tokio::test]
-async fn with_pipelining_a_small_message_leaves_in_two_writes() {
-    let server =
-        Scripted::start(|script| script.ehlo(&["PIPELINING"]).on("DATA", Act::later(SHORT, "354 go")));
-    let mut connection = connected(&server).await;
-    let sending = tokio::spawn(async move { short(&send(&mut connection, &["a@y", "b@y"]).await) });
-    assert_eq!(sending.await.unwrap(), ["ok", "ok"]);
+async fn with_pipelining_all_commands_leave_before_the_first_reply() {
+    // It reads once, then never again: what it has seen came in one write.
+    let server = Scripted::start(|script| script.ehlo(&["PIPELINING"]).on("MAIL", Act::Hang));
+    let upstream = upstream_at(server.port(), |upstream| upstream.command_timeout = SHORT);
+    send(&mut open(&upstream).await.unwrap(), &["a@y", "b@y"]).await;
     let raw = server.sessions()[0].raw.clone();
     let commands = "EHLO mail.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<a@y>\r\nRCPT TO:<b@y>\r\nDATA\r\n";
-    assert_eq!(String::from_utf8_lossy(&raw), format!("{commands}Subject: t\r\n\r\nhello\r\n.\r\n"));
+    assert_eq!(String::from_utf8_lossy(&raw), commands);
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_read_is_never_ended() {
+    let server = Scripted::start(|script| script.ehlo(&["PIPELINING"]));
+    let mut connection = connected(&server).await;
+    let (queue, message) = super::broken::queue_with_two_chunks_of_three();
+    let mut outgoing = Outgoing::stored("Received: x\r\n", queue, &message);
+    let done = connection.transact(&envelope(&["a@y"]), &mut outgoing).await;
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Content)));
+    assert!(!connection.is_reusable());
+    connection.quit().await;
+    let raw = server.wait_for_ends(1).remove(0).raw;
+    assert!(raw.ends_with(b"half\r\n") && server.transactions().is_empty());
 }

@@ -1,6 +1,6 @@
 //! From the name to a usable session, with servers that make it hard (CASES F1 to F6, F14, F37; C6, C17).
 
-use super::{SHORT, open, send, short, upstream, upstream_at};
+use super::{PATIENCE, open, send, short, upstream, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::{Auth, Upstream};
 use postroom::deliver::transaction::TroubleKind;
@@ -42,7 +42,9 @@ async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
         let server = Scripted::start(|script| script.ehlo(&["AUTH PLAIN"]).on(step, act.clone()));
         let upstream = upstream_at(server.port(), |upstream| {
             basic(upstream);
-            upstream.connect_timeout = SHORT * 3;
+            if matches!(act, Act::Hang) {
+                upstream.connect_timeout = PATIENCE;
+            }
         });
         let trouble = open(&upstream).await.err().unwrap();
         assert_eq!(trouble.kind, kind, "{step} {act:?}: {trouble}");

@@ -28,28 +28,26 @@ async fn one_connection_carries_many_messages_up_to_its_limit() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_closed_is_noticed() {
-    for goodbye in [Act::Close, Act::last("421 4.4.2 too long"), Act::last("250 what?")] {
-        let server = Scripted::start(|script| script.on("NOOP", goodbye.clone()));
-        let (upstream, pool) = (upstream(&server), Pool::default());
-        let mut connection = connected(&server).await;
-        assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
-        // Whether noticed before or at the first command: nobody is at fault and nothing counts.
-        server.change(|script| script.on("MAIL", goodbye.clone()));
-        let done = send(&mut connection, &["a@y"]).await;
-        let stale = done.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Stale);
-        assert!(
-            matches!(goodbye, Act::SayAndClose(ref bytes) if bytes.starts_with(b"250"))
-                || (stale && !done.began)
-        );
-        pool.give_back(connection);
-        assert!(pool.take(&upstream).is_none());
+async fn a_connection_that_ends_at_its_next_first_command_is_nobodys_fault() {
+    for goodbye in [Act::Close, Act::last("421 4.4.2 idle for too long")] {
+        for extensions in [&["PIPELINING"][..], &[]] {
+            let server = Scripted::start(|script| script.ehlo(extensions));
+            let mut connection = connected(&server).await;
+            assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
+            server.change(|script| script.on("MAIL", goodbye.clone()));
+            let done = send(&mut connection, &["a@y"]).await;
+            assert_eq!((short(&done), done.began), (vec!["undecided".to_owned()], false));
+            assert_eq!(done.lost.unwrap().kind, TroubleKind::Stale);
+            let pool = Pool::default();
+            pool.give_back(connection);
+            assert!(pool.is_empty());
+        }
     }
 }
 
 #[tokio::test]
 async fn a_connection_closed_while_idle_is_not_handed_out() {
-    let server = Scripted::start(|script| script.at_dot("250 ok\r\n").on("<never>", Act::Close));
+    let server = Scripted::start(|script| script);
     let (upstream, pool) = (upstream(&server), Pool::default());
     let mut connection = connected(&server).await;
     send(&mut connection, &["a@y"]).await;

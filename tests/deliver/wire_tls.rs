@@ -1,6 +1,6 @@
 //! TLS towards upstreams (CASES F8 to F11).
 
-use super::{SHORT, open, send, short, upstream_at};
+use super::{PATIENCE, open, send, short, upstream_at};
 use crate::support::scripted::{Act, Identity, Scripted};
 use postroom::config::settings::{Auth, TlsMode, Upstream};
 use postroom::deliver::transaction::TroubleKind;
@@ -32,6 +32,8 @@ async fn mail_travels_encrypted_where_it_should() {
         assert!(connection.is_encrypted());
         assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
         assert!(server.wait_for(1)[0].tls);
+        let commands = &server.sessions()[0].commands;
+        assert_eq!(commands[..3], ["EHLO mail.test", "STARTTLS", "EHLO mail.test"]);
     }
     let server = Scripted::start(|script| script.implicit_tls(&identity));
     let mut connection = open(&upstream(&server, TlsMode::Implicit, Some(&identity))).await.unwrap();
@@ -77,7 +79,7 @@ async fn where_tls_is_required_nothing_leaves_without_it() {
         let mut required = Upstream::clone(&upstream(&server, TlsMode::StartTls, Some(&identity)));
         required.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };
         required.danger_allow_plaintext_auth = true;
-        required.connect_timeout = SHORT * 3;
+        required.connect_timeout = PATIENCE;
         assert_eq!(trouble(&Arc::new(required)).await, TroubleKind::Tls);
         for session in server.wait_for_ends(1) {
             let harmless = |line: &String| line.starts_with("EHLO") || line.starts_with("STARTTLS");
@@ -93,7 +95,7 @@ async fn opportunistic_tls_falls_back_to_clear_text_on_a_new_connection() {
     for act in ["454 4.7.0 not now".into(), Act::Close, Act::last("220 go"), Act::Hang] {
         let server = Scripted::start(|script| script.starttls(&identity).on("STARTTLS", act.clone()));
         let mut upstream = Upstream::clone(&upstream(&server, TlsMode::Opportunistic, None));
-        upstream.connect_timeout = SHORT * 3;
+        upstream.connect_timeout = PATIENCE;
         let mut connection = open(&Arc::new(upstream)).await.unwrap();
         assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
         assert_eq!((server.wait_for(1)[0].session, server.transactions()[0].tls), (1, false));

@@ -11,6 +11,8 @@
 //! runtime for it, and stops when it is dropped. Waiting for it blocks the thread: a test whose own runtime has work to
 //! do meanwhile says `#[tokio::test(flavor = "multi_thread")]`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use rcgen::{CertificateParams, KeyPair};
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -120,7 +122,7 @@ impl Script {
         self.on("<dot>", act)
     }
 
-    /// When that many bytes of content have come.
+    /// When that many bytes of content have come. Afterwards nothing more is read.
     pub fn in_content(mut self, bytes: usize, act: impl Into<Act>) -> Script {
         self.in_content = Some((bytes, act.into()));
         self
@@ -461,7 +463,7 @@ impl<'a, S: Bytes> Talk<'a, S> {
                 limit.clone().filter(|(bytes, _)| self.unread.len() >= *bytes && end.is_none())
             {
                 self.perform(act).await?;
-                return Err(Over);
+                std::future::pending::<()>().await;
             }
             match end {
                 Some(end) => break (end, self.unread[..end].to_vec()),
