@@ -1,9 +1,16 @@
 //! The one integration binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 mod cli;
 mod config;
 mod deliver;
 mod event;
+mod floors;
 mod queue;
 mod smtp;
 mod support;

@@ -1,7 +1,7 @@
 //! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub struct QueueSettings {
 }
 
 /// A way out: a server that mail is relayed to.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Upstream {
     /// `[a-z0-9_-]+`.
     pub name: String,
@@ -117,7 +117,7 @@ pub struct Upstream {
     pub danger_accept_invalid_certificate: bool,
     /// What we prove who we are with.
     pub auth: Auth,
-    /// AUTH without TLS is allowed.
+    /// AUTH without TLS is allowed: because it was asked for, or because the host is this machine.
     pub danger_allow_plaintext_auth: bool,
     /// Connections at a time.
     pub connection_limit: usize,
@@ -177,6 +177,18 @@ pub enum Auth {
         /// Never shown.
         password: SecretString,
     },
+}
+
+impl PartialEq for Auth {
+    fn eq(&self, other: &Auth) -> bool {
+        match (self, other) {
+            (Auth::Anonymous, Auth::Anonymous) => true,
+            (Auth::Basic { username: a, password: x }, Auth::Basic { username: b, password: y }) => {
+                a == b && x.expose_secret() == y.expose_secret()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// `messages` in `time`.

@@ -1,3 +1,21 @@
 //! Delivery: from the queue to the upstreams.
+//!
+//! [`engine`] claims due mail and starts an [`attempt`] for each as soon as [`route`] finds an upstream that [`health`]
+//! says is available; the attempt talks through a [`connection`], fresh or from the [`pool`], sends what [`outgoing`]
+//! makes of the stored content, and [`ruling`] turns each answer into one verdict per recipient, which the queue
+//! settles in one commit. [`retry`] says when the rest is tried again.
 
+pub mod connection;
+mod data;
+pub mod health;
+pub mod hello;
+pub mod known;
+pub mod outgoing;
+pub mod pool;
+pub mod retry;
+pub mod route;
+pub mod ruling;
+mod sasl;
+mod stream;
+mod tls;
 pub mod transaction;

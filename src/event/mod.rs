@@ -1,6 +1,11 @@
 //! Events: recorded facts, kept in the queue file and shown to users (PRODUCT section 6). Tracing output is for
 //! diagnosis and another stream.
 
+pub mod fields;
+pub mod logemails;
+pub mod outcome;
+pub mod words;
+
 use crate::mail::QueueId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

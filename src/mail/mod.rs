@@ -10,7 +10,8 @@ pub mod reply;
 pub mod verdict;
 
 pub use address::{Address, ReversePath};
+pub use header::{FieldFilter, HeaderScan};
 pub use id::QueueId;
 pub use message::{BodyType, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState};
-pub use reply::{EnhancedCode, Reply};
+pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser, printable};
 pub use verdict::{Outcome, Verdict};

@@ -1,1 +1,3 @@
 //! What is sent, as pure functions of settings and the stored message.
+
+pub mod added;

@@ -1,1 +1,4 @@
 //! Tests of the room `cli`.
+
+mod relay;
+mod sink;

@@ -1,1 +1,98 @@
-//! Tests of the room `deliver`.
+//! Delivery against scripted upstreams.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod broken;
+mod wire;
+mod wire_bytes;
+mod wire_open;
+mod wire_pool;
+mod wire_tls;
+
+use crate::support::scripted::Scripted;
+use postroom::config::settings::{Auth, Priority, TlsMode, Upstream};
+use postroom::deliver::connection::Connection;
+use postroom::deliver::known::Known;
+use postroom::deliver::outgoing::Outgoing;
+use postroom::deliver::transaction::{Answer, Envelope, Transaction, Trouble};
+use postroom::mail::{BodyType, ReversePath};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Long enough for anything that is to come.
+const LONG: Duration = Duration::from_secs(30);
+
+/// For a step that does not come while others before it must, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For what is not to come.
+const SHORT: Duration = Duration::from_millis(200);
+
+fn upstream_at(port: u16, change: impl FnOnce(&mut Upstream)) -> Arc<Upstream> {
+    let mut upstream = Upstream {
+        name: "primary".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port,
+        priority: Priority::Normal,
+        enabled: true,
+        tls: TlsMode::None,
+        tls_ca: None,
+        danger_accept_invalid_certificate: false,
+        auth: Auth::Anonymous,
+        danger_allow_plaintext_auth: false,
+        connection_limit: 2,
+        connect_timeout: LONG,
+        command_timeout: LONG,
+        data_timeout: LONG,
+        final_timeout: LONG,
+        max_idle_time: LONG,
+        messages_per_connection: 50,
+        rate_limit: None,
+        source_address: None,
+    };
+    change(&mut upstream);
+    Arc::new(upstream)
+}
+
+fn upstream(server: &Scripted) -> Arc<Upstream> {
+    upstream_at(server.port(), |_| {})
+}
+
+async fn open(upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
+    Connection::open(upstream, "mail.test", &Arc::new(Known::default())).await
+}
+
+async fn connected(server: &Scripted) -> Connection {
+    open(&upstream(server)).await.unwrap()
+}
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
+        recipients: recipients.iter().map(|address| address.parse().unwrap()).collect(),
+        body: BodyType::SevenBit,
+        smtp_utf8: false,
+        size: 100,
+    }
+}
+
+/// Sends a small message to these recipients.
+async fn send(connection: &mut Connection, recipients: &[&str]) -> Transaction {
+    connection.transact(&envelope(recipients), &mut small()).await
+}
+
+fn small() -> Outgoing {
+    Outgoing::memory("", "Subject: t\r\n\r\nhello\r\n", false)
+}
+
+/// What was answered for each recipient, in short: `ok`, `Rcpt 550`, `unknown`, …
+fn short(transaction: &Transaction) -> Vec<String> {
+    let short = |answer: &Answer| match answer {
+        Answer::Accepted(_) => "ok".to_owned(),
+        Answer::Refused(step, reply) => format!("{step:?} {}", reply.code),
+        Answer::Unable(missing) => format!("{missing:?}"),
+        Answer::Unknown(_) => "unknown".to_owned(),
+        Answer::Undecided => "undecided".to_owned(),
+    };
+    transaction.answers.iter().map(short).collect()
+}

@@ -1,1 +1,67 @@
 //! What the tests share: servers, clients, folders.
+//!
+//! Nothing here is skipped: a test that needs a tool fails without it and says what installs it. Every process that is
+//! started is ended by its own id when its owner is dropped.
+
+#![allow(dead_code, reason = "each room of tests uses its part")]
+
+pub mod clients;
+pub mod proxy;
+pub mod recorder;
+pub mod samples;
+pub mod scripted;
+pub mod smtp_sink;
+#[cfg(test)]
+mod stage;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails. Long, because a busy machine is no failure.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address on loopback that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port on loopback")
+}
+
+/// Asks `ready` again and again until it has an answer. Panics with `what` when [`PATIENCE`] is over.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ready() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts the command, or says how its program is installed.
+#[track_caller]
+pub fn spawn(command: &mut Command) -> Child {
+    command.spawn().unwrap_or_else(|error| {
+        let program = command.get_program();
+        panic!("{program:?} cannot be started ({error}): ./scripts/test installs what the tests need")
+    })
+}
+
+/// The path of a program of Postfix's, which stand where an ordinary user's PATH does not look.
+pub fn postfix_tool(name: &str) -> String {
+    let in_sbin = format!("/usr/sbin/{name}");
+    if std::path::Path::new(&in_sbin).exists() { in_sbin } else { name.to_owned() }
+}
+
+/// A process that ends with its owner.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,95 @@
+//! What can only be judged by looking at several tables at once.
+
+use super::host::Host;
+use super::settings::{Listener, Priority, Settings, Upstream};
+use super::table::{Reader, Table};
+use std::net::SocketAddr;
+
+/// Adds to the reader's errors and warnings.
+pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
+    let tables = reader.tables("listener");
+    for (number, listener) in settings.listeners.iter().enumerate() {
+        let other =
+            settings.listeners[..number].iter().find(|other| in_the_way(other.address, listener.address));
+        if let (Some(other), Some(table)) = (other, tables.get(number)) {
+            let wrong = format!(
+                "{} is taken by listener {}, which has {}",
+                listener.address, other.name, other.address
+            );
+            table.wrong("address", wrong, "give each listener an address or a port of its own");
+        }
+    }
+    let tables = reader.tables("upstream");
+    only_one_default(settings, &tables);
+    for (upstream, table) in settings.upstreams.iter().zip(&tables) {
+        let own = settings.listeners.iter().find(|listener| upstream.enabled && is_own(upstream, listener));
+        if let (Some(own), true) = (own, table.is_sound("host")) {
+            let wrong = format!(
+                "is this proxy's own listener {} ({}): mail would go in circles",
+                own.name, own.address
+            );
+            table.wrong("host", wrong, "give it the server that mail is to be relayed to");
+        }
+    }
+    if !settings.upstreams.iter().any(|upstream| upstream.enabled) {
+        reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());
+    }
+}
+
+/// At most one enabled upstream of the highest rank.
+fn only_one_default(settings: &Settings, tables: &[Table<'_>]) {
+    let all = settings.upstreams.iter().zip(tables);
+    let mut defaults = all.filter(|(upstream, _)| upstream.enabled && upstream.priority == Priority::Default);
+    let Some((first, first_table)) = defaults.next() else { return };
+    let place = first_table.origin("priority");
+    let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
+    for (second, table) in defaults {
+        let (first, second) = (&first.name, &second.name);
+        table.wrong(
+            "priority",
+            format!("upstreams {first} ({}{line}) and {second} are both enabled and default", place.place),
+            "give all but one of them high, normal or low, or enabled = false",
+        );
+    }
+}
+
+/// Whether one socket keeps the other from being bound.
+fn in_the_way(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    // Port 0 is a new one each time.
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || same_family && any)
+}
+
+/// Whether what goes to the upstream comes in by the listener. Names other than localhost are not looked up: the loop
+/// that they may make is stopped when the first message comes back.
+fn is_own(upstream: &Upstream, listener: &Listener) -> bool {
+    let host = Host { name: upstream.host.clone(), port: upstream.port };
+    let listens = listener.address.ip().to_canonical();
+    if host.port != listener.address.port() {
+        return false;
+    }
+    match host.address() {
+        Some(address) if address.is_unspecified() => listens.is_loopback() || listens.is_unspecified(),
+        Some(address) if address.is_loopback() => listens == address || listens.is_unspecified(),
+        Some(address) => listens == address,
+        None => host.is_localhost() && (listens.is_loopback() || listens.is_unspecified()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_in_each_others_way() {
+        let way = |a: &str, b: &str| in_the_way(a.parse().unwrap(), b.parse().unwrap());
+        assert!(way("127.0.0.1:25", "127.0.0.1:25"));
+        assert!(way("0.0.0.0:25", "127.0.0.1:25"));
+        assert!(way("[::1]:25", "[::]:25"));
+        assert!(!way("127.0.0.1:25", "127.0.0.1:26"));
+        assert!(!way("127.0.0.1:25", "127.0.0.2:25"));
+        assert!(!way("127.0.0.1:25", "[::1]:25"));
+        assert!(!way("127.0.0.1:0", "127.0.0.1:0"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The environment as a layer: `POSTROOM_` + path with `__` between levels, the well-known `RELAYHOST` names, `RUST_LOG`.
+//!
+//! Every value stays the text it is; what type it is meant to have is known to whoever reads the key. So a password
+//! of digits needs no quotes.
+
+use super::error::{ConfigError, quoted};
+use super::layers::{NAMED, child, insert};
+use figment::value::{Dict, Value};
+use std::collections::BTreeMap;
+
+/// No keys: what Kubernetes injects for a service called postroom, and the name of the file.
+const IGNORED: &[&str] = &["POSTROOM_PORT", "POSTROOM_SERVICE_"];
+
+/// Well-known names. Ours are stronger.
+const WELL_KNOWN: &[(&str, &[&str])] = &[
+    ("RUST_LOG", &["log", "level"]),
+    ("RELAYHOST", &["upstream", "relayhost", "host"]),
+    ("RELAYHOST_USERNAME", &["upstream", "relayhost", "username"]),
+    ("RELAYHOST_PASSWORD", &["upstream", "relayhost", "password"]),
+    ("RELAYHOST_PASSWORD_FILE", &["upstream", "relayhost", "password_file"]),
+];
+
+/// Whoever gives one of `RELAYHOST_*` wants to authenticate; the names have no other way to say so.
+const ASKS_FOR_AUTH: &str = "RELAYHOST_";
+
+#[derive(Default)]
+pub(super) struct Environment {
+    pub(super) values: Dict,
+    /// Which variable a key (and each table above it) came from.
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl Environment {
+    /// Reads the variables that are ours. `file` tells which names exist, since `-` is written `_` here.
+    pub(super) fn read(variables: &[(String, String)], file: &Dict) -> Environment {
+        let mut environment = Environment::default();
+        for (name, path) in WELL_KNOWN {
+            // An empty one is what a compose file makes of a variable that nobody has set.
+            let Some((_, value)) = variables.iter().find(|(n, v)| n == name && !v.is_empty()) else {
+                continue;
+            };
+            environment.set(name, path, value);
+            if name.starts_with(ASKS_FOR_AUTH) {
+                environment.set(name, &["upstream", "relayhost", "auth"], "basic");
+            }
+        }
+        let mut own: Vec<&(String, String)> = variables.iter().filter(|(name, _)| is_key(name)).collect();
+        own.sort();
+        for (name, value) in own {
+            match path(name, file) {
+                Ok(path) => {
+                    environment.set(name, &path.iter().map(String::as_str).collect::<Vec<_>>(), value)
+                }
+                Err(error) => environment.errors.push(error),
+            }
+        }
+        environment
+    }
+
+    fn set(&mut self, name: &str, path: &[&str], value: &str) {
+        insert(&mut self.values, path, Value::from(value));
+        let mut above = String::new();
+        for key in path {
+            above = child(&above, key);
+            self.variables.entry(above.clone()).or_insert_with(|| name.to_owned());
+        }
+        self.variables.insert(above, name.to_owned());
+    }
+}
+
+fn is_key(name: &str) -> bool {
+    name.starts_with("POSTROOM_")
+        && name != "POSTROOM_CONFIG"
+        && !IGNORED.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Path of the key that a variable means.
+fn path(variable: &str, file: &Dict) -> Result<Vec<String>, ConfigError> {
+    let wrong = |wrong: String, right: &str| ConfigError {
+        file: Some(variable.to_owned()),
+        line: None,
+        key: String::new(),
+        wrong,
+        right: right.to_owned(),
+    };
+    let written = variable.strip_prefix("POSTROOM_").unwrap_or(variable).to_ascii_lowercase();
+    let (table, rest) = match written.split_once("__") {
+        None => (written.as_str(), None),
+        Some((table, rest)) => (table, Some(rest)),
+    };
+    let nameless =
+        || wrong("names no key".to_owned(), "POSTROOM_ is followed by a path such as LIMITS__RECIPIENTS");
+    let plain =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if !plain(table) {
+        return Err(nameless());
+    }
+    let mut path = vec![table.to_owned()];
+    let Some(rest) = rest else { return Ok(path) };
+    if !plain(rest) {
+        return Err(nameless());
+    }
+    if !NAMED.contains(&table) {
+        path.push(rest.to_owned());
+        return Ok(path);
+    }
+    // The last `__` ends the name, so that a name may hold `__` itself.
+    let (name, key) = rest.rsplit_once("__").map_or((rest, None), |(name, key)| (name, Some(key)));
+    let same: Vec<&str> = match file.get(table) {
+        Some(Value::Dict(_, tables)) => tables
+            .keys()
+            .map(String::as_str)
+            .filter(|n| n.replace('-', "_") == name.replace('-', "_"))
+            .collect(),
+        _ => Vec::new(),
+    };
+    match same[..] {
+        [] => path.push(name.to_owned()),
+        [one] => path.push(one.to_owned()),
+        _ => {
+            let names: Vec<String> = same.iter().map(|name| quoted(name)).collect();
+            return Err(wrong(
+                format!("may mean each of {}", names.join(", ")),
+                "rename one of them: \"-\" and \"_\" are the same in the environment",
+            ));
+        }
+    }
+    path.extend(key.map(str::to_owned));
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, file: &Dict) -> Result<String, String> {
+        path(name, file).map(|path| path.join("/")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_variable_names_a_key() {
+        let none = Dict::new();
+        for (name, expected) in [
+            ("POSTROOM_HOSTNAME", "hostname"),
+            ("POSTROOM_DATA_DIR", "data_dir"),
+            ("POSTROOM_LIMITS__MESSAGE_SIZE", "limits/message_size"),
+            ("POSTROOM_LIMITS__A__B", "limits/a__b"),
+            ("POSTROOM_UPSTREAM__PRIMARY__PASSWORD", "upstream/primary/password"),
+            ("POSTROOM_UPSTREAM__A__B__PASSWORD_FILE", "upstream/a__b/password_file"),
+            ("POSTROOM_UPSTREAM___A___HOST", "upstream/_a_/host"),
+            ("POSTROOM_UPSTREAM", "upstream"),
+            ("POSTROOM_UPSTREAM__X", "upstream/x"),
+        ] {
+            assert_eq!(one(name, &none).as_deref(), Ok(expected), "{name}");
+        }
+        for name in ["POSTROOM_", "POSTROOM___A", "POSTROOM_LIMITS__", "POSTROOM_Ü"] {
+            assert!(one(name, &none).unwrap_err().contains("names no key"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_hyphen_is_found_unless_two_would_fit() {
+        let mut file = Dict::new();
+        insert(&mut file, &["upstream", "office-365", "host"], Value::from("a"));
+        assert_eq!(
+            one("POSTROOM_UPSTREAM__OFFICE_365__HOST", &file).as_deref(),
+            Ok("upstream/office-365/host")
+        );
+        insert(&mut file, &["upstream", "office_365", "host"], Value::from("a"));
+        let error = one("POSTROOM_UPSTREAM__OFFICE_365__HOST", &file).unwrap_err();
+        assert!(error.contains("office-365") && error.contains("office_365"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What is in force, for people (TOML) and programs (JSON): every key with its value, secrets masked.
+
+use serde::{Serialize, Serializer};
+use std::collections::HashMap;
+use toml_edit::{Array, DocumentMut, Item, Table};
+
+/// In place of a secret.
+const MASK: &str = "****";
+
+/// A value as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Shown {
+    Text(String),
+    Flag(bool),
+    Number(i64),
+    Texts(Vec<String>),
+}
+
+impl Shown {
+    /// Tells whether there is a secret, and nothing else about it.
+    pub(super) fn masked(self) -> Shown {
+        match self {
+            Shown::Text(text) if text.is_empty() => Shown::Text(text),
+            _ => Shown::Text(MASK.to_owned()),
+        }
+    }
+
+    fn to_toml(&self) -> toml_edit::Value {
+        match self {
+            Shown::Text(text) => text.as_str().into(),
+            Shown::Flag(flag) => (*flag).into(),
+            Shown::Number(number) => (*number).into(),
+            Shown::Texts(texts) => texts.iter().map(String::as_str).collect::<Array>().into(),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Entry {
+    path: Vec<String>,
+    shown: Shown,
+    /// Where it was given; none for a default.
+    place: Option<String>,
+}
+
+/// Every key that is in force. [`std::fmt::Display`] gives TOML that could be loaded again but for the masks;
+/// serialized it is an object of objects.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct InForce {
+    entries: Vec<Entry>,
+    places: HashMap<Vec<String>, usize>,
+}
+
+impl InForce {
+    /// Adds a key, or says it anew.
+    pub(super) fn note(&mut self, path: Vec<String>, shown: Shown, place: Option<String>) {
+        let number = *self.places.entry(path.clone()).or_insert(self.entries.len());
+        let entry = Entry { path, shown, place };
+        match self.entries.get_mut(number) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// As TOML, each value that is not a default with a comment that says where it was given.
+    pub fn to_toml(&self) -> String {
+        let mut document = DocumentMut::new();
+        for entry in &self.entries {
+            let Some((key, tables)) = entry.path.split_last() else { continue };
+            let mut table = document.as_table_mut();
+            for name in tables {
+                let below = table.entry(name).or_insert_with(|| {
+                    let mut below = Table::new();
+                    below.set_implicit(true);
+                    Item::Table(below)
+                });
+                let Item::Table(below) = below else { return document.to_string() };
+                table = below;
+            }
+            let mut value = entry.shown.to_toml();
+            if let Some(place) = &entry.place {
+                value.decor_mut().set_suffix(format!("  # {}", place.escape_debug()));
+            }
+            table.insert(key, Item::Value(value));
+        }
+        document.to_string()
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Paths of all keys, joined by dots.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|entry| entry.path.join("."))
+    }
+}
+
+impl std::fmt::Display for InForce {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.to_toml())
+    }
+}
+
+impl Serialize for InForce {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut root = serde_json::Map::new();
+        for entry in &self.entries {
+            let shown = serde_json::to_value(&entry.shown).map_err(serde::ser::Error::custom)?;
+            insert(&mut root, &entry.path, shown);
+        }
+        root.serialize(serializer)
+    }
+}
+
+fn insert(
+    object: &mut serde_json::Map<String, serde_json::Value>,
+    path: &[String],
+    value: serde_json::Value,
+) {
+    let [first, rest @ ..] = path else { return };
+    if rest.is_empty() {
+        object.insert(first.clone(), value);
+    } else if let Some(below) =
+        object.entry(first.clone()).or_insert_with(|| serde_json::Map::new().into()).as_object_mut()
+    {
+        insert(below, rest, value);
+    }
+}

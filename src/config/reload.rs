@@ -1,0 +1,47 @@
+//! What lies between two configurations: what a reload must not change, and what it did change.
+
+use super::error::ConfigError;
+use super::settings::Settings;
+
+/// What a reload must not change: it takes a restart. Empty where nothing of it has changed.
+pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
+    let keys = [("data_dir", &old.data_dir, &new.data_dir), ("queue.path", &old.queue.path, &new.queue.path)];
+    let changed = keys.into_iter().filter(|(_, old, new)| old != new);
+    changed
+        .map(|(key, old, new)| ConfigError {
+            file: None,
+            line: None,
+            key: key.to_owned(),
+            wrong: format!("cannot change from {} to {} while Postroom runs", old.display(), new.display()),
+            right: "restart Postroom, or change it back".to_owned(),
+        })
+        .collect()
+}
+
+/// What has changed, in words, for people. Values are not told, they may be secrets.
+pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut note = |what: &str, changed: bool| changes.extend(changed.then(|| format!("{what} changed")));
+    note("hostname", old.hostname != new.hostname);
+    note("limits", old.limits != new.limits);
+    note("queue", old.queue != new.queue);
+    note("sending", old.sending_enabled != new.sending_enabled);
+    note("log_emails", old.log_emails != new.log_emails);
+    note("events", old.events_keep != new.events_keep);
+    note("log", old.log != new.log);
+    changes.extend(changed_tables("listener", &old.listeners, &new.listeners, |listener| &listener.name));
+    changes.extend(changed_tables("upstream", &old.upstreams, &new.upstreams, |upstream| &upstream.name));
+    changes
+}
+
+/// Both lists are sorted by name.
+fn changed_tables<T: PartialEq>(kind: &str, old: &[T], new: &[T], name: impl Fn(&T) -> &str) -> Vec<String> {
+    let find = |all: &[T], wanted: &T| all.binary_search_by(|one| name(one).cmp(name(wanted))).ok();
+    let told = |one: &T, what: &str| format!("{kind} {} {what}", name(one));
+    let gone = old.iter().filter(|one| find(new, one).is_none()).map(|one| told(one, "removed"));
+    let other = new.iter().filter_map(|one| match find(old, one) {
+        None => Some(told(one, "added")),
+        Some(place) => (old[place] != *one).then(|| told(one, "changed")),
+    });
+    gone.chain(other).collect()
+}

@@ -1,0 +1,162 @@
+//! One `[upstream.*]` table.
+
+use super::host::{self, Host};
+use super::in_force::Shown;
+use super::layers::Layer;
+use super::secret;
+use super::settings::{Auth, Priority, TlsMode, Upstream};
+use super::table::{Reader, Table};
+use super::value;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use secrecy::ExposeSecret;
+use std::path::Path;
+
+const PRIORITIES: &[(&str, Priority)] = &[
+    ("default", Priority::Default),
+    ("high", Priority::High),
+    ("normal", Priority::Normal),
+    ("low", Priority::Low),
+];
+
+/// The empty word leaves the choice to [`default_tls`].
+const TLS: &[(&str, Option<TlsMode>)] = &[
+    ("none", Some(TlsMode::None)),
+    ("opportunistic", Some(TlsMode::Opportunistic)),
+    ("starttls", Some(TlsMode::StartTls)),
+    ("implicit", Some(TlsMode::Implicit)),
+    ("", None),
+];
+
+/// Submission over TLS (RFC 8314 section 3.3).
+const IMPLICIT_TLS_PORT: u16 = 465;
+
+pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
+    let host = host(table);
+    let priority = table.choice("priority", Priority::Normal, PRIORITIES, &[]);
+    let enabled = table.flag("enabled");
+    table.choice("delivery", (), &[("network", ())], &["local", "pickup", "pickup-iis"]);
+    let tls = table.choice("tls", None, TLS, &[]);
+    let tls_ca = table.path_beside("tls_ca");
+    if let Some(Err(wrong)) = tls_ca.as_deref().map(certificates) {
+        table.wrong("tls_ca", wrong, "give the path of a PEM file with certificates");
+    }
+    let danger_accept_invalid_certificate = danger(reader, table, "danger_accept_invalid_certificate");
+    let auth = auth(reader, table);
+    let basic = matches!(auth, Auth::Basic { .. });
+    let tls = tls.unwrap_or_else(|| default_tls(&host, basic));
+    let word = TLS.iter().find(|(_, mode)| *mode == Some(tls)).map_or("", |(word, _)| word);
+    if table.is_sound("tls") {
+        table.show("tls", Shown::Text(word.to_owned()));
+    }
+    let allowed = danger(reader, table, "danger_allow_plaintext_auth");
+    if tls == TlsMode::None && basic && !allowed && !host.is_loopback() && table.is_sound("host") {
+        table.wrong(
+            "tls",
+            "none would send the password in clear text over the network",
+            "give starttls or implicit, or set danger_allow_plaintext_auth = true if that is what you want",
+        );
+    }
+    Upstream {
+        name: table.name().to_owned(),
+        priority,
+        enabled,
+        tls,
+        tls_ca,
+        danger_accept_invalid_certificate,
+        auth,
+        // What never leaves the machine is in no danger.
+        danger_allow_plaintext_auth: allowed || host.is_loopback(),
+        connection_limit: table.number("connection_limit", 1, 100_000),
+        connect_timeout: table.duration("connect_timeout"),
+        command_timeout: table.duration("command_timeout"),
+        data_timeout: table.duration("data_timeout"),
+        final_timeout: table.duration("final_timeout"),
+        max_idle_time: table.duration("max_idle_time"),
+        messages_per_connection: table.number("messages_per_connection", 1, 1_000_000),
+        rate_limit: table.read(
+            "rate_limit",
+            r#"give it messages and time such as "30/1m""#,
+            None,
+            |text: String| value::rate_limit(&text),
+        ),
+        source_address: table.read(
+            "source_address",
+            "give it an address of this machine",
+            None,
+            |text: String| value::source_address(&text),
+        ),
+        host: host.name,
+        port: host.port,
+    }
+}
+
+/// The default is an example, so the key must be given.
+fn host(table: &Table<'_>) -> Host {
+    if table.origin("host").layer == Layer::Default {
+        table.wrong("host", "is missing", host::FORM);
+        return Host::default();
+    }
+    table.read("host", host::FORM, Host::default(), |text: String| Host::parse(&text))
+}
+
+fn auth(reader: &Reader<'_>, table: &Table<'_>) -> Auth {
+    let words = [("anonymous", false), ("basic", true)];
+    let basic = table.choice("auth", false, &words, &["ntlm", "oauth2", "default"]);
+    let username =
+        table.read("username", "give it a text in quotes", String::new(), |text: String| {
+            match text.chars().any(char::is_control) {
+                true => Err("contains control characters".into()),
+                false => Ok(text),
+            }
+        });
+    let password = secret::read(reader, table, "password");
+    if !basic {
+        if table.is_sound("auth") && !username.is_empty() {
+            let (username, auth) = (table.path_of("username"), table.path_of("auth"));
+            reader.warn(format!("{username} is given and not used: {auth} is anonymous"));
+        }
+        return Auth::Anonymous;
+    }
+    if username.is_empty() && table.is_sound("username") {
+        table.wrong("username", "is missing", "auth = \"basic\" needs a username and a password");
+    }
+    let sound = table.is_sound("password") && table.is_sound("password_file");
+    if password.expose_secret().is_empty() && sound {
+        table.wrong("password", "is missing", "auth = \"basic\" needs a password or a password_file");
+    }
+    Auth::Basic { username, password }
+}
+
+/// What protects a connection where nobody says: as much as can be had without breaking what works.
+fn default_tls(host: &Host, auth: bool) -> TlsMode {
+    match (host.port, auth) {
+        (IMPLICIT_TLS_PORT, _) => TlsMode::Implicit,
+        (_, true) => TlsMode::StartTls,
+        (_, false) => TlsMode::Opportunistic,
+    }
+}
+
+/// A flag that draws a warning when it is on.
+fn danger(reader: &Reader<'_>, table: &Table<'_>, key: &str) -> bool {
+    let on = table.flag(key);
+    if on {
+        reader.warn(format!(
+            "{} is on: mail or passwords may be read by others on their way",
+            table.path_of(key)
+        ));
+    }
+    on
+}
+
+/// Whether the file holds certificates.
+fn certificates(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        certificate.map_err(|error| format!("{shown} is no sound PEM file: {error}"))?;
+        count += 1;
+    }
+    if count == 0 { Err(format!("{shown} holds no certificate")) } else { Ok(()) }
+}

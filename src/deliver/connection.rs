@@ -1,0 +1,247 @@
+//! A session with an upstream, from the name to a server that is ready for MAIL; the transactions on it are in
+//! `super::data`.
+//!
+//! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
+//! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the
+//! upstream's fault, never the message's (PRODUCT rule 3).
+
+use super::hello::{Capabilities, hello};
+use super::known::Known;
+use super::sasl::authenticate;
+use super::stream::{Fault, Wire};
+use super::tls::Tls;
+use super::transaction::{Trouble, TroubleKind};
+use crate::config::settings::{Auth, TlsMode, Upstream};
+use lettre::transport::smtp::commands::{Quit, Starttls};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
+
+/// How long a server may take to say goodbye.
+const QUIT_TIME: Duration = Duration::from_secs(2);
+
+/// A session that is ready for MAIL. Belongs to one attempt at a time.
+pub struct Connection {
+    pub(super) wire: Wire,
+    pub(super) upstream: Arc<Upstream>,
+    known: Arc<Known>,
+    pub(super) capabilities: Capabilities,
+    /// Commands and content on their way out; kept for its capacity.
+    pub(super) buffer: Vec<u8>,
+    /// Transactions begun on it.
+    pub(super) transactions: u32,
+    /// The last transaction was not brought to its end.
+    pub(super) needs_reset: bool,
+    /// Both sides know where they are: another transaction may follow.
+    pub(super) in_step: bool,
+}
+
+impl Connection {
+    /// Connects to the first address that answers, greets, encrypts and authenticates as the upstream's settings say.
+    /// `hostname` is what we call ourselves.
+    pub async fn open(
+        upstream: &Arc<Upstream>,
+        hostname: &str,
+        known: &Arc<Known>,
+    ) -> Result<Connection, Trouble> {
+        let opened = open(upstream, hostname, known, upstream.tls).await;
+        match opened {
+            // Opportunistic: encrypted where that works, in clear text where it does not.
+            Err((TroubleKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
+                tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
+                open(upstream, hostname, known, TlsMode::None).await
+            }
+            opened => opened,
+        }
+        .map_err(|(kind, why)| Trouble { kind, text: told(upstream, &why) })
+    }
+
+    /// The upstream that it leads to, as it was configured when it was opened.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// What the server offered last: behind TLS where there is TLS.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Whether it is protected by TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.wire.is_encrypted()
+    }
+
+    /// Transactions begun on it.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether another transaction may be tried on it, as far as our own side knows.
+    pub fn is_reusable(&self) -> bool {
+        self.in_step
+    }
+
+    /// Whether an idle connection is still there: a server that has closed it, or said 421, has said something.
+    /// Does not wait.
+    pub fn is_alive(&mut self) -> bool {
+        self.in_step && !self.wire.has_spoken()
+    }
+
+    /// Says goodbye (RFC 5321 section 4.1.1.10), for two seconds at most.
+    pub async fn quit(mut self) {
+        if self.in_step {
+            let _ = self.wire.command(&Quit.to_string(), QUIT_TIME).await;
+        }
+        self.wire.close(QUIT_TIME).await;
+    }
+
+    /// Whether several commands may leave in one write.
+    pub(super) fn pipelines(&self) -> bool {
+        self.capabilities.pipelining && !self.known.loses_step(&self.upstream.name)
+    }
+
+    /// The server cannot keep replies and commands in step: later connections ask it one thing at a time.
+    pub(super) fn stop_pipelining(&self) {
+        if self.capabilities.pipelining {
+            self.known.note_lost_step(&self.upstream.name);
+        }
+    }
+
+    pub(super) fn trouble(&self, kind: TroubleKind, why: &dyn std::fmt::Display) -> Trouble {
+        Trouble { kind, text: told(&self.upstream, why) }
+    }
+}
+
+/// What went wrong, with the server's name in front.
+fn told(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
+    let Upstream { host, port, .. } = upstream;
+    match host.contains(':') {
+        true => format!("[{host}]:{port}: {why}"),
+        false => format!("{host}:{port}: {why}"),
+    }
+}
+
+type Opened<T> = Result<T, (TroubleKind, String)>;
+
+/// Says at which step a fault happened.
+fn at(kind: TroubleKind, step: &'static str) -> impl Fn(Fault) -> (TroubleKind, String) {
+    move |fault| (kind, format!("{step}: {fault}"))
+}
+
+async fn open(
+    upstream: &Arc<Upstream>,
+    hostname: &str,
+    known: &Arc<Known>,
+    mode: TlsMode,
+) -> Opened<Connection> {
+    let within = upstream.connect_timeout;
+    let stream = connect(upstream).await?;
+    let mut wire = match mode {
+        TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
+        _ => Wire::plain(stream),
+    };
+    let greeting = wire.reply(within).await.map_err(at(TroubleKind::Greeting, "greeting"))?;
+    if !greeting.is_positive() {
+        return Err((TroubleKind::Greeting, format!("the server greets with {greeting}")));
+    }
+    let mut capabilities = ready(&mut wire, upstream, hostname).await?;
+    if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
+        wire = start_tls(wire, &capabilities, upstream, &known.tls).await?;
+        // What was offered in clear text may have been put there by somebody else.
+        capabilities = ready(&mut wire, upstream, hostname).await?;
+    }
+    if let Auth::Basic { username, password } = &upstream.auth {
+        if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
+            let why = "AUTH: the connection is not encrypted, so the password was not sent";
+            return Err((TroubleKind::Auth, why.to_owned()));
+        }
+        authenticate(&mut wire, &capabilities, username, password, within).await?;
+    }
+    wire.in_step().map_err(at(TroubleKind::Hello, "EHLO"))?;
+    Ok(Connection {
+        wire,
+        upstream: Arc::clone(upstream),
+        known: Arc::clone(known),
+        capabilities,
+        buffer: Vec::new(),
+        transactions: 0,
+        needs_reset: false,
+        in_step: true,
+    })
+}
+
+/// TCP, to the first of the host's addresses that answers.
+async fn connect(upstream: &Upstream) -> Opened<TcpStream> {
+    let within = upstream.connect_timeout;
+    let failed = |why: String| (TroubleKind::Connect, why);
+    let resolved = timeout(within, lookup_host((upstream.host.as_str(), upstream.port))).await;
+    let addresses: Vec<SocketAddr> = match resolved {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(failed(format!("the name cannot be resolved: {error}"))),
+        Err(_) => return Err(failed("the name was not resolved in time".to_owned())),
+    };
+    let mut why = "the name has no address that can be reached from `source_address`".to_owned();
+    for address in addresses {
+        if upstream.source_address.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            continue;
+        }
+        why = match timeout(within, connect_to(address, upstream)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => format!("no connection to {}: {error}", address.ip()),
+            Err(_) => {
+                format!("no connection to {} within {}", address.ip(), humantime::format_duration(within))
+            }
+        };
+    }
+    Err(failed(why))
+}
+
+async fn connect_to(address: SocketAddr, upstream: &Upstream) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Every write is a whole step of the dialogue: waiting for more would only delay it.
+    socket.set_nodelay(true)?;
+    if let Some(source) = upstream.source_address {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
+}
+
+async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
+    match hello(wire, hostname, upstream.connect_timeout).await.map_err(at(TroubleKind::Hello, "EHLO"))? {
+        Ok(capabilities) => Ok(capabilities),
+        Err(reply) => Err((TroubleKind::Hello, format!("EHLO refused: {reply}"))),
+    }
+}
+
+async fn start_tls(mut wire: Wire, offered: &Capabilities, upstream: &Upstream, tls: &Tls) -> Opened<Wire> {
+    if !offered.starttls {
+        return Err((TroubleKind::Tls, "the server does not offer STARTTLS, which is required".to_owned()));
+    }
+    let reply = wire.command(&Starttls.to_string(), upstream.connect_timeout).await;
+    let reply = reply.map_err(at(TroubleKind::Tls, "STARTTLS"))?;
+    if !reply.is_positive() {
+        return Err((TroubleKind::Tls, format!("STARTTLS refused: {reply}")));
+    }
+    let Some(stream) = wire.into_tcp() else {
+        return Err((TroubleKind::Tls, "the connection is encrypted already".to_owned()));
+    };
+    Ok(Wire::tls(handshake(upstream, tls, stream).await?))
+}
+
+async fn handshake(
+    upstream: &Upstream,
+    tls: &Tls,
+    stream: TcpStream,
+) -> Opened<tokio_rustls::client::TlsStream<TcpStream>> {
+    let within = upstream.connect_timeout;
+    match timeout(within, tls.connect(upstream, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(why)) => Err((TroubleKind::Tls, format!("TLS: {why}"))),
+        Err(_) => Err((
+            TroubleKind::Tls,
+            format!("TLS: no handshake within {}", humantime::format_duration(within)),
+        )),
+    }
+}

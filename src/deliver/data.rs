@@ -1,0 +1,332 @@
+//! One mail transaction: MAIL, RCPT, DATA, the content, the final dot, and what the server said to each.
+//!
+//! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
+//! Everything that was answered counts, whatever happens to the session afterwards, unless the server lost step; what
+//! was not answered is undecided. The point of no return is the first byte of the final dot: from there on only a valid reply decides
+//! (PRODUCT rule 5), and nothing but `Transacting::finish` writes it.
+
+use super::connection::Connection;
+use super::outgoing::Outgoing;
+use super::stream::{Fault, NotSent};
+use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
+use crate::mail::{BodyType, Reply};
+use crate::queue::QueueError;
+use lettre::transport::smtp::commands::{Data, Rset};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Commands that leave in one write: their replies fit into the buffers between the two sides, so that nobody waits
+/// for the other to read.
+const WINDOW: usize = 100;
+
+/// Bytes of content that leave in one write.
+const WRITE_SIZE: usize = 64 * 1024;
+
+/// Longest content that leaves together with the final dot when it is encrypted: one TLS record. (In clear text the
+/// system says how much of a failed write it took, so the dot can always go along.)
+const ONE_RECORD: usize = 16 * 1024;
+
+/// How long a server that stopped reading may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+const FINAL_DOT: &[u8] = b".\r\n";
+
+impl Connection {
+    /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
+    /// [`Transaction::lost`]. Afterwards see [`Connection::is_reusable`].
+    pub async fn transact(&mut self, envelope: &Envelope, content: &mut Outgoing) -> Transaction {
+        let recipients = envelope.recipients.len();
+        if let Some(missing) = self.capabilities.missing(envelope) {
+            let answers = vec![Answer::Unable(missing); recipients];
+            return Transaction { answers, lost: None, began: false, transmit_ms: 0 };
+        }
+        let start = Instant::now();
+        let reused = self.transactions > 0;
+        self.transactions += 1;
+        // Holds until the end is reached: whoever gives up half-way must not use the connection again.
+        self.in_step = false;
+        let mut talk = Transacting {
+            standings: vec![Standing::Open; recipients],
+            mail_refused: false,
+            go_ahead: false,
+            began: false,
+            answered: false,
+            offered: false,
+            connection: self,
+            envelope,
+        };
+        let ended = talk.run(content).await;
+        let Transacting { mut standings, mut began, answered, offered, .. } = talk;
+        let known = |standing: &Standing| match standing {
+            Standing::Decided(answer) => !matches!(answer, Answer::Unknown(_)),
+            Standing::Open | Standing::Taken => false,
+        };
+        let decided = standings.iter().all(known);
+        let mut lost = None;
+        match ended {
+            Ok(()) => self.in_step = true,
+            Err(Break::Close) => {}
+            // Nothing is owed to a connection that was closed while nobody looked.
+            Err(Break::Lost(Fault::Closed | Fault::Failed(_) | Fault::Leaving(_))) if reused && !answered => {
+                let why = "the idle connection was closed by the server";
+                lost = Some(self.trouble(TroubleKind::Stale, &why));
+                began = false;
+            }
+            // The server said what it had to say of the message, then closed: its right.
+            Err(Break::Lost(Fault::Closed)) if decided => {}
+            Err(Break::Lost(fault)) => {
+                if matches!(fault, Fault::Nonsense(_)) && !offered {
+                    // Who can say which command each of the replies was for?
+                    standings.fill(Standing::Open);
+                    self.stop_pipelining();
+                }
+                lost = Some(self.trouble(TroubleKind::Lost, &fault));
+            }
+            Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
+        }
+        let answers = standings.into_iter().map(Standing::answer).collect();
+        let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Transaction { answers, lost, began, transmit_ms }
+    }
+}
+
+/// What is known of one recipient so far.
+#[derive(Clone)]
+enum Standing {
+    Open,
+    /// 2xx to RCPT: it shares the fate of the content.
+    Taken,
+    Decided(Answer),
+}
+
+impl Standing {
+    fn answer(self) -> Answer {
+        match self {
+            Standing::Decided(answer) => answer,
+            Standing::Open | Standing::Taken => Answer::Undecided,
+        }
+    }
+}
+
+/// Why a transaction ends with its connection.
+enum Break {
+    /// Nobody's fault: there is no other way to go on.
+    Close,
+    Lost(Fault),
+    Content(QueueError),
+}
+
+impl From<Fault> for Break {
+    fn from(fault: Fault) -> Break {
+        Break::Lost(fault)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Command {
+    Reset,
+    Mail,
+    Rcpt(usize),
+    Data,
+}
+
+struct Transacting<'a> {
+    connection: &'a mut Connection,
+    envelope: &'a Envelope,
+    standings: Vec<Standing>,
+    mail_refused: bool,
+    /// 354 was said.
+    go_ahead: bool,
+    /// MAIL was sent.
+    began: bool,
+    /// The server answered something that was no farewell.
+    answered: bool,
+    /// All commands have had their replies.
+    offered: bool,
+}
+
+impl Transacting<'_> {
+    async fn run(&mut self, content: &mut Outgoing) -> Result<(), Break> {
+        self.offer().await?;
+        self.offered = true;
+        let taken = self.standings.iter().any(|standing| matches!(standing, Standing::Taken));
+        match (self.go_ahead, taken) {
+            (true, true) => {}
+            // 354 although nobody is left to send to: any dot from here on would be a message (RFC 2920 section 3.1).
+            (true, false) => return Err(Break::Close),
+            (false, _) => {
+                self.connection.needs_reset = true;
+                return Ok(self.connection.wire.in_step()?);
+            }
+        }
+        self.send_content(content).await?;
+        self.finish().await
+    }
+
+    /// MAIL, RCPT and DATA, as many in one write as the server can take.
+    async fn offer(&mut self) -> Result<(), Break> {
+        if self.connection.wire.has_spoken() {
+            // It has nothing to say now but goodbye.
+            let within = self.connection.upstream.command_timeout;
+            let reply = self.connection.wire.reply(within).await?;
+            return Err(Break::Lost(Fault::Leaving(reply)));
+        }
+        let reset = std::mem::take(&mut self.connection.needs_reset).then_some(Command::Reset);
+        let recipients = (0..self.standings.len()).map(Command::Rcpt);
+        let all = reset.into_iter().chain([Command::Mail]).chain(recipients).chain([Command::Data]);
+        let commands: Vec<Command> = all.collect();
+        let window = if self.connection.pipelines() { WINDOW } else { 1 };
+        for commands in commands.chunks(window) {
+            let nobody_left = self.standings.iter().all(|standing| matches!(standing, Standing::Decided(_)));
+            if nobody_left || self.mail_refused {
+                return Ok(());
+            }
+            self.send_commands(commands).await?;
+            for command in commands {
+                let reply = self.connection.wire.reply(self.connection.upstream.command_timeout).await?;
+                self.hear(*command, reply)?;
+            }
+            self.connection.wire.in_step()?;
+        }
+        Ok(())
+    }
+
+    async fn send_commands(&mut self, commands: &[Command]) -> Result<(), Fault> {
+        let Transacting { connection, envelope, began, .. } = self;
+        *began = true;
+        let Connection { wire, buffer, upstream, capabilities, .. } = &mut **connection;
+        buffer.clear();
+        for command in commands {
+            // Addresses are written as they came, byte for byte; writing to a Vec does not fail.
+            let _ = match command {
+                Command::Reset => write!(buffer, "{Rset}"),
+                Command::Mail => {
+                    let size =
+                        if capabilities.size { format!(" SIZE={}", envelope.size) } else { String::new() };
+                    let body = if envelope.body == BodyType::EightBitMime { " BODY=8BITMIME" } else { "" };
+                    let utf8 = if envelope.smtp_utf8 { " SMTPUTF8" } else { "" };
+                    write!(buffer, "MAIL FROM:<{}>{size}{body}{utf8}\r\n", envelope.reverse_path.as_str())
+                }
+                Command::Rcpt(number) => write!(buffer, "RCPT TO:<{}>\r\n", envelope.recipients[*number]),
+                Command::Data => write!(buffer, "{Data}"),
+            };
+        }
+        // A server that refuses and closes while we still write has its replies read all the same (CASES F33).
+        match wire.send(buffer, upstream.command_timeout).await {
+            Err(NotSent { fault: fault @ Fault::TimedOut(_), .. }) => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a reply to a command means.
+    fn hear(&mut self, command: Command, reply: Reply) -> Result<(), Break> {
+        if reply.code == 421 {
+            return Err(Break::Lost(Fault::Leaving(reply)));
+        }
+        self.answered = true;
+        let refused = reply.is_transient() || reply.is_permanent();
+        match command {
+            Command::Mail if refused => {
+                self.mail_refused = true;
+                self.standings.fill(Standing::Decided(Answer::Refused(Step::Mail, reply)));
+            }
+            Command::Rcpt(_) if self.mail_refused => {}
+            Command::Rcpt(number) if refused => {
+                self.standings[number] = Standing::Decided(Answer::Refused(Step::Rcpt, reply));
+            }
+            Command::Rcpt(number) if reply.is_positive() => self.standings[number] = Standing::Taken,
+            Command::Data if refused => self.decide(&Answer::Refused(Step::Data, reply)),
+            Command::Data if reply.code == 354 => self.go_ahead = true,
+            Command::Reset | Command::Mail if reply.is_positive() => {}
+            _ => {
+                let name = match command {
+                    Command::Reset => "RSET",
+                    Command::Mail => "MAIL",
+                    Command::Rcpt(_) => "RCPT",
+                    Command::Data => "DATA",
+                };
+                return Err(Break::Lost(Fault::Nonsense(format!("{name} was answered with {reply}"))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer for everybody whose recipient was taken.
+    fn decide(&mut self, answer: &Answer) {
+        for standing in self.standings.iter_mut().filter(|standing| matches!(standing, Standing::Taken)) {
+            *standing = Standing::Decided(answer.clone());
+        }
+    }
+
+    /// All content but what is left in the buffer at its end.
+    async fn send_content(&mut self, content: &mut Outgoing) -> Result<(), Break> {
+        content.rewind();
+        self.connection.buffer.clear();
+        loop {
+            let end = content.fill(&mut self.connection.buffer, WRITE_SIZE).await.map_err(Break::Content)?;
+            let separately = self.connection.wire.is_encrypted() && self.connection.buffer.len() > ONE_RECORD;
+            if !end || separately {
+                let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+                match wire.send_listening(buffer, upstream.data_timeout).await {
+                    Ok(true) => buffer.clear(),
+                    Ok(false) => return Err(self.interrupted(None).await),
+                    Err(not_sent) => return Err(self.interrupted(Some(not_sent.fault)).await),
+                }
+            }
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
+    async fn interrupted(&mut self, fault: Option<Fault>) -> Break {
+        let within = match fault {
+            Some(_) => LAST_WORDS,
+            None => self.connection.upstream.command_timeout,
+        };
+        match self.connection.wire.reply(within).await {
+            Ok(reply) if reply.code == 421 => Break::Lost(Fault::Leaving(reply)),
+            Ok(reply) if reply.is_transient() || reply.is_permanent() => {
+                self.decide(&Answer::Refused(Step::Content, reply));
+                Break::Close
+            }
+            Ok(reply) => Break::Lost(Fault::Nonsense(format!("the content was interrupted by {reply}"))),
+            Err(silence) => Break::Lost(fault.unwrap_or(silence)),
+        }
+    }
+
+    /// The rest of the content and the final dot. From its first byte on only a valid reply decides.
+    async fn finish(&mut self) -> Result<(), Break> {
+        if self.connection.wire.has_spoken() {
+            return Err(self.interrupted(None).await);
+        }
+        let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+        let dot = buffer.len();
+        buffer.extend_from_slice(FINAL_DOT);
+        let mut within = upstream.final_timeout;
+        if let Err(NotSent { sent, fault }) = wire.send(buffer, upstream.data_timeout).await {
+            if !wire.is_encrypted() && sent <= dot {
+                return Err(self.interrupted(Some(fault)).await);
+            }
+            within = LAST_WORDS;
+        }
+        let fault = match wire.reply(within).await {
+            Ok(reply) if reply.is_positive() => {
+                self.decide(&Answer::Accepted(reply));
+                return self.connection.wire.in_step().map_err(|_| Break::Close);
+            }
+            Ok(reply) if reply.is_transient() || reply.is_permanent() => {
+                self.decide(&Answer::Refused(Step::Content, reply.clone()));
+                return match reply.code {
+                    421 => Err(Break::Lost(Fault::Leaving(reply))),
+                    _ => self.connection.wire.in_step().map_err(|_| Break::Close),
+                };
+            }
+            Ok(reply) => Fault::Nonsense(format!("the final dot was answered with {reply}")),
+            Err(fault) => fault,
+        };
+        self.decide(&Answer::Unknown(format!("no valid reply to the final dot: {fault}")));
+        Err(Break::Lost(fault))
+    }
+}

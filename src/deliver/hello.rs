@@ -1,0 +1,130 @@
+//! EHLO, and what it says of a server (RFC 5321 section 4.1.1.1).
+//!
+//! Read line by line and leniently: one malformed parameter must not cost the other extensions, so a line that cannot
+//! be understood counts as not there. (smtp-proto's `EhloResponse` gives up the whole reply at one.)
+
+use super::stream::{Fault, Wire};
+use super::transaction::{Envelope, Missing};
+use crate::mail::{BodyType, Reply};
+use lettre::transport::smtp::commands::Ehlo;
+use lettre::transport::smtp::extension::ClientId;
+use std::time::Duration;
+
+/// What a server offers. A server that knows only HELO offers nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Capabilities {
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// SIZE (RFC 1870).
+    pub size: bool,
+    /// The largest message it takes, in bytes; none where it names no limit.
+    pub size_limit: Option<u64>,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtp_utf8: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// AUTH PLAIN (RFC 4616).
+    pub auth_plain: bool,
+    /// AUTH LOGIN.
+    pub auth_login: bool,
+}
+
+impl Capabilities {
+    /// Reads the reply to EHLO; its first line is a greeting.
+    fn of(reply: &Reply) -> Capabilities {
+        let mut found = Capabilities::default();
+        for line in reply.lines.iter().skip(1) {
+            // `AUTH=LOGIN` is how some servers said it before there was a standard.
+            let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
+            let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+            match keyword.as_str() {
+                "PIPELINING" => found.pipelining = true,
+                "SIZE" => {
+                    found.size = true;
+                    found.size_limit =
+                        words.next().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+                }
+                "8BITMIME" => found.eight_bit_mime = true,
+                "SMTPUTF8" => found.smtp_utf8 = true,
+                "STARTTLS" => found.starttls = true,
+                "AUTH" => {
+                    for mechanism in words {
+                        found.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                        found.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// What the message needs and is not here.
+    pub(super) fn missing(&self, envelope: &Envelope) -> Option<Missing> {
+        if self.size_limit.is_some_and(|limit| envelope.size > limit) {
+            Some(Missing::Size)
+        } else if envelope.smtp_utf8 && !self.smtp_utf8 {
+            Some(Missing::SmtpUtf8)
+        } else if envelope.body == BodyType::EightBitMime && !self.eight_bit_mime {
+            Some(Missing::EightBitMime)
+        } else {
+            None
+        }
+    }
+}
+
+/// EHLO, or HELO where the server does not know that. A refusal comes back as a reply.
+pub(super) async fn hello(
+    wire: &mut Wire,
+    hostname: &str,
+    within: Duration,
+) -> Result<Result<Capabilities, Reply>, Fault> {
+    let ehlo = Ehlo::new(ClientId::Domain(hostname.to_owned())).to_string();
+    let reply = wire.command(&ehlo, within).await?;
+    if reply.is_positive() {
+        return Ok(Ok(Capabilities::of(&reply)));
+    }
+    if !reply.is_permanent() {
+        return Ok(Err(reply));
+    }
+    let reply = wire.command(&format!("HELO {hostname}\r\n"), within).await?;
+    Ok(if reply.is_positive() { Ok(Capabilities::default()) } else { Err(reply) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Capabilities {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Capabilities::of(&Reply { code: 250, enhanced: None, lines })
+    }
+
+    #[test]
+    fn extensions_are_found_however_they_are_written() {
+        let found = read(&[
+            "mx.test SIZE 1",
+            "size 1000",
+            "PIPELINING ",
+            "8bitmime",
+            "X-WHAT ü",
+            "AUTH=login",
+            "",
+            "SMTPUTF8",
+        ]);
+        assert_eq!(found.size_limit, Some(1_000));
+        assert!(found.pipelining && found.eight_bit_mime && found.auth_login && found.smtp_utf8);
+        assert!(!found.auth_plain && !found.starttls);
+        assert!(read(&["x", "AUTH PLAIN"]).auth_plain);
+    }
+
+    #[test]
+    fn a_size_without_a_number_is_no_limit() {
+        for line in ["SIZE", "SIZE 0", "SIZE x", "SIZE 99999999999999999999999"] {
+            let found = read(&["mx.test", line]);
+            assert_eq!((found.size, found.size_limit), (true, None));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which upstream is asked, and in which order (PRODUCT rule 2).
+//!
+//! `default > high > normal > low`; within one rank the one with the most free connections, then by name. The first
+//! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream
+//! that failed last goes behind all available ones, whatever its rank.
+
+use super::health::{Health, Slot};
+use crate::config::settings::Upstream;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+/// What of a message bears on its way.
+#[derive(Clone, Copy, Default)]
+pub struct Journey<'a> {
+    /// Asked behind all others.
+    pub failed_last: Option<&'a str>,
+    /// Not asked (again) in this attempt.
+    pub tried: &'a [String],
+    /// Said for good that they cannot take it; asking them again would not help.
+    pub refused_by: &'a [String],
+}
+
+/// Takes a place at the best available upstream; none with nothing available.
+pub fn choose(upstreams: &[Arc<Upstream>], journey: Journey<'_>, health: &Arc<Health>) -> Option<Slot> {
+    let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
+        .filter(|upstream| {
+            !journey.tried.contains(&upstream.name) && !journey.refused_by.contains(&upstream.name)
+        })
+        .filter_map(|upstream| Some((upstream, health.free(upstream)?)))
+        .collect();
+    open.sort_by_key(|(upstream, free)| {
+        let failed = journey.failed_last == Some(&upstream.name);
+        (failed, upstream.priority, Reverse(*free), upstream.name.clone())
+    });
+    // Between looking and taking another attempt may have taken the last place: then the next one is asked.
+    open.into_iter().find_map(|(upstream, _)| health.take(upstream))
+}
+
+/// All that mail may go through at all.
+pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upstream>> {
+    upstreams.iter().filter(|upstream| upstream.enabled)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::config::settings::{Auth, Priority, TlsMode};
+    use jiff::Timestamp;
+    use std::time::Duration;
+
+    pub(crate) fn upstream(name: &str) -> Upstream {
+        Upstream {
+            name: name.into(),
+            host: "127.0.0.1".into(),
+            port: 25,
+            priority: Priority::Normal,
+            enabled: true,
+            tls: TlsMode::None,
+            tls_ca: None,
+            danger_accept_invalid_certificate: false,
+            auth: Auth::Anonymous,
+            danger_allow_plaintext_auth: false,
+            connection_limit: 2,
+            connect_timeout: Duration::from_secs(5),
+            command_timeout: Duration::from_secs(5),
+            data_timeout: Duration::from_secs(5),
+            final_timeout: Duration::from_secs(5),
+            max_idle_time: Duration::from_secs(100),
+            messages_per_connection: 50,
+            rate_limit: None,
+            source_address: None,
+        }
+    }
+
+    fn ranked() -> Vec<Arc<Upstream>> {
+        [
+            ("low", Priority::Low),
+            ("a-normal", Priority::Normal),
+            ("b-normal", Priority::Normal),
+            ("high", Priority::High),
+            ("main", Priority::Default),
+        ]
+        .map(|(name, priority)| Arc::new(Upstream { priority, ..upstream(name) }))
+        .to_vec()
+    }
+
+    fn health() -> Arc<Health> {
+        Health::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))
+    }
+
+    #[test]
+    fn load_spills_over_in_order_of_rank_then_free_connections_then_name() {
+        let (upstreams, health) = (ranked(), health());
+        let mut slots = Vec::new();
+        while let Some(slot) = choose(&upstreams, Journey::default(), &health) {
+            slots.push(slot);
+        }
+        let names: Vec<&str> = slots.iter().map(|slot| slot.upstream().name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["main", "main", "high", "high", "a-normal", "b-normal", "a-normal", "b-normal", "low", "low"]
+        );
+    }
+
+    #[test]
+    fn the_one_that_failed_last_goes_behind_all_available_ones() {
+        let (upstreams, health) = (ranked(), health());
+        let journey = Journey { failed_last: Some("main"), ..Journey::default() };
+        let mut slots = Vec::new();
+        while let Some(slot) = choose(&upstreams, journey, &health) {
+            slots.push(slot);
+        }
+        assert_eq!(slots[0].upstream().name, "high");
+        assert_eq!(slots[8].upstream().name, "main");
+    }
+
+    #[test]
+    fn tried_refusing_and_disabled_ones_are_left_out() {
+        let mut upstreams = ranked();
+        upstreams[3] = Arc::new(Upstream { enabled: false, ..upstream("high") });
+        let (tried, refused_by) = (["main".to_owned()], ["a-normal".to_owned()]);
+        let journey = Journey { tried: &tried, refused_by: &refused_by, ..Journey::default() };
+        assert_eq!(choose(&upstreams, journey, &health()).unwrap().upstream().name, "b-normal");
+    }
+}

@@ -1,0 +1,110 @@
+//! AUTH (RFC 4954) with user name and password: PLAIN, else LOGIN.
+//!
+//! Promise: neither password nor anything that holds it reaches an error, even where a server repeats it.
+
+use super::hello::Capabilities;
+use super::stream::{Fault, Wire};
+use super::transaction::TroubleKind;
+use crate::mail::Reply;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::commands::Auth;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+
+/// Logs in, or says whose fault it is that it did not work.
+pub(super) async fn authenticate(
+    wire: &mut Wire,
+    offered: &Capabilities,
+    username: &str,
+    password: &SecretString,
+    within: Duration,
+) -> Result<(), (TroubleKind, String)> {
+    let credentials = Credentials::new(username.to_owned(), password.expose_secret().to_owned());
+    let mut mechanisms = Vec::new();
+    if offered.auth_plain {
+        mechanisms.push(Mechanism::Plain);
+    }
+    if offered.auth_login {
+        mechanisms.push(Mechanism::Login);
+    }
+    let mut last = (TroubleKind::Auth, "the server offers neither AUTH PLAIN nor AUTH LOGIN".to_owned());
+    for mechanism in mechanisms {
+        let said = exchange(wire, mechanism, &credentials, within).await;
+        let reply = match said {
+            Ok(reply) if reply.is_positive() => return Ok(()),
+            Ok(reply) => reply,
+            Err(fault) => {
+                return Err((
+                    TroubleKind::Auth,
+                    discreet(format!("AUTH {mechanism}: {fault}"), &credentials),
+                ));
+            }
+        };
+        let kind = if reply.is_permanent() { TroubleKind::AuthRefused } else { TroubleKind::Auth };
+        last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
+        // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
+        if reply.code != 504 {
+            break;
+        }
+    }
+    Err(last)
+}
+
+async fn exchange(
+    wire: &mut Wire,
+    mechanism: Mechanism,
+    credentials: &Credentials,
+    within: Duration,
+) -> Result<Reply, Fault> {
+    // Servers ask for name and password in words of their own, but always in this order.
+    let challenges: &[&str] = match mechanism {
+        Mechanism::Login => &["Username", "Password"],
+        _ => &[],
+    };
+    let render = |challenge: Option<&str>| {
+        render(mechanism, credentials, challenge)
+            .ok_or_else(|| Fault::Nonsense("the user name or password cannot be sent".to_owned()))
+    };
+    let mut reply = wire.command(&render(None)?, within).await?;
+    for challenge in challenges {
+        if reply.code != 334 {
+            return Ok(reply);
+        }
+        reply = wire.command(&render(Some(challenge))?, within).await?;
+    }
+    match reply.code {
+        334 => Err(Fault::Nonsense("the server asks for more than a name and a password".to_owned())),
+        _ => Ok(reply),
+    }
+}
+
+fn render(mechanism: Mechanism, credentials: &Credentials, challenge: Option<&str>) -> Option<String> {
+    let auth = Auth::new(mechanism, credentials.clone(), challenge.map(str::to_owned)).ok()?;
+    Some(auth.to_string())
+}
+
+/// The text without the password, plain or as any command carried it.
+fn discreet(mut text: String, credentials: &Credentials) -> String {
+    let plain = Mechanism::Login.response(credentials, Some("Password")).ok();
+    let commands = [
+        render(Mechanism::Plain, credentials, None),
+        render(Mechanism::Login, credentials, Some("Password")),
+    ];
+    let arguments = commands.iter().flatten().filter_map(|command| command.split_whitespace().last());
+    for secret in arguments.chain(plain.as_deref()).filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "***");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_repeats_is_masked() {
+        let credentials = Credentials::new("app".to_owned(), "s3cret".to_owned());
+        let text = "501 AUTH PLAIN AGFwcABzM2NyZXQ= or czNjcmV0 or s3cret?".to_owned();
+        assert_eq!(discreet(text, &credentials), "501 AUTH PLAIN *** or *** or ***?");
+    }
+}

@@ -1,0 +1,214 @@
+//! The bytes of one connection, with a deadline on every step: commands and content out, replies in.
+//!
+//! Knows the form of replies, nothing of what they mean.
+
+use crate::mail::{Reply, ReplyParser};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+/// Bytes read in one go: more than most replies have.
+const READ_SIZE: usize = 4096;
+
+/// Why a step failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The peer closed the connection.
+    Closed,
+    /// The system says so.
+    Failed(io::Error),
+    /// Nothing happened for that long.
+    TimedOut(Duration),
+    /// What came is no reply, or none that can come here. In words.
+    Nonsense(String),
+    /// The peer said 421: it closes the connection (RFC 5321 section 3.8).
+    Leaving(Reply),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Closed => f.write_str("the connection was closed"),
+            Fault::Failed(error) => write!(f, "the connection failed: {error}"),
+            Fault::TimedOut(time) => write!(f, "nothing came within {}", humantime::format_duration(*time)),
+            Fault::Nonsense(what) => f.write_str(what),
+            Fault::Leaving(reply) => write!(f, "the server ended the session: {reply}"),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            // TLS that ends without saying so is as closed as any other.
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Fault::Closed,
+            _ => Fault::Failed(error),
+        }
+    }
+}
+
+/// A write that did not come to its end.
+#[derive(Debug)]
+pub(super) struct NotSent {
+    /// Bytes that were handed to the connection; with TLS some more may have left.
+    pub(super) sent: usize,
+    /// Why.
+    pub(super) fault: Fault,
+}
+
+/// A connection, encrypted or not.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// One connection to a server that speaks SMTP.
+pub(super) struct Wire {
+    stream: Stream,
+    replies: ReplyParser,
+    input: Box<[u8; READ_SIZE]>,
+}
+
+impl Wire {
+    pub(super) fn plain(stream: TcpStream) -> Wire {
+        Wire {
+            stream: Stream::Plain(stream),
+            replies: ReplyParser::default(),
+            input: Box::new([0; READ_SIZE]),
+        }
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Wire {
+        let replies = ReplyParser::default();
+        Wire { stream: Stream::Tls(Box::new(stream)), replies, input: Box::new([0; READ_SIZE]) }
+    }
+
+    /// The bare connection, for a TLS handshake on it. Whatever was said in clear text and not read yet is forgotten:
+    /// somebody may have put it there (CASES F11).
+    pub(super) fn into_tcp(self) -> Option<TcpStream> {
+        match self.stream {
+            Stream::Plain(stream) => Some(stream),
+            Stream::Tls(_) => None,
+        }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// One command and its reply.
+    pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, Fault> {
+        self.in_step()?;
+        self.send(line.as_bytes(), within).await.map_err(|not_sent| not_sent.fault)?;
+        self.reply(within).await
+    }
+
+    /// The next reply, whatever its code, within that time from now.
+    pub(super) async fn reply(&mut self, within: Duration) -> Result<Reply, Fault> {
+        let reading = async {
+            loop {
+                match self.replies.reply() {
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => poll_fn(|context| self.poll_hear(context)).await?,
+                    Err(error) => return Err(Fault::Nonsense(error.to_string())),
+                }
+            }
+        };
+        timeout(within, reading).await.unwrap_or(Err(Fault::TimedOut(within)))
+    }
+
+    /// Writes all of it.
+    pub(super) async fn send(&mut self, bytes: &[u8], within: Duration) -> Result<(), NotSent> {
+        self.write(bytes, within, false).await.map(|_all| ())
+    }
+
+    /// Writes all of it, or stops when the peer says something although it is not its turn; says whether all is
+    /// written.
+    pub(super) async fn send_listening(&mut self, bytes: &[u8], within: Duration) -> Result<bool, NotSent> {
+        self.write(bytes, within, true).await
+    }
+
+    /// Fails where the server has said more than it was asked: its next reply would be taken for that to another
+    /// command.
+    pub(super) fn in_step(&self) -> Result<(), Fault> {
+        match self.replies.has_more() {
+            true => Err(Fault::Nonsense("there are more replies than commands".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the peer has said something, or closed, although it is not its turn. Does not wait.
+    pub(super) fn has_spoken(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.replies.has_more() || self.poll_hear(&mut context).is_ready()
+    }
+
+    /// Ends the connection, politely where that is quick.
+    pub(super) async fn close(mut self, within: Duration) {
+        // Nobody is interested in how a farewell fails.
+        let _ = match &mut self.stream {
+            Stream::Plain(_) => return,
+            Stream::Tls(stream) => timeout(within, stream.shutdown()).await,
+        };
+    }
+
+    async fn write(&mut self, bytes: &[u8], within: Duration, listen: bool) -> Result<bool, NotSent> {
+        let mut sent = 0;
+        let writing = poll_fn(|context| {
+            while sent < bytes.len() {
+                match self.stream.poll_write(context, &bytes[sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                    Poll::Ready(Ok(count)) => sent += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::from(error))),
+                    Poll::Pending if listen => return self.poll_hear(context).map_ok(|()| false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            self.stream.poll_flush(context).map(|flushed| Ok(flushed.map(|()| true)?))
+        });
+        let done = timeout(within, writing).await.unwrap_or(Err(Fault::TimedOut(within)));
+        done.map_err(|fault| NotSent { sent, fault })
+    }
+
+    /// Reads what there is and keeps it for [`Wire::reply`].
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let mut input = ReadBuf::new(&mut self.input[..]);
+        std::task::ready!(self.stream.poll_read(context, &mut input))?;
+        if input.filled().is_empty() {
+            return Poll::Ready(Err(Fault::Closed));
+        }
+        self.replies.push(input.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream {
+    fn poll_read(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What an attempt decided about a recipient, said once: the log line and the event.
+//!
+//! This file owns the line; nobody else logs an outcome. One line for each recipient and attempt, target
+//! [`TARGET`], level info, fields as Postfix names them:
+//!
+//! ```text
+//! queue_id="01J…" from="a@x.test" to="b@y.test" orig_to="b@y.test" upstream="primary" delay="1.3"
+//! delays="0.02/1/0.1/0.2" dsn="2.0.0" status="delivered" reply="250 2.0.0 ok"
+//! ```
+//!
+//! Every value that a stranger may have a say in is free of controls and is recorded as a string, which the text
+//! format quotes and the JSON format escapes: no address and no reply can forge a field or a line.
+
+use super::words::one_line;
+use super::{EventType, Fact};
+use crate::mail::{Address, Outcome, QueueId, ReversePath, Verdict};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// The tracing target of the line.
+pub const TARGET: &str = "postroom::outcome";
+
+/// One recipient's outcome with all that is said about it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeRecord<'a> {
+    /// Wall clock when it was decided.
+    pub time: Timestamp,
+    /// The message.
+    pub queue_id: QueueId,
+    /// Its sender, as accepted.
+    pub reverse_path: &'a ReversePath,
+    /// The recipient, as accepted.
+    pub recipient: &'a Address,
+    /// What was decided, by whom, and what was said.
+    pub verdict: &'a Verdict,
+    /// Where the time went.
+    pub delays: Delays,
+}
+
+/// Postfix's four delays. Together they are the age of the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delays {
+    /// From MAIL to the commit that made the message exist.
+    pub before_queue: Duration,
+    /// Waiting for this attempt, earlier attempts included.
+    pub in_queue: Duration,
+    /// Getting a usable session with the upstream; zero where an idle one was at hand.
+    pub connect: Duration,
+    /// From MAIL to the upstream's last word.
+    pub transmit: Duration,
+}
+
+/// Writes the log line and returns the fact for the journal.
+pub fn record(outcome: &OutcomeRecord<'_>) -> Fact {
+    let OutcomeRecord { time, queue_id, reverse_path, recipient, verdict, delays } = *outcome;
+    let reply = one_line(&verdict.reply);
+    let upstream = verdict.upstream.as_deref();
+    tracing::info!(
+        target: TARGET,
+        queue_id = queue_id.to_string(),
+        from = one_line(reverse_path.as_str()),
+        to = one_line(recipient.as_str()),
+        // What the application asked for. The two part once a policy redirects mail.
+        orig_to = one_line(recipient.as_str()),
+        upstream = upstream.unwrap_or("none"),
+        delay = seconds(delays.total()),
+        delays = delays.to_string(),
+        dsn = verdict.enhanced.to_string(),
+        status = status(verdict.outcome),
+        reply,
+    );
+    let (kind, message) = in_words(verdict);
+    Fact {
+        queue_id: Some(queue_id),
+        recipient: Some(recipient.to_string()),
+        upstream: verdict.upstream.clone(),
+        reply: Some(reply).filter(|reply| !reply.is_empty()),
+        duration_ms: Some(u64::try_from((delays.connect + delays.transmit).as_millis()).unwrap_or(u64::MAX)),
+        ..Fact::new(time, kind, "Mail", recipient.as_str(), message)
+    }
+}
+
+fn status(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Deferred => "deferred",
+        Outcome::Failed => "bounced",
+        Outcome::Expired => "expired",
+    }
+}
+
+fn in_words(verdict: &Verdict) -> (EventType, String) {
+    let upstream = verdict.upstream.as_deref();
+    match (verdict.outcome, upstream) {
+        (Outcome::Delivered, Some(name)) => (EventType::Information, format!("delivered through {name}")),
+        (Outcome::Delivered, None) => (EventType::Information, "delivered".to_owned()),
+        (Outcome::Deferred, Some(name)) => (EventType::Warning, format!("deferred, last asked was {name}")),
+        (Outcome::Deferred, None) => (EventType::Warning, "deferred, no upstream could be asked".to_owned()),
+        (Outcome::Failed, Some(name)) => (EventType::Error, format!("refused for good by {name}")),
+        (Outcome::Failed, None) => (EventType::Error, "failed for good".to_owned()),
+        (Outcome::Expired, Some(name)) => {
+            (EventType::Error, format!("not delivered within its life time, last asked was {name}"))
+        }
+        (Outcome::Expired, None) => {
+            (EventType::Error, "not delivered within its life time, no upstream could be asked".to_owned())
+        }
+    }
+}
+
+impl Delays {
+    /// The age of the message when its outcome was known.
+    pub fn total(&self) -> Duration {
+        self.before_queue + self.in_queue + self.connect + self.transmit
+    }
+}
+
+/// `before queue/in queue/connect/transmit`, in seconds.
+impl std::fmt::Display for Delays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d] = [self.before_queue, self.in_queue, self.connect, self.transmit].map(seconds);
+        write!(f, "{a}/{b}/{c}/{d}")
+    }
+}
+
+/// Seconds as Postfix writes them: two digits that mean something, nothing finer than a hundredth.
+fn seconds(time: Duration) -> String {
+    let hundredths = (time.as_millis() + 5) / 10;
+    let text = match hundredths {
+        0..100 => format!("0.{hundredths:02}"),
+        100..1000 => format!("{}.{}", hundredths / 100, hundredths % 100 / 10),
+        _ => return (hundredths / 100).to_string(),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::EnhancedCode;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `record` logs and returns.
+    fn recorded(from: &str, to: &str, verdict: &Verdict, delays: Delays) -> (String, Fact) {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_ansi(false)
+            .finish();
+        let reverse_path =
+            if from.is_empty() { ReversePath::Null } else { ReversePath::Address(from.parse().unwrap()) };
+        let outcome = OutcomeRecord {
+            time: "2026-11-20T13:03:22Z".parse().unwrap(),
+            queue_id: QueueId::from_number(7),
+            reverse_path: &reverse_path,
+            recipient: &to.parse().unwrap(),
+            verdict,
+            delays,
+        };
+        let fact = tracing::subscriber::with_default(subscriber, || record(&outcome));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        (text, fact)
+    }
+
+    fn verdict(outcome: Outcome, upstream: Option<&str>, reply: &str, enhanced: EnhancedCode) -> Verdict {
+        Verdict {
+            outcome,
+            upstream: upstream.map(str::to_owned),
+            reply: reply.to_owned(),
+            enhanced,
+            refused_by: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_one_line_and_one_fact() {
+        let verdict = verdict(Outcome::Delivered, Some("primary"), "250 2.0.0 ok", EnhancedCode(2, 0, 0));
+        let delays = Delays {
+            before_queue: Duration::from_millis(21),
+            in_queue: Duration::from_secs(1),
+            connect: Duration::from_millis(104),
+            transmit: Duration::from_millis(200),
+        };
+        let (line, fact) = recorded("a@x.test", "b@y.test", &verdict, delays);
+        assert_eq!(
+            line,
+            " INFO postroom::outcome: queue_id=\"00000000000000000000000007\" from=\"a@x.test\" \
+             to=\"b@y.test\" orig_to=\"b@y.test\" upstream=\"primary\" delay=\"1.3\" \
+             delays=\"0.02/1/0.1/0.2\" dsn=\"2.0.0\" status=\"delivered\" reply=\"250 2.0.0 ok\"\n"
+        );
+        assert_eq!(
+            fact,
+            Fact {
+                time: "2026-11-20T13:03:22Z".parse().unwrap(),
+                kind: EventType::Information,
+                source: "Mail".to_owned(),
+                code: "b@y.test".to_owned(),
+                message: "delivered through primary".to_owned(),
+                queue_id: Some(QueueId::from_number(7)),
+                recipient: Some("b@y.test".to_owned()),
+                upstream: Some("primary".to_owned()),
+                site: None,
+                reply: Some("250 2.0.0 ok".to_owned()),
+                duration_ms: Some(304),
+            }
+        );
+    }
+
+    #[test]
+    fn what_matters_more_has_a_graver_type() {
+        for (outcome, upstream, kind, status) in [
+            (Outcome::Deferred, Some("b"), EventType::Warning, "deferred"),
+            (Outcome::Deferred, None, EventType::Warning, "deferred"),
+            (Outcome::Failed, Some("b"), EventType::Error, "bounced"),
+            (Outcome::Expired, None, EventType::Error, "expired"),
+        ] {
+            let verdict = verdict(outcome, upstream, "", EnhancedCode(4, 4, 7));
+            let (line, fact) = recorded("", "b@y.test", &verdict, Delays::default());
+            assert_eq!(fact.kind, kind);
+            assert_eq!(fact.reply, None);
+            assert!(line.contains(&format!("status=\"{status}\"")), "{line}");
+            assert!(line.contains("from=\"\" "), "{line}");
+            assert!(line.contains(upstream.unwrap_or("upstream=\"none\"")), "{line}");
+        }
+    }
+
+    #[test]
+    fn neither_an_address_nor_a_reply_forges_a_line_or_a_field() {
+        let reply = "451 no\r\n INFO postroom::outcome: status=\"delivered\" \u{1b}[2J";
+        let verdict = verdict(Outcome::Deferred, Some("b"), reply, EnhancedCode(4, 0, 0));
+        let (line, fact) = recorded("a@x", "\"x\" status=\"delivered\"@y", &verdict, Delays::default());
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(!line.contains('\u{1b}'));
+        // Quoted strings apart, the only status is ours.
+        let unescaped = line.replace("\\\"", "");
+        assert_eq!(
+            unescaped.split('"').step_by(2).filter(|text| text.contains("status")).count(),
+            1,
+            "{line}"
+        );
+        assert_eq!(fact.reply.unwrap().chars().filter(|c| c.is_control()).count(), 0);
+    }
+
+    #[test]
+    fn seconds_have_two_digits_that_mean_something() {
+        for (ms, text) in [
+            (0, "0"),
+            (4, "0"),
+            (5, "0.01"),
+            (100, "0.1"),
+            (990, "0.99"),
+            (996, "1"),
+            (1040, "1"),
+            (1340, "1.3"),
+        ] {
+            assert_eq!(seconds(Duration::from_millis(ms)), text);
+        }
+        assert_eq!(seconds(Duration::from_secs(10)), "10");
+        assert_eq!(seconds(Duration::from_secs(432_000)), "432000");
+    }
+}

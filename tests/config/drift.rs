@@ -1,0 +1,91 @@
+//! Default file, known keys and documents say the same.
+
+use super::Desk;
+use std::collections::BTreeSet;
+use toml_edit::{DocumentMut, Item, TableLike};
+
+/// A file of this package; none where it is not written yet.
+fn text(name: &str) -> Option<String> {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).ok()
+}
+
+fn default_file() -> String {
+    text("conf/postroom.toml").unwrap()
+}
+
+/// What a user does who takes the templates into use: the `#` before settings goes, prose stays.
+fn uncommented(text: &str) -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(uncomment).collect()
+}
+
+fn keys(text: &str) -> BTreeSet<String> {
+    fn walk(table: &dyn TableLike, path: &str, keys: &mut BTreeSet<String>) {
+        for (key, item) in table.iter() {
+            match item {
+                Item::Table(below) => walk(below, &format!("{path}{key}."), keys),
+                _ => {
+                    keys.insert(format!("{path}{key}"));
+                }
+            }
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk(text.parse::<DocumentMut>().unwrap().as_table(), "", &mut keys);
+    keys
+}
+
+#[test]
+fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it() {
+    let desk = Desk::with("[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n");
+    let read: BTreeSet<String> = desk.loaded().in_force.keys().collect();
+    assert_eq!(read, keys(&uncommented(&default_file())));
+}
+
+#[test]
+fn the_default_file_names_nothing_and_changes_nothing() {
+    let text = default_file();
+    assert!(!keys(&text).iter().any(|key| key.starts_with("listener") || key.starts_with("upstream")));
+    let (own, none) = (Desk::with(&text).loaded().settings, Desk::new().loaded().settings);
+    assert_eq!(format!("{own:?}").replace(&own.data_dir.display().to_string(), ""), {
+        format!("{none:?}").replace(&none.data_dir.display().to_string(), "")
+    });
+}
+
+#[test]
+fn the_templates_hold_every_key_of_a_named_table_at_its_default() {
+    let whole = Desk::with(&uncommented(&default_file())).loaded().settings;
+    let short = Desk::with("[upstream.primary]\nhost = \"smtp.example.com:587\"\n").loaded().settings;
+    assert_eq!(whole.listeners, short.listeners);
+    assert_eq!(whole.upstreams, short.upstreams);
+}
+
+#[test]
+fn every_key_of_the_default_file_has_a_comment_or_stands_in_a_table_that_speaks_for_itself() {
+    let text = default_file();
+    let mut before = "";
+    for line in text.lines() {
+        let setting = line.trim_start_matches('#');
+        if setting.contains(" = ") && !line.starts_with("# ") && setting != "path = \"logemails.log\"" {
+            assert!(before.starts_with("# "), "no comment above {line}");
+        }
+        before = line;
+    }
+}
+
+#[test]
+fn no_document_shows_a_key_that_does_not_exist() {
+    for document in ["README.md", "ARCHITECTURE.md", "SECURITY.md"] {
+        let Some(text) = text(document) else { continue };
+        for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let Err(errors) = Desk::with(block).load() else { continue };
+            for error in errors.errors {
+                let stranger = ["unknown key", "not in this version", "is not TOML"];
+                assert!(!stranger.iter().any(|word| error.wrong.contains(word)), "{document}: {error}");
+            }
+        }
+    }
+}

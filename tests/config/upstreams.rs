@@ -1,0 +1,77 @@
+//! What an upstream's keys mean together.
+
+use super::Desk;
+use postroom::config::settings::{RateLimit, TlsMode};
+use std::time::Duration;
+
+const BASIC: &str = "auth = \"basic\"\nusername = \"u\"\npassword = \"p\"\n";
+
+fn upstream(host: &str, more: &str) -> Desk {
+    Desk::with(&format!("[upstream.a]\nhost = \"{host}\"\n{more}"))
+}
+
+#[test]
+fn tls_as_much_as_can_be_had() {
+    for (host, more, expected) in [
+        ("a.test", "", TlsMode::Opportunistic),
+        ("a.test:587", "", TlsMode::Opportunistic),
+        ("a.test:587", BASIC, TlsMode::StartTls),
+        ("a.test", BASIC, TlsMode::StartTls),
+        ("a.test:465", "", TlsMode::Implicit),
+        ("a.test:465", BASIC, TlsMode::Implicit),
+        ("a.test:465", "tls = \"starttls\"\n", TlsMode::StartTls),
+        ("a.test", "tls = \"none\"\n", TlsMode::None),
+        ("a.test", "tls = \"implicit\"\n", TlsMode::Implicit),
+    ] {
+        assert_eq!(upstream(host, more).upstream("a").tls, expected, "{host} {more}");
+    }
+}
+
+#[test]
+fn a_password_goes_in_clear_text_over_no_network() {
+    let clear = |host: &str, more: &str| upstream(host, &format!("tls = \"none\"\n{BASIC}{more}"));
+    let error = clear("a.test", "").error();
+    assert_eq!((error.line, error.key.as_str()), (Some(3), "upstream.a.tls"));
+    assert!(error.right.contains("danger_allow_plaintext_auth"), "{error}");
+    assert!(
+        clear("a.test", "danger_allow_plaintext_auth = true\n").upstream("a").danger_allow_plaintext_auth
+    );
+    for host in ["localhost:2526", "127.0.0.1:2526", "[::1]:2526"] {
+        assert!(clear(host, "").upstream("a").danger_allow_plaintext_auth, "{host}");
+    }
+}
+
+#[test]
+fn basic_needs_username_and_password() {
+    let keys = |more: &str| -> Vec<String> {
+        upstream("a.test", more).errors().into_iter().map(|error| error.key).collect()
+    };
+    assert_eq!(keys("auth = \"basic\"\nusername = \"u\"\n"), ["upstream.a.password"]);
+    assert_eq!(keys("auth = \"basic\"\npassword = \"p\"\n"), ["upstream.a.username"]);
+    assert_eq!(
+        keys("auth = \"basic\"\nusername = \"a\\u0000b\"\npassword = \"p\"\n"),
+        ["upstream.a.username"]
+    );
+}
+
+#[test]
+fn rate_limit_and_source_address() {
+    let upstream =
+        upstream("a.test", "rate_limit = \"30/1m\"\nsource_address = \"192.0.2.9\"\n").upstream("a");
+    assert_eq!(upstream.rate_limit, Some(RateLimit { messages: 30, time: Duration::from_secs(60) }));
+    assert_eq!(upstream.source_address, Some("192.0.2.9".parse().unwrap()));
+}
+
+#[test]
+fn further_roots_are_a_pem_file_beside_the_configuration() {
+    let certificate = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let desk = upstream("a.test", "tls_ca = \"roots.pem\"\n");
+    desk.write("roots.pem", &certificate.cert.pem());
+    assert_eq!(desk.upstream("a").tls_ca, Some(desk.path("roots.pem")));
+    for text in ["", "no certificate\n", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"] {
+        desk.write("roots.pem", text);
+        let error = desk.error();
+        assert_eq!((error.line, error.key.as_str()), (Some(3), "upstream.a.tls_ca"), "{text:?}");
+        assert!(error.wrong.contains("roots.pem"), "{error}");
+    }
+}

@@ -1,0 +1,148 @@
+//! A front door on a free port of 127.0.0.1, with a queue in memory behind it.
+
+use super::memory::MemoryQueue;
+use postroom::clock::SystemClock;
+use postroom::config::Settings;
+use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
+use postroom::smtp::{FrontDoor, Stopping, listen};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// What `conf/postroom.toml` says by default, but for a cap on waiting.
+pub fn settings() -> Settings {
+    Settings {
+        hostname: "mx.test".into(),
+        data_dir: std::env::temp_dir(),
+        listeners: vec![Listener {
+            name: "local".into(),
+            address: "127.0.0.1:0".parse().unwrap(),
+            allow: vec!["127.0.0.0/8".parse().unwrap()],
+        }],
+        limits: Limits {
+            message_size: 25 * 1024 * 1024,
+            recipients: 1000,
+            connections: 1000,
+            connections_per_client: 100,
+            command_timeout: Duration::from_secs(60),
+            data_timeout: Duration::from_secs(60),
+            received_hops: 50,
+            errors_per_session: 20,
+            content_memory: 256 * 1024 * 1024,
+            bare_newline: BareNewline::Normalize,
+        },
+        queue: QueueSettings {
+            path: "/nowhere/queue.redb".into(),
+            batch_size: 50,
+            retry: vec![Duration::from_secs(60)],
+            expire_after: Duration::from_secs(60),
+            max_messages: 0,
+            failed_days: 30,
+            min_free_space: 0,
+        },
+        sending_enabled: true,
+        upstreams: Vec::new(),
+        log_emails: None,
+        events_keep: 1,
+        log: LogSettings { level: "info".into(), json: false },
+    }
+}
+
+pub struct Door {
+    pub address: SocketAddr,
+    pub queue: Arc<MemoryQueue>,
+    pub stopping: Stopping,
+    pub memory: Arc<Semaphore>,
+    pub settings: watch::Sender<Arc<Settings>>,
+    pub front: Arc<FrontDoor>,
+}
+
+impl Door {
+    pub async fn open(settings: Settings) -> Door {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let memory = Arc::new(Semaphore::new((settings.limits.content_memory / 1024) as usize));
+        let listener = settings.listeners[0].clone();
+        let (settings, receiver) = watch::channel(Arc::new(settings));
+        let queue = Arc::new(MemoryQueue::default());
+        let clock = Arc::new(SystemClock::default());
+        let front = Arc::new(FrontDoor::new(receiver, queue.clone(), clock, memory.clone()));
+        let stopping = Stopping::default();
+        tokio::spawn(listen(front.clone(), listener, socket, stopping.clone()));
+        Door { address, queue, stopping, memory, settings, front }
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
+    }
+
+    /// A client that has been greeted and has said EHLO.
+    pub async fn greeted(&self) -> Client {
+        let mut client = self.connect().await;
+        client.expect("220").await;
+        client.say("EHLO c.test\r\n").await;
+        client.expect("250").await;
+        client
+    }
+
+    /// Waits until every session is over.
+    pub async fn empty(&self) {
+        self.stopping.sessions.close();
+        within(self.stopping.sessions.wait()).await;
+    }
+}
+
+pub struct Client(pub BufReader<TcpStream>);
+
+impl Client {
+    pub async fn say(&mut self, text: impl AsRef<[u8]>) {
+        within(self.0.write_all(text.as_ref())).await.unwrap();
+    }
+
+    /// One whole reply, its lines joined by line feeds; empty when the server has closed.
+    pub async fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let mut line = String::new();
+            match within(self.0.read_line(&mut line)).await {
+                Ok(0) | Err(_) => return reply,
+                Ok(_) => {}
+            }
+            let line = line.strip_suffix("\r\n").expect("a reply line ends with CRLF");
+            reply.push_str(line);
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+            reply.push('\n');
+        }
+    }
+
+    pub async fn expect(&mut self, start: &str) -> String {
+        let reply = self.reply().await;
+        assert!(reply.starts_with(start), "expected {start}, got {reply:?}");
+        reply
+    }
+
+    pub async fn expect_closed(&mut self) {
+        let mut rest = Vec::new();
+        // A reset is as good as an end.
+        let _ = within(self.0.read_to_end(&mut rest)).await;
+        assert!(rest.is_empty(), "expected the server to close, got {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// MAIL, RCPT and DATA up to 354.
+    pub async fn begin_data(&mut self) {
+        self.say("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n").await;
+        self.expect("250").await;
+        self.expect("250").await;
+        self.expect("354").await;
+    }
+}
+
+/// Long enough for any machine; what hangs is a failure and not a hang.
+pub async fn within<F: std::future::Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing came within 30 seconds")
+}

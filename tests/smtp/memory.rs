@@ -1,0 +1,141 @@
+//! A queue in memory, with faults to switch on: what the front door needs of the trait and nothing else.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use postroom::clock::Moment;
+use postroom::event::{Event, Fact};
+use postroom::mail::{Message, QueueId};
+use postroom::queue::{
+    CHUNK_SIZE, Claim, Filter, Health, Obeyed, Order, Page, Pending, Queue, QueueError, Settlement,
+};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What is to go wrong.
+#[derive(Default)]
+pub struct Faults {
+    pub stage: Mutex<Option<QueueError>>,
+    pub put: Mutex<Option<QueueError>>,
+    pub health_panics: AtomicBool,
+    /// Contents are not kept, so that what is measured is the front door's memory.
+    pub forgetful: AtomicBool,
+}
+
+#[derive(Default)]
+pub struct MemoryQueue {
+    pub faults: Faults,
+    pub messages: Mutex<Vec<(Message, Vec<u8>)>>,
+    pub staged: Mutex<HashMap<QueueId, Vec<Bytes>>>,
+    pub facts: Mutex<Vec<Fact>>,
+    /// Closed: puts wait.
+    pub gate: tokio::sync::RwLock<()>,
+}
+
+impl MemoryQueue {
+    pub fn taken(&self) -> Vec<(Message, Vec<u8>)> {
+        self.messages.lock().unwrap().clone()
+    }
+}
+
+fn unused<T>() -> Pending<'static, T> {
+    Box::pin(async { Err(QueueError::Closed) })
+}
+
+impl Queue for MemoryQueue {
+    fn now(&self) -> Moment {
+        Moment(7)
+    }
+    fn wall(&self, _: Moment) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+    fn freeze(&self, _: bool) {}
+    fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            if let Some(error) = &*self.faults.stage.lock().unwrap() {
+                return Err(error.clone());
+            }
+            assert_eq!(chunk.len(), CHUNK_SIZE, "every chunk but the last is whole");
+            let mut staged = self.staged.lock().unwrap();
+            let chunks = staged.entry(id).or_default();
+            assert_eq!(chunks.len(), number as usize);
+            chunks.push(if self.faults.forgetful.load(Ordering::SeqCst) { Bytes::new() } else { chunk });
+            Ok(())
+        })
+    }
+    fn discard(&self, id: QueueId) {
+        self.staged.lock().unwrap().remove(&id);
+    }
+    fn put(&self, message: Message, tail: Bytes, facts: Vec<Fact>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let _open = self.gate.read().await;
+            if let Some(error) = &*self.faults.put.lock().unwrap() {
+                return Err(error.clone());
+            }
+            let mut chunks = self.staged.lock().unwrap().remove(&message.id).unwrap_or_default();
+            if !tail.is_empty() {
+                chunks.push(tail);
+            }
+            assert_eq!(chunks.len(), message.chunks as usize);
+            let forgotten = self.faults.forgetful.load(Ordering::SeqCst);
+            let content = if forgotten { Vec::new() } else { chunks.concat() };
+            assert!(forgotten || content.len() as u64 == message.size);
+            self.facts.lock().unwrap().extend(facts);
+            self.messages.lock().unwrap().push((message, content));
+            Ok(())
+        })
+    }
+    fn claim(&self, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
+        unused()
+    }
+    fn chunk(&self, _: QueueId, _: u32) -> Pending<'_, Bytes> {
+        unused()
+    }
+    fn settle(&self, _: Claim, _: Settlement) -> Pending<'_, ()> {
+        unused()
+    }
+    fn put_back(&self, _: Claim) {}
+    fn next_due(&self) -> Pending<'_, Option<Moment>> {
+        unused()
+    }
+    fn claim_old(&self, _: Moment, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
+        unused()
+    }
+    fn order(&self, _: Order, _: Vec<QueueId>) -> Pending<'_, Vec<Obeyed>> {
+        unused()
+    }
+    fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
+        unused()
+    }
+    fn list(&self, _: Filter, _: Option<QueueId>, _: usize) -> Pending<'_, Page> {
+        unused()
+    }
+    fn show(&self, _: QueueId) -> Pending<'_, Arc<Message>> {
+        unused()
+    }
+    fn record(&self, facts: Vec<Fact>) {
+        self.facts.lock().unwrap().extend(facts);
+    }
+    fn events(&self, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+        unused()
+    }
+    fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+        tokio::sync::broadcast::channel(1).1
+    }
+    fn keep_events(&self, _: u64) {}
+    fn woken(&self) -> Arc<tokio::sync::Notify> {
+        Arc::default()
+    }
+    fn health(&self) -> Health {
+        assert!(!self.faults.health_panics.load(Ordering::SeqCst), "a panic that a test asked for");
+        Health { writable: true, queued: self.messages.lock().unwrap().len() as u64, ..Health::default() }
+    }
+    fn instance(&self) -> &str {
+        "c0ffee0000000000"
+    }
+    fn close(&self) -> Pending<'_, ()> {
+        unused()
+    }
+}

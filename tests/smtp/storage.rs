@@ -1,0 +1,162 @@
+//! 250 means stored, and nothing else does.
+
+use super::door::{Door, settings};
+use postroom::event::code;
+use postroom::mail::{BodyType, MessageState};
+use postroom::queue::{CHUNK_SIZE, QueueError};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+/// Content of every size around the borders of chunks comes through DATA and BDAT unchanged, and gives its memory
+/// back.
+#[tokio::test]
+async fn content_of_any_size_is_stored_as_it_was_sent() {
+    let door = Door::open(settings()).await;
+    let mut client = door.greeted().await;
+    let all = door.memory.available_permits();
+    let sizes =
+        [0, 2, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE, 2 * CHUNK_SIZE + 3, 3_000_000];
+    for size in sizes {
+        let line = format!("{}\r\n", "x".repeat(61));
+        let mut content: String = line.repeat(size / line.len() + 1);
+        content.truncate(size.saturating_sub(2));
+        let content =
+            if size == 0 { content } else { content.replace("\r", "y").replace("\n", "z") + "\r\n" };
+        client.begin_data().await;
+        client.say(format!("{content}.\r\n")).await;
+        let reply = client.expect("250 2.0.0 queued as ").await;
+        client.say("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\n").await;
+        client.expect("250").await;
+        client.expect("250").await;
+        client.say(format!("BDAT {}\r\n{}", size / 2, &content[..size / 2])).await;
+        client.expect("250").await;
+        client.say(format!("BDAT {} LAST\r\n{}", size - size / 2, &content[size / 2..])).await;
+        client.expect("250 2.0.0 queued as ").await;
+        let taken = std::mem::take(&mut *door.queue.messages.lock().unwrap());
+        assert_eq!(taken.len(), 2);
+        assert_eq!(reply, format!("250 2.0.0 queued as {}", taken[0].0.id));
+        for (message, stored) in taken {
+            assert!(stored == content.as_bytes(), "{size} octets came out differently");
+            assert_eq!(message.chunks as usize, size.div_ceil(CHUNK_SIZE));
+        }
+        assert_eq!(door.memory.available_permits(), all);
+    }
+}
+
+#[tokio::test]
+async fn the_message_tells_where_it_came_from() {
+    let door = Door::open(settings()).await;
+    let mut client = door.greeted().await;
+    client
+        .say("MAIL FROM:<a@x.test> BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<b@y.test>\r\nDATA\r\nx\r\n.\r\n")
+        .await;
+    for reply in ["250", "250", "354", "250"] {
+        client.expect(reply).await;
+    }
+    let (message, _) = door.queue.taken().remove(0);
+    assert_eq!(message.origin.client, Some(IpAddr::from([127, 0, 0, 1])));
+    assert_eq!((&*message.origin.listener, &*message.origin.helo), ("local", "c.test"));
+    assert_eq!(message.origin.protocol, "UTF8SMTP");
+    assert_eq!((message.body, message.smtp_utf8), (BodyType::EightBitMime, true));
+    assert_eq!((message.state(), message.attempts), (MessageState::Queued, 0));
+    assert_eq!((message.due, message.life_start.0), (Some(message.life_start), 7));
+    let facts = door.queue.facts.lock().unwrap();
+    assert_eq!((&*facts[0].code, facts[0].queue_id), (code::QUEUED, Some(message.id)));
+    assert_eq!(facts[0].message, "from <a@x.test> for 1 recipient, 3 bytes");
+}
+
+/// E1, E4: no room is 452, any other fault 451; the session goes on and so does reception when the fault is gone.
+#[tokio::test]
+async fn what_is_not_stored_is_never_acknowledged() {
+    let door = Door::open(settings()).await;
+    let mut client = door.greeted().await;
+    let full = || Some(QueueError::Full("No space left on device".into()));
+    let broken = || Some(QueueError::Storage("Input/output error".into()));
+    let large = format!("{}\r\n.\r\n", "x".repeat(3 * CHUNK_SIZE));
+    for (put, stage, content, reply) in [
+        (full(), None, "x\r\n.\r\n", "452 4.3.1"),
+        (broken(), None, "x\r\n.\r\n", "451 4.3.0"),
+        (broken(), None, &*large, "451 4.3.0"),
+        (None, full(), &*large, "452 4.3.1"),
+        (None, broken(), &*large, "451 4.3.0"),
+        (None, None, &*large, "250"),
+    ] {
+        *door.queue.faults.put.lock().unwrap() = put;
+        *door.queue.faults.stage.lock().unwrap() = stage;
+        client.begin_data().await;
+        client.say(content).await;
+        client.expect(reply).await;
+        assert!(door.queue.staged.lock().unwrap().is_empty(), "chunks were left behind");
+    }
+    assert_eq!(door.queue.taken().len(), 1);
+}
+
+/// The client is gone before its 250: the message is the queue's all the same.
+#[tokio::test]
+async fn a_message_that_is_complete_is_queued_even_if_the_client_leaves() {
+    let door = Door::open(settings()).await;
+    let closed = door.queue.gate.write().await;
+    let mut client = door.greeted().await;
+    client.begin_data().await;
+    client.say("x\r\n.\r\n").await;
+    drop(client);
+    drop(closed);
+    door.empty().await;
+    assert_eq!(door.queue.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn chunks_of_a_message_that_is_given_up_are_discarded() {
+    let door = Door::open(settings()).await;
+    let large = "x".repeat(3 * CHUNK_SIZE);
+    let mut data = door.greeted().await;
+    data.begin_data().await;
+    data.say(&large).await;
+    let mut chunks = door.greeted().await;
+    chunks.say("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\n").await;
+    chunks.say(format!("BDAT {}\r\n{large}", large.len())).await;
+    for _ in 0..3 {
+        chunks.expect("250").await;
+    }
+    assert!(!door.queue.staged.lock().unwrap().is_empty());
+    chunks.say("RSET\r\n").await;
+    chunks.expect("250").await;
+    drop(data);
+    drop(chunks);
+    door.empty().await;
+    assert!(door.queue.staged.lock().unwrap().is_empty());
+    assert_eq!(door.memory.available_permits(), 256 * 1024);
+}
+
+/// E6: one event for an episode, not one for each message.
+#[tokio::test]
+async fn low_disk_is_recorded_once() {
+    let mut settings = settings();
+    settings.queue.min_free_space = u64::MAX;
+    let door = Door::open(settings).await;
+    let mut client = door.greeted().await;
+    for _ in 0..3 {
+        client.say("MAIL FROM:<a@x.test>\r\n").await;
+        client.expect("452 4.3.1").await;
+    }
+    let facts = door.queue.facts.lock().unwrap();
+    assert_eq!(facts.iter().filter(|fact| fact.code == code::LOW_DISK).count(), 1);
+}
+
+/// D4.
+#[tokio::test]
+async fn a_panic_ends_only_its_own_session() {
+    let mut settings = settings();
+    settings.queue.max_messages = 10;
+    let door = Door::open(settings).await;
+    let (mut unlucky, mut other) = (door.greeted().await, door.greeted().await);
+    door.queue.faults.health_panics.store(true, Ordering::SeqCst);
+    unlucky.say("MAIL FROM:<a@x.test>\r\n").await;
+    unlucky.expect("421 4.3.0").await;
+    unlucky.expect_closed().await;
+    door.queue.faults.health_panics.store(false, Ordering::SeqCst);
+    other.begin_data().await;
+    other.say(".\r\n").await;
+    other.expect("250").await;
+    door.greeted().await;
+}
