@@ -1,4 +1,10 @@
 //! Tests of the room `cli`.
 
+mod demo;
+mod records;
 mod relay;
+mod reload;
 mod sink;
+mod stop;
+mod survive;
+mod verbs;
