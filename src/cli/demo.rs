@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -94,7 +94,7 @@ fn configuration(data_dir: &Path, listen: SocketAddr, flaky: SocketAddr, steady:
     document.to_string()
 }
 
-fn introduction(listen: SocketAddr, file: &PathBuf, flaky: SocketAddr, steady: SocketAddr) -> String {
+fn introduction(listen: SocketAddr, file: &Path, flaky: SocketAddr, steady: SocketAddr) -> String {
     let file = file.display();
     format!(
         "Postroom demo: the proxy listens on {listen}, its queue is on disk.

@@ -283,7 +283,7 @@ async fn down_for_longer_than_the_life_time_it_expires_without_an_attempt() {
     stage.wait_for_event(code::CIRCUIT_OPEN, 1).await;
     stage.clock.advance(4 * DAY);
     stage.wait_for_event(code::CIRCUIT_OPEN, 2).await;
-    assert_eq!(state(&*stage.queue.show(id).await.unwrap()), MessageState::Queued);
+    assert_eq!(state(&stage.queue.show(id).await.unwrap()), MessageState::Queued);
     let mut opened = 2;
     let message = loop {
         stage.clock.advance(6 * HOUR);
@@ -317,7 +317,7 @@ async fn a_wall_clock_that_is_set_expires_nothing_and_starts_no_storm() {
     }
     assert_eq!(stage.queue.show(id).await.unwrap().due, before.due);
     stage.clock.advance(2 * MINUTE);
-    assert_eq!(state(&*stage.when_attempted(id, 2).await), MessageState::Deferred);
+    assert_eq!(state(&stage.when_attempted(id, 2).await), MessageState::Deferred);
     stage.stop().await;
 }
 
