@@ -1,6 +1,6 @@
 //! The engine with scripted upstreams: PRODUCT rules 2 to 5, 9, 12 and 13, CASES F at the level of the message.
 
-use super::stage::{Stage, at, outcomes, server, state, upstream};
+use super::stage::{Stage, at, outcomes, server, upstream};
 use crate::support::free_address;
 use crate::support::scripted::Act;
 use postroom::event::code;
@@ -78,7 +78,7 @@ async fn every_recipient_has_its_own_outcome() {
     use RecipientState::{Deferred, Delivered, Failed};
     assert_eq!(states, [Delivered, Deferred, Failed, Delivered]);
     assert_eq!(outcomes(&message)[2].1, "550 5.1.1 who?");
-    assert_eq!(state(&message), MessageState::Deferred);
+    assert_eq!(message.state(), MessageState::Deferred);
 
     only.change(|s| s);
     let changed = server(|s| s);
@@ -115,7 +115,7 @@ async fn without_an_answer_to_the_dot_it_is_put_off_and_not_sent_elsewhere_at_on
         .await;
         let id = stage.put(&["b@y.test"]).await;
         let message = stage.when_attempted(id, 1).await;
-        assert_eq!(state(&message), MessageState::Deferred, "{act:?}");
+        assert_eq!(message.state(), MessageState::Deferred, "{act:?}");
         assert!(outcomes(&message)[0].1.contains("may be sent twice"), "{act:?}: {:?}", outcomes(&message));
         assert!(second.sessions().is_empty(), "{act:?}");
         stage.stop().await;
@@ -131,7 +131,7 @@ async fn what_speaks_of_the_account_is_final_only_when_every_candidate_said_so()
     let stage = Stage::start(&(two.clone() + &at("third", third.port(), "priority = \"low\""))).await;
     let id = stage.put(&["b@y.test"]).await;
     let message = stage.when_attempted(id, 1).await;
-    assert_eq!(state(&message), MessageState::Deferred, "the third one has not been heard");
+    assert_eq!(message.state(), MessageState::Deferred, "the third one has not been heard");
     assert_eq!(message.recipients[0].refused_by, ["first", "second"]);
 
     // The third one is back: only it is asked.
@@ -146,7 +146,7 @@ async fn what_speaks_of_the_account_is_final_only_when_every_candidate_said_so()
     stage.configure(&two);
     let id = stage.put(&["b@y.test"]).await;
     let message = stage.when_attempted(id, 1).await;
-    assert_eq!(state(&message), MessageState::Failed, "all candidates said so");
+    assert_eq!(message.state(), MessageState::Failed, "all candidates said so");
     stage.stop().await;
 }
 
@@ -242,7 +242,7 @@ async fn with_everything_down_mail_waits_uncounted_and_leaves_with_the_probe() {
         stage.clock.advance(MINUTE);
     }
     let message = stage.queue.show(id).await.unwrap();
-    assert_eq!((state(&message), message.attempts), (MessageState::Queued, 0));
+    assert_eq!((message.state(), message.attempts), (MessageState::Queued, 0));
     let back = server(|s| s);
     stage.configure(&upstream("only", &back, ""));
     stage.clock.advance(MINUTE);
@@ -266,7 +266,7 @@ async fn five_days_of_retries_end_in_expired_and_the_message_stays_listed() {
     // 1, 5, 15 and 30 minutes, then hourly, each within a tenth: about 121 attempts in five days.
     assert!((108..=136).contains(&attempts), "{attempts}");
     assert_eq!(outcomes(&message)[0], (RecipientState::Expired, "451 4.2.0 later".into()));
-    assert_eq!(state(&message), MessageState::Failed);
+    assert_eq!(message.state(), MessageState::Failed);
     assert_eq!(stage.count(code::EXPIRED).await, 1);
     stage.clock.advance(DAY);
     assert_eq!(stage.queue.order(Order::Retry, vec![id]).await.unwrap().len(), 1);
@@ -283,7 +283,7 @@ async fn down_for_longer_than_the_life_time_it_expires_without_an_attempt() {
     stage.wait_for_event(code::CIRCUIT_OPEN, 1).await;
     stage.clock.advance(4 * DAY);
     stage.wait_for_event(code::CIRCUIT_OPEN, 2).await;
-    assert_eq!(state(&stage.queue.show(id).await.unwrap()), MessageState::Queued);
+    assert_eq!(stage.queue.show(id).await.unwrap().state(), MessageState::Queued);
     let mut opened = 2;
     let message = loop {
         stage.clock.advance(6 * HOUR);
@@ -317,7 +317,7 @@ async fn a_wall_clock_that_is_set_expires_nothing_and_starts_no_storm() {
     }
     assert_eq!(stage.queue.show(id).await.unwrap().due, before.due);
     stage.clock.advance(2 * MINUTE);
-    assert_eq!(state(&stage.when_attempted(id, 2).await), MessageState::Deferred);
+    assert_eq!(stage.when_attempted(id, 2).await.state(), MessageState::Deferred);
     stage.stop().await;
 }
 
@@ -342,7 +342,7 @@ async fn a_message_that_upstreams_choke_on_does_not_run_in_circles() {
     let stage = Stage::start(&upstream("only", &only, "")).await;
     let id = stage.put(&["poison@y.test"]).await;
     let message = stage.when_attempted(id, 1).await;
-    assert_eq!(state(&message), MessageState::Deferred);
+    assert_eq!(message.state(), MessageState::Deferred);
     assert_eq!(only.sessions().len(), 3, "three sessions were lost with it before it was put off");
     stage.stop().await;
 }

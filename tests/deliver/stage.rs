@@ -9,8 +9,7 @@ use postroom::deliver::health::Health;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
-    Address, BodyType, HeaderFacts, Message, MessageState, Origin, QueueId, Recipient, RecipientState,
-    ReversePath,
+    Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
 };
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{Queue, QueueError};
@@ -171,8 +170,4 @@ fn load(folder: &tempfile::TempDir, config: &str) -> Arc<Settings> {
 pub fn outcomes(message: &Message) -> Vec<(RecipientState, String)> {
     let of = |recipient: &Recipient| (recipient.state, recipient.reply.clone().unwrap_or_default());
     message.recipients.iter().map(of).collect()
-}
-
-pub fn state(message: &Message) -> MessageState {
-    message.state()
 }
