@@ -119,19 +119,27 @@ impl Op {
         }
     }
 
-    /// When its commit has failed: what the writer tries again by itself. Whoever asked for anything else is told at
-    /// once, and what a put had staged goes.
+    /// Whether the writer tries it again by itself when its commit has failed.
+    pub(super) fn is_tried_again(&self) -> bool {
+        matches!(
+            self,
+            Op::Settle { .. }
+                | Op::Discard { .. }
+                | Op::SetAside { .. }
+                | Op::Sweep { .. }
+                | Op::Disown { .. }
+        )
+    }
+
+    /// When it cannot be done now: what is to be tried again. Whoever asked for anything else is told, and what a put
+    /// had staged goes.
     pub(super) fn fail(self, error: &QueueError) -> Option<Op> {
         match self {
-            Op::Settle { .. }
-            | Op::Discard { .. }
-            | Op::SetAside { .. }
-            | Op::Sweep { .. }
-            | Op::Disown { .. } => Some(self),
             Op::Put { message, answer, .. } => {
                 drop(answer.send(Err(error.clone())));
                 (message.chunks > 1).then_some(Op::Discard { id: message.id })
             }
+            op if op.is_tried_again() => Some(op),
             other => {
                 other.refuse(error);
                 None

@@ -1,6 +1,6 @@
 //! When a commit fails: who is told what, and how work goes on.
 //!
-//! Puts, stages and orders are answered with the error at once. Settlements are kept and tried again until they
+//! Puts, stages and orders are answered with the error. Settlements are kept and tried again until they
 //! succeed, in their order and before anything new. redb refuses everything after an I/O error, so the database is
 //! closed and opened again.
 //!
@@ -44,7 +44,8 @@ struct Unresolved {
 }
 
 impl Writer {
-    /// Tells everybody whose work is not tried again, and opens the database anew.
+    /// Opens the database anew, then tells everybody whose work is not tried again: whoever has heard of the error
+    /// and looks finds the queue as it is.
     pub(super) fn failed(&mut self, failure: Failure, ops: Vec<Op>) {
         let Failure { error, tried } = failure;
         tracing::error!(%error, operations = ops.len(), "the queue could not be written; trying again");
@@ -52,8 +53,8 @@ impl Writer {
         self.shared.state().writable = false;
         let put = |op: &Op| if let Op::Put { message, .. } = op { Some(message.id) } else { None };
         let puts = ops.iter().filter_map(put).collect();
-        let kept =
-            ops.into_iter().enumerate().filter_map(|(place, op)| Some((place, op.fail(&error)?))).collect();
+        let (kept, told): (Vec<_>, Vec<_>) =
+            ops.into_iter().enumerate().partition(|(_, op)| op.is_tried_again());
         let mut trouble =
             Trouble { error: error.clone(), pause, until: Instant::now() + pause, unresolved: None };
         match tried {
@@ -61,11 +62,12 @@ impl Writer {
             None => self.backlog.splice(0..0, kept.into_iter().map(|(_, op)| op)).for_each(drop),
         }
         self.trouble = Some(trouble);
-        self.shared.store.shut(error);
+        self.shared.store.shut(error.clone());
         if let Err(error) = self.reopen() {
             tracing::error!(%error, "the queue file could not be opened again; trying again");
             self.show_what_can_be_read();
         }
+        self.put_off(told.into_iter().map(|(_, op)| op).collect(), &error);
         if let Some(trouble) = &mut self.trouble {
             trouble.until = Instant::now() + pause;
         }

@@ -107,7 +107,7 @@ impl Writer {
     }
 
     /// Keeps what is tried again, answers everything else with the error.
-    fn put_off(&mut self, ops: Vec<Op>, error: &QueueError) {
+    pub(super) fn put_off(&mut self, ops: Vec<Op>, error: &QueueError) {
         self.backlog.extend(ops.into_iter().filter_map(|op| op.fail(error)));
     }
 
