@@ -2,7 +2,7 @@
 //! watched.
 
 use super::serve::start_log;
-use super::sink::{RunningSink, Sink, SinkOptions};
+use super::sink::{RunningSink, Sink, SinkOptions, rate};
 use super::table::safe;
 use super::{Failure, Global};
 use crate::config::{self, Sources};
@@ -29,7 +29,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2525")]
     listen: SocketAddr,
     /// Share of recipients that the flaky upstream refuses, 0 to 1
-    #[arg(long, value_name = "RATE", default_value_t = 0.5)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.5, value_parser = rate)]
     refuse: f64,
 }
 

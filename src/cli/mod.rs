@@ -42,6 +42,7 @@ const EXAMPLES: &str = "Examples:
 
 /// What every verb takes.
 #[derive(clap::Args, Debug, Clone)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Configuration file [default: $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml, built-in defaults]
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -57,12 +58,18 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Run the proxy
+    #[command(
+        after_help = "Examples:\n  postroom serve -c postroom.toml\n  RELAYHOST=mail.example.com:587 postroom serve --data-dir /var/lib/postroom"
+    )]
     Serve,
     /// Run the whole thing on one machine: proxy, two built-in upstreams, the first of them flaky
     Demo(demo::DemoArgs),
     /// Run a throw-away upstream that prints what it gets
     Sink(sink::SinkArgs),
     /// Load the configuration, print what is in force (secrets masked), name every error
+    #[command(
+        after_help = "Examples:\n  postroom check -c postroom.toml\n  postroom check --json | jq .upstream"
+    )]
     Check,
     /// Send a message file through the proxy
     Send(send::SendArgs),
@@ -72,7 +79,8 @@ enum Verb {
     Events(events::EventsArgs),
     /// Show how the upstreams fare
     Upstream(upstream::UpstreamArgs),
-    /// Load the configuration again
+    /// Load the configuration again; a wrong one changes nothing and says why (exit code 78)
+    #[command(after_help = "Example:\n  postroom reload -c postroom.toml")]
     Reload,
     /// Exit 0 when the running proxy is ready
     Ready(ready::ReadyArgs),
@@ -129,6 +137,11 @@ impl Global {
     fn load(&self) -> Result<Loaded, Failure> {
         config::load(&self.sources()?).map_err(Failure::Config)
     }
+}
+
+/// The whole command line, as clap knows it: for what is made from it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Parses the arguments, does what they say, and answers with the exit code.

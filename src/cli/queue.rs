@@ -56,9 +56,9 @@ struct ListArgs {
     /// Only those with this text in id, addresses, subject or reply
     #[arg(short, value_name = "TEXT")]
     q: Option<String>,
-    /// At most that many
-    #[arg(long, default_value_t = 1000)]
-    limit: usize,
+    /// At most that many [default: all]
+    #[arg(long)]
+    limit: Option<usize>,
 }
 
 #[derive(Args, Debug)]
@@ -99,40 +99,75 @@ fn parse(id: &str) -> Result<QueueId, Failure> {
     id.parse().map_err(|error: crate::mail::id::NotAQueueId| Failure::Usage(error.to_string()))
 }
 
+/// Page by page, so that memory does not follow the length of the queue.
 async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Failure> {
     let filter =
         json::filter(args.state.as_deref(), args.q.as_deref()).map_err(|error| Failure::Usage(error.0))?;
-    let mut messages: Vec<MessageJson> = Vec::new();
+    let mut listing = Listing { json: global.json, shown: 0 };
+    let left = |shown: usize| args.limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
     if let Some(mut client) = Client::connect(socket).await? {
         let mut cursor = String::new();
-        while messages.len() < args.limit {
-            let mut path = format!("/api/v1/messages?limit={}", (args.limit - messages.len()).min(1000));
+        while left(listing.shown) > 0 {
+            let mut path = format!("/api/v1/messages?limit={}", left(listing.shown));
             for (key, value) in [("state", args.state.as_deref()), ("q", args.q.as_deref())] {
                 if let Some(value) = value {
                     path += &format!("&{key}={}", encoded(value));
                 }
             }
             let page: MessagesJson = client.get(&(path + &cursor)).await?;
-            messages.extend(page.messages);
+            listing.page(&page.messages)?;
             let Some(next) = page.next_cursor else { break };
             cursor = format!("&cursor={next}");
         }
     } else {
         let queue = open_file(global)?;
-        let page = queue.list(&filter, None, args.limit)?;
-        messages = MessagesJson::of(&page, |due| queue.wall(due)).messages;
+        let mut cursor = None;
+        while left(listing.shown) > 0 {
+            let page = queue.list(&filter, cursor, left(listing.shown))?;
+            listing.page(&MessagesJson::of(&page, |due| queue.wall(due)).messages)?;
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
     }
-    if global.json {
-        println!("{}", serde_json::to_string(&messages)?);
-        return Ok(());
+    listing.end()
+}
+
+/// Messages on a page of a listing.
+const PAGE: usize = 1000;
+
+/// A listing on its way to standard output.
+struct Listing {
+    json: bool,
+    shown: usize,
+}
+
+impl Listing {
+    fn page(&mut self, messages: &[MessageJson]) -> Result<(), Failure> {
+        if self.json {
+            let mut out = std::io::stdout().lock();
+            for (place, message) in messages.iter().enumerate() {
+                let before = if self.shown + place == 0 { "[" } else { ",\n" };
+                write!(out, "{before}{}", serde_json::to_string(message)?)?;
+            }
+        } else if !messages.is_empty() {
+            let rows: Vec<Vec<String>> = messages.iter().map(row).collect();
+            table::print(&["ID", "STATE", "RECEIVED", "SIZE", "TRIES", "FROM", "TO", "SUBJECT"], &rows)?;
+        }
+        self.shown += messages.len();
+        Ok(())
     }
-    if messages.is_empty() {
-        println!("No messages.");
-        return Ok(());
+
+    fn end(self) -> Result<(), Failure> {
+        match (self.json, self.shown) {
+            (true, 0) => writeln!(std::io::stdout(), "[]")?,
+            (true, _) => writeln!(std::io::stdout(), "]")?,
+            (false, 0) => writeln!(std::io::stdout(), "No messages.")?,
+            (false, _) => {}
+        }
+        Ok(())
     }
-    let rows: Vec<Vec<String>> = messages.iter().map(row).collect();
-    table::print(&["ID", "STATE", "RECEIVED", "SIZE", "TRIES", "FROM", "TO", "SUBJECT"], &rows)?;
-    Ok(())
 }
 
 fn row(message: &MessageJson) -> Vec<String> {

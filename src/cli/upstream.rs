@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 /// `postroom upstream`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  postroom upstream list")]
 pub struct UpstreamArgs {
     #[command(subcommand)]
     verb: UpstreamVerb,

@@ -1,6 +1,7 @@
 //! Tests of the room `cli`.
 
 mod demo;
+mod documents;
 mod records;
 mod relay;
 mod reload;
