@@ -165,9 +165,9 @@ impl MessageJson {
             subject: words::decode_words(message.header.subject.as_deref().unwrap_or_default()),
             size: message.size,
             site: None,
-            received_at: to_the_millisecond(message.received_at),
+            received_at: message.received_at,
             attempts: message.attempts,
-            next_attempt: message.due.map(wall).map(to_the_millisecond),
+            next_attempt: message.due.map(wall),
             client: message.origin.client.map(|client| client.to_string()),
             listener: message.origin.listener.clone(),
         }
@@ -210,10 +210,6 @@ impl From<QueueHealth> for StatsJson {
             writable: health.writable,
         }
     }
-}
-
-fn to_the_millisecond(time: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// What is wrong with a query, in words.

@@ -96,6 +96,8 @@ fn configuration(data_dir: &Path, listen: SocketAddr, flaky: SocketAddr, steady:
 
 fn introduction(listen: SocketAddr, file: &Path, flaky: SocketAddr, steady: SocketAddr) -> String {
     let file = file.display();
+    // As it was called, so that the lines work as they stand.
+    let postroom = std::env::args().next().unwrap_or_else(|| "postroom".to_owned());
     format!(
         "Postroom demo: the proxy listens on {listen}, its queue is on disk.
 Mail goes to `flaky` ({flaky}, priority high), which refuses now and then, else to `steady` ({steady}).
@@ -103,9 +105,9 @@ Mail goes to `flaky` ({flaky}, priority high), which refuses now and then, else 
 Try, in another terminal:
   swaks --server {listen} --from shop@example.com --to ann@example.com --h-Subject 'Your order'
   printf 'Subject: hi\\r\\n\\r\\nhello\\r\\n' | curl --silent smtp://{listen} --mail-from shop@example.com --mail-rcpt ann@example.com --upload-file -
-  postroom -c {file} events --follow
-  postroom -c {file} queue list
-  postroom -c {file} upstream list
+  {postroom} -c {file} events --follow
+  {postroom} -c {file} queue list
+  {postroom} -c {file} upstream list
 
 What happens shows here; Ctrl-C ends it.
 "
