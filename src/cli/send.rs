@@ -2,7 +2,7 @@
 
 use super::{Failure, Global, small_runtime};
 use crate::config::Settings;
-use crate::config::settings::{Auth, Priority, TlsMode, Upstream};
+use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
 use crate::deliver::outgoing::Outgoing;
 use crate::deliver::ruling;
@@ -14,7 +14,6 @@ use clap::Args;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `postroom send`.
 #[derive(Args, Debug)]
@@ -126,27 +125,8 @@ fn proxy(address: SocketAddr) -> Arc<Upstream> {
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    Arc::new(Upstream {
-        name: "proxy".into(),
-        host: ip.to_string(),
-        port: address.port(),
-        priority: Priority::Normal,
-        enabled: true,
-        tls: TlsMode::None,
-        tls_ca: None,
-        danger_accept_invalid_certificate: false,
-        auth: Auth::Anonymous,
-        danger_allow_plaintext_auth: false,
-        connection_limit: 1,
-        connect_timeout: Duration::from_secs(30),
-        command_timeout: Duration::from_secs(300),
-        data_timeout: Duration::from_secs(180),
-        final_timeout: Duration::from_secs(600),
-        max_idle_time: Duration::ZERO,
-        messages_per_connection: 1,
-        rate_limit: None,
-        source_address: None,
-    })
+    let tls = TlsMode::None;
+    Arc::new(Upstream { tls, ..Upstream::new("proxy", &ip.to_string(), address.port()) })
 }
 
 #[cfg(test)]

@@ -45,32 +45,11 @@ pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upst
 pub(crate) mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::config::settings::{Auth, Priority, TlsMode};
+    use crate::config::settings::Priority;
     use jiff::Timestamp;
-    use std::time::Duration;
 
     pub(crate) fn upstream(name: &str) -> Upstream {
-        Upstream {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            port: 25,
-            priority: Priority::Normal,
-            enabled: true,
-            tls: TlsMode::None,
-            tls_ca: None,
-            danger_accept_invalid_certificate: false,
-            auth: Auth::Anonymous,
-            danger_allow_plaintext_auth: false,
-            connection_limit: 2,
-            connect_timeout: Duration::from_secs(5),
-            command_timeout: Duration::from_secs(5),
-            data_timeout: Duration::from_secs(5),
-            final_timeout: Duration::from_secs(5),
-            max_idle_time: Duration::from_secs(100),
-            messages_per_connection: 50,
-            rate_limit: None,
-            source_address: None,
-        }
+        Upstream::new(name, "127.0.0.1", 25)
     }
 
     fn ranked() -> Vec<Arc<Upstream>> {

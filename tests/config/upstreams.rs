@@ -1,7 +1,7 @@
 //! What an upstream's keys mean together.
 
 use super::Desk;
-use postroom::config::settings::{RateLimit, TlsMode};
+use postroom::config::settings::{RateLimit, TlsMode, Upstream};
 use std::time::Duration;
 
 const BASIC: &str = "auth = \"basic\"\nusername = \"u\"\npassword = \"p\"\n";
@@ -74,4 +74,10 @@ fn further_roots_are_a_pem_file_beside_the_configuration() {
         assert_eq!((error.line, error.key.as_str()), (Some(3), "upstream.a.tls_ca"), "{text:?}");
         assert!(error.wrong.contains("roots.pem"), "{error}");
     }
+}
+
+#[test]
+fn a_new_upstream_is_what_the_default_file_says() {
+    let written = upstream("mail.test:2500", "").upstream("a");
+    assert_eq!(*written, Upstream::new("a", "mail.test", 2500));
 }

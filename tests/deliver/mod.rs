@@ -12,7 +12,7 @@ mod wire_pool;
 mod wire_tls;
 
 use crate::support::scripted::Scripted;
-use postroom::config::settings::{Auth, Priority, TlsMode, Upstream};
+use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
@@ -32,25 +32,13 @@ const SHORT: Duration = Duration::from_millis(200);
 
 fn upstream_at(port: u16, change: impl FnOnce(&mut Upstream)) -> Arc<Upstream> {
     let mut upstream = Upstream {
-        name: "primary".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port,
-        priority: Priority::Normal,
-        enabled: true,
         tls: TlsMode::None,
-        tls_ca: None,
-        danger_accept_invalid_certificate: false,
-        auth: Auth::Anonymous,
-        danger_allow_plaintext_auth: false,
-        connection_limit: 2,
         connect_timeout: LONG,
         command_timeout: LONG,
         data_timeout: LONG,
         final_timeout: LONG,
         max_idle_time: LONG,
-        messages_per_connection: 50,
-        rate_limit: None,
-        source_address: None,
+        ..Upstream::new("primary", "127.0.0.1", port)
     };
     change(&mut upstream);
     Arc::new(upstream)

@@ -1,0 +1,60 @@
+//! What a line of the header block is, told from as little of it as possible.
+
+use memchr::memchr2;
+
+/// RFC 5322 section 2.1.1: longest line. A field's name and colon must lie within.
+pub(super) const NAME_LIMIT: usize = 998;
+
+/// What a line of the header block is, as far as its beginning tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Line {
+    /// Cannot be told from these bytes.
+    Unclear,
+    /// A field: its name has `name` bytes, its value begins at `value`.
+    Field { name: usize, value: usize },
+    /// Belongs to the field before it.
+    Continuation,
+    /// The empty line that ends the header.
+    Empty,
+    /// Something else: the body begins here.
+    Foreign,
+}
+
+pub(super) fn classify(line: &[u8]) -> Line {
+    match line {
+        [] | [b'\r'] => return Line::Unclear,
+        [b' ' | b'\t', ..] => return Line::Continuation,
+        [b'\n', ..] | [b'\r', b'\n', ..] => return Line::Empty,
+        _ => {}
+    }
+    let line = &line[..line.len().min(NAME_LIMIT)];
+    let name = line.iter().take_while(|byte| byte.is_ascii_graphic() && **byte != b':').count();
+    let colon = name + line[name..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    match line.get(colon) {
+        Some(b':') if name > 0 => Line::Field { name, value: colon + 1 },
+        None if line.len() < NAME_LIMIT => Line::Unclear,
+        _ => Line::Foreign,
+    }
+}
+
+/// The beginning of a line that was cut before it was clear what it is.
+#[derive(Debug, Default)]
+pub(super) struct Held(pub(super) Vec<u8>);
+
+impl Held {
+    /// Adds the least of `bytes` that may make it clear what the line is; says how many that were and what it is now.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> (usize, Line) {
+        let clear = memchr2(b':', b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        let taken = clear.min(NAME_LIMIT - self.0.len().min(NAME_LIMIT));
+        self.0.extend_from_slice(&bytes[..taken]);
+        (taken, classify(&self.0))
+    }
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    LineStart,
+    Value,
+    Body,
+}

@@ -1,0 +1,176 @@
+//! Learning the facts of a header while it goes by.
+
+use super::super::message::HeaderFacts;
+use super::line::{Held, Line, NAME_LIMIT, Place, classify};
+use memchr::{memchr, memmem};
+
+/// Which field the value that goes by belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reading {
+    Received,
+    Subject,
+    Other,
+}
+
+/// Learns [`HeaderFacts`] while the content goes by.
+#[derive(Debug)]
+pub struct HeaderScan {
+    facts: HeaderFacts,
+    place: Place,
+    reading: Reading,
+    first_line: bool,
+    pub(super) held: Held,
+    pub(super) subject: Option<Vec<u8>>,
+    instance: Vec<u8>,
+    instance_seen: bool,
+    /// The last bytes of a Received value, for an instance id that is cut in two.
+    pub(super) tail: Vec<u8>,
+}
+
+impl HeaderScan {
+    /// `instance` is this installation's own name: found in a `Received:` field, the message has been here before.
+    pub fn new(instance: &str) -> HeaderScan {
+        HeaderScan {
+            facts: HeaderFacts::default(),
+            place: Place::LineStart,
+            reading: Reading::Other,
+            first_line: true,
+            held: Held::default(),
+            subject: None,
+            instance: instance.as_bytes().to_vec(),
+            instance_seen: false,
+            tail: Vec::new(),
+        }
+    }
+
+    /// The next bytes of the content.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.facts.has_eight_bit = self.facts.has_eight_bit || !bytes.is_ascii();
+        let mut rest = bytes;
+        while !rest.is_empty() && self.place != Place::Body {
+            rest = match self.place {
+                Place::LineStart => self.begin_line(rest),
+                _ => self.read_value(rest),
+            };
+        }
+    }
+
+    /// Whether our own instance id stood in a `Received:` field: the message goes round in circles.
+    pub fn own_instance_seen(&self) -> bool {
+        self.instance_seen
+    }
+
+    /// What was learned so far.
+    pub fn facts(&self) -> HeaderFacts {
+        HeaderFacts { subject: self.subject.as_deref().map(readable), ..self.facts.clone() }
+    }
+
+    /// Reads the beginning of a line, up to its colon or its first white space. Returns what is left.
+    fn begin_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (line, rest) = if self.held.0.is_empty() {
+            match classify(bytes) {
+                Line::Unclear => {
+                    self.held.0.extend_from_slice(bytes);
+                    return &[];
+                }
+                Line::Field { name, value } => {
+                    self.begin_field(&bytes[..name]);
+                    (Line::Field { name, value }, &bytes[value..])
+                }
+                line => (line, bytes),
+            }
+        } else {
+            let (taken, line) = self.held.add(bytes);
+            if line == Line::Unclear {
+                return &bytes[taken..];
+            }
+            let held = std::mem::take(&mut self.held.0);
+            if let Line::Field { name, .. } = line {
+                self.begin_field(&held[..name]);
+            }
+            (line, &bytes[taken..])
+        };
+        self.place = match line {
+            Line::Field { .. } => Place::Value,
+            Line::Continuation if !self.first_line => Place::Value,
+            _ => Place::Body,
+        };
+        if self.first_line {
+            self.facts.starts_well = matches!(line, Line::Field { .. } | Line::Empty);
+            self.first_line = false;
+        }
+        rest
+    }
+
+    fn begin_field(&mut self, name: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        self.reading = Reading::Other;
+        if is("Received") {
+            self.facts.received_hops = self.facts.received_hops.saturating_add(1);
+            self.reading = Reading::Received;
+            self.tail.clear();
+        } else if is("Subject") {
+            if self.subject.is_none() {
+                self.subject = Some(Vec::new());
+                self.reading = Reading::Subject;
+            }
+        } else if is("Date") {
+            self.facts.has_date = true;
+        } else if is("Message-ID") {
+            self.facts.has_message_id = true;
+        } else if is("From") {
+            self.facts.has_from = true;
+        } else if is("Bcc") {
+            self.facts.has_bcc = true;
+        }
+    }
+
+    /// Reads a value to the end of its line. Returns what is left.
+    fn read_value<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        let (value, rest) = bytes.split_at(end);
+        match self.reading {
+            Reading::Received => self.look_for_instance(value),
+            Reading::Subject => {
+                if let Some(subject) = &mut self.subject {
+                    let (leading, room) = (subject.is_empty(), NAME_LIMIT - subject.len());
+                    let text = value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n'));
+                    // Leading white space must not count against the limit.
+                    let text = text.skip_while(|byte| leading && matches!(byte, b' ' | b'\t'));
+                    subject.extend(text.take(room));
+                }
+            }
+            Reading::Other => {}
+        }
+        if value.last() == Some(&b'\n') {
+            self.place = Place::LineStart;
+        }
+        rest
+    }
+
+    fn look_for_instance(&mut self, value: &[u8]) {
+        if self.instance.is_empty() || self.instance_seen {
+            return;
+        }
+        let overlap = self.instance.len() - 1;
+        self.tail.extend_from_slice(&value[..value.len().min(overlap)]);
+        self.instance_seen = memmem::find(value, &self.instance).is_some()
+            || memmem::find(&self.tail, &self.instance).is_some();
+        if value.len() >= overlap {
+            self.tail.clear();
+            self.tail.extend_from_slice(&value[value.len() - overlap..]);
+        } else {
+            let surplus = self.tail.len().saturating_sub(overlap);
+            self.tail.drain(..surplus);
+        }
+    }
+}
+
+/// Text of a subject: no white space at its end, no half character where it was cut off.
+fn readable(subject: &[u8]) -> String {
+    let whole = match std::str::from_utf8(subject) {
+        Err(error) if error.error_len().is_none() => &subject[..error.valid_up_to()],
+        _ => subject,
+    };
+    String::from_utf8_lossy(whole).trim_end().to_owned()
+}
