@@ -31,7 +31,7 @@ impl Moment {
 
 /// Asked for the time, and to wait.
 pub trait Clock: Send + Sync + 'static {
-    /// What the wall clock shows. May jump either way at any time.
+    /// What the wall clock shows, to the millisecond. May jump either way at any time.
     fn wall(&self) -> Timestamp;
 
     /// Time since some fixed point. Never goes back.
@@ -56,7 +56,8 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     fn wall(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
     fn monotonic(&self) -> Duration {

@@ -1,1 +1,85 @@
-//! What only Unix has.
+//! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd.
+//! A port to another system is a matter of this module.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the service is told by signals.
+pub struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// SIGHUP: load the configuration again, open log files again.
+    Reload,
+    /// SIGTERM, Ctrl-C: stop.
+    Stop,
+}
+
+impl Signals {
+    /// From now on signals no longer end the process.
+    pub fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+        }
+    }
+}
+
+/// The process id of whoever answers on the control socket, if anybody does; 0 where it cannot be told.
+pub async fn holder(socket: &Path) -> Option<i32> {
+    let stream = UnixStream::connect(socket).await.ok()?;
+    Some(stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0))
+}
+
+/// Binds the control socket for its owner alone. A socket file that nobody answers on is left from a crash and replaced.
+pub async fn bind_control(socket: &Path) -> io::Result<UnixListener> {
+    if holder(socket).await.is_some() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
+    }
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Nobody may connect between bind and the change of mode.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(socket);
+    rustix::process::umask(before);
+    bound
+}
+
+/// Makes a folder that only its owner may enter, with its parents.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Listening sockets that systemd opened for us (`LISTEN_FDS`), so that port 25 needs no right of our own.
+pub fn inherited_listeners() -> Vec<(SocketAddr, TcpListener)> {
+    let mut inherited = listenfd::ListenFd::from_env();
+    (0..inherited.len())
+        .filter_map(|place| inherited.take_tcp_listener(place).ok().flatten())
+        .filter_map(|listener| Some((listener.local_addr().ok()?, listener)))
+        .collect()
+}

@@ -1,1 +1,57 @@
-//! The routes of PRODUCT section 7, served on the control socket.
+//! The routes of PRODUCT section 7, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
+//! it may do everything, so there is no other password).
+//!
+//! They talk to the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
+
+pub mod events;
+pub mod json;
+pub mod messages;
+pub mod problem;
+pub mod service;
+
+use crate::config::{ConfigErrors, Settings};
+use crate::deliver::health::Health;
+use crate::queue::Queue;
+use axum::Router;
+use axum::routing::{get, post};
+use problem::Problem;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Asks the server to load the configuration again; the answer is what changed, in words, or all that is wrong.
+pub type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Admin {
+    /// Messages and events.
+    pub queue: Arc<dyn Queue>,
+    /// Of the upstreams.
+    pub health: Arc<Health>,
+    /// In force.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// The listeners are up and nobody has asked for a stop.
+    pub listening: Arc<AtomicBool>,
+    /// To the server.
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// All routes.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/livez", get(service::live))
+        .route("/readyz", get(service::ready))
+        .route("/api/v1/messages", get(messages::list))
+        .route("/api/v1/messages/bulk", post(messages::bulk))
+        .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))
+        .route("/api/v1/messages/{id}/raw", get(messages::raw))
+        .route("/api/v1/messages/{id}/{action}", post(messages::act))
+        .route("/api/v1/upstreams", get(service::upstreams))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/stream", get(events::stream))
+        .route("/api/v1/stats", get(service::stats))
+        .route("/api/v1/reload", post(service::reload))
+        .fallback(async || Problem::new(axum::http::StatusCode::NOT_FOUND, "there is no such route"))
+        .with_state(admin)
+}

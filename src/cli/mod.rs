@@ -1,3 +1,198 @@
-//! The command line: one file a verb.
+//! The command line: one file a verb. Verbs on the running proxy are clients of the admin routes over the control socket.
+//!
+//! Exit codes: 0 success, 1 the operation failed, 2 wrong usage, 78 configuration error.
 
+pub mod check;
+pub mod client;
+pub mod demo;
+pub mod events;
+pub mod queue;
+pub mod ready;
+pub mod reload;
+pub mod send;
+pub mod serve;
 pub mod sink;
+pub mod table;
+pub mod upstream;
+
+use crate::config::{self, ConfigErrors, Loaded, Sources};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Configuration errors, as sysexits.h has it.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// A local SMTP proxy: has mail on disk before it answers 250, and relays it through the best of several upstreams.
+#[derive(Parser, Debug)]
+#[command(name = "postroom", version, propagate_version = true, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "Examples:
+  postroom demo                            watch failover on one machine
+  postroom serve -c postroom.toml          run the proxy
+  postroom check -c postroom.toml          is the configuration right?
+  postroom queue list --state deferred     what waits, and why
+  postroom events --follow                 what happens now";
+
+/// What every verb takes.
+#[derive(clap::Args, Debug, Clone)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml, built-in defaults]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of queue, log and control socket, in place of the configured one
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON: one array for a listing
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Run the proxy
+    #[command(
+        after_help = "Examples:\n  postroom serve -c postroom.toml\n  RELAYHOST=mail.example.com:587 postroom serve --data-dir /var/lib/postroom"
+    )]
+    Serve,
+    /// Run the whole thing on one machine: proxy, two built-in upstreams, the first of them flaky
+    Demo(demo::DemoArgs),
+    /// Run a throw-away upstream that prints what it gets
+    Sink(sink::SinkArgs),
+    /// Load the configuration, print what is in force (secrets masked), name every error
+    #[command(
+        after_help = "Examples:\n  postroom check -c postroom.toml\n  postroom check --json | jq .upstream"
+    )]
+    Check,
+    /// Send a message file through the proxy
+    Send(send::SendArgs),
+    /// Look at and work on the queue
+    Queue(queue::QueueArgs),
+    /// Show what happened
+    Events(events::EventsArgs),
+    /// Show how the upstreams fare
+    Upstream(upstream::UpstreamArgs),
+    /// Load the configuration again; a wrong one changes nothing and says why (exit code 78)
+    #[command(after_help = "Example:\n  postroom reload -c postroom.toml")]
+    Reload,
+    /// Exit 0 when the running proxy is ready
+    Ready(ready::ReadyArgs),
+}
+
+/// Why a verb did not do it.
+#[derive(Debug)]
+pub enum Failure {
+    /// The operation failed: 1.
+    Failed(anyhow::Error),
+    /// Wrong usage that clap cannot see: 2.
+    Usage(String),
+    /// 78.
+    Config(ConfigErrors),
+    /// Told already; nothing but the exit code is left to say.
+    Silent(u8),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Failed(error.into())
+    }
+}
+
+impl Global {
+    fn sources(&self) -> Result<Sources, Failure> {
+        let overrides = self.data_dir.iter().map(|dir| {
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+            ("data_dir".to_owned(), dir.to_string_lossy().into_owned())
+        });
+        Ok(Sources {
+            file: self.config.clone(),
+            // What is not UTF-8 cannot be a value of ours.
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            working_dir: std::env::current_dir()?,
+            overrides: overrides.collect(),
+        })
+    }
+
+    /// Where the running proxy is asked: known even while its configuration file is broken, because that is when somebody
+    /// wants to look.
+    fn control_socket(&self) -> Result<PathBuf, Failure> {
+        match config::load(&self.sources()?) {
+            Ok(loaded) => Ok(loaded.settings.control_socket()),
+            Err(errors) => match &errors.data_dir {
+                Some(data_dir) => Ok(data_dir.join(config::settings::CONTROL_SOCKET)),
+                None => Err(Failure::Config(errors)),
+            },
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Failure> {
+        config::load(&self.sources()?).map_err(Failure::Config)
+    }
+}
+
+/// The whole command line, as clap knows it: for what is made from it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// Parses the arguments, does what they say, and answers with the exit code.
+pub fn run() -> ExitCode {
+    let Cli { global, verb } = Cli::parse();
+    let json = global.json;
+    let done = match verb {
+        Verb::Serve => serve::run(&global),
+        Verb::Demo(args) => demo::run(&global, args),
+        Verb::Sink(args) => small_runtime().and_then(|runtime| Ok(runtime.block_on(sink::run(args))?)),
+        Verb::Check => check::run(&global),
+        Verb::Send(args) => send::run(&global, &args),
+        Verb::Queue(args) => queue::run(&global, args),
+        Verb::Events(args) => events::run(&global, &args),
+        Verb::Upstream(args) => upstream::run(&global, &args),
+        Verb::Reload => reload::run(&global),
+        Verb::Ready(args) => ready::run(&global, &args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(failure, json),
+    }
+}
+
+fn report(failure: Failure, json: bool) -> ExitCode {
+    match failure {
+        Failure::Silent(code) => return ExitCode::from(code),
+        // A reader that has seen enough (`| head`) is no failure.
+        Failure::Failed(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
+        Failure::Failed(error) => eprintln!("postroom: {error:#}"),
+        Failure::Usage(what) => {
+            eprintln!("postroom: {what}\n\nSee `postroom --help`.");
+            return ExitCode::from(2);
+        }
+        Failure::Config(errors) => {
+            if json {
+                println!("{}", serde_json::to_string(&errors.errors).unwrap_or_default());
+            } else {
+                eprintln!("{errors}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A runtime for verbs that only ask something.
+fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -47,7 +47,8 @@ pub struct SinkArgs {
     pub name: String,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+/// A share as it is written on the command line.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
         _ => Err("a share is a number from 0 (none) to 1 (all), for example 0.3".to_owned()),

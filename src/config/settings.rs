@@ -32,6 +32,16 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
+/// Name of the control socket under `data_dir`.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
+impl Settings {
+    /// Where the running proxy is asked and told things.
+    pub fn control_socket(&self) -> PathBuf {
+        self.data_dir.join(CONTROL_SOCKET)
+    }
+}
+
 /// A way in.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listener {

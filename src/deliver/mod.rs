@@ -5,8 +5,10 @@
 //! makes of the stored content, and [`ruling`] turns each answer into one verdict per recipient, which the queue
 //! settles in one commit. [`retry`] says when the rest is tried again.
 
+pub mod attempt;
 pub mod connection;
 mod data;
+pub mod engine;
 pub mod health;
 pub mod hello;
 pub mod known;

@@ -242,7 +242,7 @@ mod tests {
     fn neither_an_address_nor_a_reply_forges_a_line_or_a_field() {
         let reply = "451 no\r\n INFO postroom::outcome: status=\"delivered\" \u{1b}[2J";
         let verdict = verdict(Outcome::Deferred, Some("b"), reply, EnhancedCode(4, 0, 0));
-        let (line, fact) = recorded("a@x", "\"x\" status=\"delivered\"@y", &verdict, Delays::default());
+        let (line, fact) = recorded("a@x", "\"x\\\" status=\\\"delivered\"@y", &verdict, Delays::default());
         assert_eq!(line.matches('\n').count(), 1);
         assert!(!line.contains('\u{1b}'));
         // Quoted strings apart, the only status is ours.

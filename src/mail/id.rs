@@ -16,6 +16,11 @@ impl QueueId {
         QueueId(Ulid::from_parts(unix_ms, fastrand::u128(..)))
     }
 
+    /// When its message was received: wall clock, milliseconds since 1970.
+    pub fn unix_ms(self) -> u64 {
+        self.0.timestamp_ms()
+    }
+
     /// The id as the big-endian number that keys the queue's tables: number order is time order.
     pub fn number(self) -> u128 {
         u128::from_be_bytes(self.0.to_bytes())

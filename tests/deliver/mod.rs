@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod broken;
+mod engine;
+mod stage;
 mod wire;
 mod wire_bytes;
 mod wire_open;

@@ -6,7 +6,7 @@
 use super::PATIENCE;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// A message as it came.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,12 +36,23 @@ pub struct Recorder {
 struct Shelf {
     messages: Mutex<Vec<Recorded>>,
     more: Condvar,
+    /// Locked while no final reply may leave.
+    gate: Mutex<()>,
 }
 
 impl Recorder {
     /// Listens on a free port of loopback.
     pub fn start() -> Recorder {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+        Recorder::on(TcpListener::bind("127.0.0.1:0").expect("a free port on loopback"))
+    }
+
+    /// Listens on that address: an upstream that was down is back.
+    #[track_caller]
+    pub fn start_at(address: SocketAddr) -> Recorder {
+        Recorder::on(TcpListener::bind(address).expect("the address is free"))
+    }
+
+    fn on(listener: TcpListener) -> Recorder {
         let address = listener.local_addr().expect("the address just bound");
         let shelf = Arc::new(Shelf::default());
         let kept = Arc::clone(&shelf);
@@ -52,6 +63,11 @@ impl Recorder {
             }
         });
         Recorder { address, shelf }
+    }
+
+    /// Keeps every reply to a final dot back until it is dropped.
+    pub fn hold_final_replies(&self) -> MutexGuard<'_, ()> {
+        self.shelf.gate.lock().expect("no session panics with the lock")
     }
 
     /// Where it listens.
@@ -109,6 +125,7 @@ fn serve(stream: TcpStream, shelf: &Shelf) -> io::Result<()> {
                 message.content = content(&mut input)?;
                 shelf.messages.lock().expect("no session panics with the lock").push(message.clone());
                 shelf.more.notify_all();
+                drop(shelf.gate.lock().expect("no session panics with the lock"));
                 answers.write_all(b"250 2.0.0 recorded\r\n")?;
             }
             "QUIT" => return answers.write_all(b"221 2.0.0 bye\r\n"),

@@ -7,10 +7,10 @@
 //! Limits: one process has the file at a time. Space that deleted mail leaves is used again, but not given back to the
 //! file system while the proxy runs. A disk that says "synced" and lies is believed.
 //!
-//! Reading order: [`tables`] (what is stored), [`record`] and [`content`] (as which bytes), [`file`](mod@file) (opening),
-//! [`writer`] (the one thread that commits), [`batch`] and [`orders`] (what it does to the tables), [`recovery`] (when
-//! that fails), [`claim`] and [`reader`] (who reads beside it), [`shared`] (what is known in memory), [`timeline`],
-//! [`journal`].
+//! Reading order: `tables` (what is stored), `record` and `content` (as which bytes), `file` (opening),
+//! `writer` (the one thread that commits), `batch` and `orders` (what it does to the tables), `recovery` (when
+//! that fails), `claim` and `reader` (who reads beside it), `shared` (what is known in memory), `timeline`,
+//! `journal`.
 
 mod batch;
 mod claim;

@@ -6,9 +6,11 @@ use super::open_error::OpenError;
 use super::store::{Store, queue_error, unless_it_panics};
 use super::tables::{DAMAGED, MESSAGES, STATES, state_number};
 use super::{content, journal, record};
+use crate::clock::Moment;
 use crate::event::Event;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
+use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::collections::HashMap;
 use std::path::Path;
@@ -51,6 +53,12 @@ impl Reader {
     /// See [`super::super::Queue::events`].
     pub fn events(&self, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
         events(&self.store, from, limit)
+    }
+
+    /// See [`super::super::Queue::wall`]: what the wall clock showed, or would show, if nobody sets it.
+    pub fn wall(&self, moment: Moment) -> Timestamp {
+        let kept = self.store.begin_read().and_then(|snapshot| read_ledger(&snapshot).map_err(queue_error));
+        kept.map(|ledger| ledger.timeline).unwrap_or_default().wall(moment)
     }
 
     /// See [`super::super::Queue::health`]; never writable.

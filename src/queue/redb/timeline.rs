@@ -22,6 +22,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// What the wall clock shows at `moment`, by the skew that was kept.
+    pub(super) fn wall(&self, moment: Moment) -> Timestamp {
+        let milliseconds = i64::try_from(moment.0).unwrap_or(i64::MAX).saturating_sub(self.skew_ms);
+        Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+    }
+
     /// Whether it is worth a commit of its own that the timeline has moved away from what is in the file.
     pub(super) fn differs_from(&self, other: &Kept) -> bool {
         self.frozen != other.frozen || (!self.frozen && self.skew_ms.abs_diff(other.skew_ms) > 1_000)

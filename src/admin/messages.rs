@@ -1,0 +1,161 @@
+//! Messages: listed, shown, and what an operator does with them.
+
+use super::Admin;
+use super::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson, MessagesQuery, QueryError};
+use super::problem::Problem;
+use crate::mail::{Message, QueueId};
+use crate::queue::{Filter, Obeyed, Order, Queue, QueueError};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+const PAGE: usize = 100;
+const LARGEST_PAGE: usize = 1_000;
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+fn id(text: &str) -> Result<QueueId, Problem> {
+    text.parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
+}
+
+/// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
+pub async fn list(
+    State(admin): State<Admin>,
+    Query(query): Query<MessagesQuery>,
+) -> Result<Json<MessagesJson>, Problem> {
+    let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
+    let cursor = query.cursor.as_deref().map(id).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let page = admin.queue.list(filter, cursor, limit).await?;
+    Ok(Json(MessagesJson::of(&page, |due| admin.queue.wall(due))))
+}
+
+/// `GET /api/v1/messages/{id}`.
+pub async fn show(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Json<MessageJson>, Problem> {
+    let message = admin.queue.show(id(&name)?).await?;
+    Ok(Json(MessageJson::of(&message, |due| admin.queue.wall(due))))
+}
+
+/// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
+pub async fn raw(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let message = admin.queue.show(id(&name)?).await?;
+    let body = Body::from_stream(chunks(admin.queue.clone(), message));
+    Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
+}
+
+fn chunks(
+    queue: Arc<dyn Queue>,
+    message: Arc<Message>,
+) -> impl futures_util::Stream<Item = Result<Bytes, QueueError>> + Send {
+    futures_util::stream::unfold(0, move |number| {
+        let (queue, message) = (queue.clone(), message.clone());
+        async move {
+            if number >= message.chunks {
+                return None;
+            }
+            Some((queue.chunk(message.id, number).await, number + 1))
+        }
+    })
+}
+
+/// `DELETE /api/v1/messages/{id}`.
+pub async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    obey(&admin, Order::Delete, id(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
+pub async fn act(
+    State(admin): State<Admin>,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<Json<MessageJson>, Problem> {
+    let order = match action.as_str() {
+        "delete" => Err(QueryError("a message is deleted with DELETE".into())),
+        word => json::order(word),
+    };
+    let (id, order) = (id(&name)?, order?);
+    obey(&admin, order, id).await?;
+    let message = admin.queue.show(id).await?;
+    Ok(Json(MessageJson::of(&message, |due| admin.queue.wall(due))))
+}
+
+async fn obey(admin: &Admin, order: Order, id: QueueId) -> Result<(), Problem> {
+    let obeyed = admin.queue.order(order, vec![id]).await?;
+    if order == Order::Retry {
+        admin.health.probe_now();
+    }
+    match obeyed.first() {
+        Some(Obeyed::NotFound) | None => Err(QueueError::NotFound(id).into()),
+        Some(Obeyed::Done | Obeyed::Unchanged) => Ok(()),
+    }
+}
+
+/// `POST /api/v1/messages/bulk`: one action for many messages, by their ids or by a filter.
+pub async fn bulk(
+    State(admin): State<Admin>,
+    Json(query): Json<BulkQuery>,
+) -> Result<Json<BulkJson>, Problem> {
+    let order = json::order(&query.action)?;
+    let by_filter = query.all || query.state.is_some() || query.q.is_some();
+    if by_filter != query.ids.is_empty() {
+        let what = "name either `ids`, or `all`, `state` or `q`: what the action is for has to be said";
+        return Err(QueryError(what.into()).into());
+    }
+    let mut done = BulkJson::default();
+    if by_filter {
+        let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
+        each_page(&admin, order, filter, &mut done).await?;
+    } else {
+        let ids = query.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
+        obey_all(&admin, order, ids, &mut done).await?;
+    }
+    if order == Order::Retry {
+        admin.health.probe_now();
+    }
+    Ok(Json(done))
+}
+
+/// Page by page, so that neither memory nor one commit follows the length of the queue.
+async fn each_page(admin: &Admin, order: Order, filter: Filter, done: &mut BulkJson) -> Result<(), Problem> {
+    let mut cursor = None;
+    loop {
+        let page = admin.queue.list(filter.clone(), cursor, LARGEST_PAGE).await?;
+        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| order == Order::Delete);
+        let ids: Vec<QueueId> = page.messages.iter().map(|message| message.id).chain(damaged).collect();
+        obey_all(admin, order, ids, done).await?;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn obey_all(
+    admin: &Admin,
+    order: Order,
+    ids: Vec<QueueId>,
+    done: &mut BulkJson,
+) -> Result<(), Problem> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let obeyed = admin.queue.order(order, ids.clone()).await?;
+    for (id, obeyed) in ids.iter().zip(obeyed) {
+        match obeyed {
+            Obeyed::Done => done.changed += 1,
+            Obeyed::Unchanged => done.unchanged += 1,
+            Obeyed::NotFound => done.not_found.push(id.to_string()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+/// What is wrong, whose fault it is, and what to change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub title: String,
+    /// What is wrong here.
+    pub detail: String,
+    /// All of them, where there are several (configuration errors).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<serde_json::Value>,
+}
+
+impl Problem {
+    /// A problem with nothing but a sentence.
+    pub fn new(status: StatusCode, detail: impl ToString) -> Problem {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Problem { status: status.as_u16(), title, detail: detail.to_string(), errors: Vec::new() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+impl From<crate::queue::QueueError> for Problem {
+    fn from(error: crate::queue::QueueError) -> Problem {
+        use crate::queue::QueueError;
+        let status = match error {
+            QueueError::NotFound(_) => StatusCode::NOT_FOUND,
+            QueueError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+            QueueError::Storage(_) | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            QueueError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, error)
+    }
+}

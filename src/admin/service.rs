@@ -1,0 +1,73 @@
+//! The service itself: alive, ready, figures, upstreams, reload.
+
+use super::Admin;
+use super::json::{StatsJson, UpstreamJson};
+use super::problem::Problem;
+use crate::config::settings::{Priority, Upstream};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+
+/// `GET /livez`: the process runs and answers.
+pub async fn live() -> Json<Value> {
+    Json(json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }))
+}
+
+/// `GET /readyz`: the queue can be written and the listeners are up.
+pub async fn ready(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+    let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    if !admin.listening.load(Ordering::Relaxed) {
+        return no("the listeners are not up");
+    }
+    if !admin.queue.health().writable {
+        return no("the queue cannot be written; the log says why");
+    }
+    Ok(Json(json!({ "status": "ready" })))
+}
+
+/// `GET /api/v1/stats`: from counters, never by a scan.
+pub async fn stats(State(admin): State<Admin>) -> Json<StatsJson> {
+    Json(admin.queue.health().into())
+}
+
+/// `GET /api/v1/upstreams`: how each of them fares.
+pub async fn upstreams(State(admin): State<Admin>) -> Json<Vec<UpstreamJson>> {
+    let settings = admin.settings.borrow().clone();
+    Json(settings.upstreams.iter().map(|upstream| standing(&admin, upstream)).collect())
+}
+
+fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
+    let standing = admin.health.standing(upstream);
+    UpstreamJson {
+        name: upstream.name.clone(),
+        priority: match upstream.priority {
+            Priority::Default => "default",
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+        }
+        .to_owned(),
+        enabled: upstream.enabled,
+        state: if upstream.enabled { standing.state } else { "disabled" }.to_owned(),
+        in_flight: standing.in_flight,
+        connection_limit: upstream.connection_limit,
+        last_error: standing.last_error,
+    }
+}
+
+/// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
+pub async fn reload(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
+    admin.reload.send(answer).await.map_err(|_| stopping())?;
+    match answered.await.map_err(|_| stopping())? {
+        Ok(changes) => Ok(Json(json!({ "status": "reloaded", "changes": changes }))),
+        Err(errors) => Err(Problem {
+            errors: errors.errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect(),
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
+        }),
+    }
+}

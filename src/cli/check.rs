@@ -1,0 +1,21 @@
+//! `postroom check`: load the configuration, print what is in force (secrets masked), name every error.
+
+use super::{Failure, Global};
+
+/// Runs the verb. Errors end it with 78, each named with its file, line and key.
+pub fn run(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&loaded.in_force.to_json())?);
+        return Ok(());
+    }
+    match &loaded.file {
+        Some(file) => println!("# {} is right. In force:", file.display()),
+        None => println!("# No configuration file; the built-in defaults are in force:"),
+    }
+    println!("\n{}", loaded.in_force.to_toml());
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A client of the admin routes over the control socket of a running proxy.
+
+use super::{EXIT_CONFIG, Failure};
+use crate::admin::problem::Problem;
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+use std::path::Path;
+use tokio::net::UnixStream;
+
+/// One connection to the running proxy.
+pub struct Client {
+    send: SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    /// Connects; none with no proxy running.
+    pub async fn connect(socket: &Path) -> Result<Option<Client>, Failure> {
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => {
+                let hint = "run this as the user that the proxy runs as";
+                return Err(anyhow!("{} cannot be opened: {error} ({hint})", socket.display()).into());
+            }
+        };
+        let (send, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Some(Client { send }))
+    }
+
+    /// Connects, or says that no proxy runs.
+    pub async fn must_connect(socket: &Path) -> Result<Client, Failure> {
+        let none = || {
+            anyhow!(
+                "no proxy is running (nobody answers on {}); start it with `postroom serve`",
+                socket.display()
+            )
+        };
+        Ok(Client::connect(socket).await?.ok_or_else(none)?)
+    }
+
+    /// GET, with a JSON answer.
+    pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+        self.ask(Method::GET, path, &()).await
+    }
+
+    /// POST with a JSON body and a JSON answer.
+    pub async fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.ask(Method::POST, path, body).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let answer = self.response(method, path, body).await?;
+        let bytes = answer.into_body().collect().await?.to_bytes();
+        Ok(serde_json::from_slice(&bytes)
+            .context("the proxy's answer cannot be read: is it of another version?")?)
+    }
+
+    /// GET, with an answer that is read piece by piece.
+    pub async fn open(&mut self, path: &str) -> Result<Incoming, Failure> {
+        Ok(self.response(Method::GET, path, &()).await?.into_body())
+    }
+
+    async fn response(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, Failure> {
+        let body = if method == Method::GET { Vec::new() } else { serde_json::to_vec(body)? };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "postroom")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))?;
+        let response = self.send.send_request(request).await.context("the proxy did not answer")?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        let problem = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Problem::new(status, format!("the proxy answered {status}")));
+        Err(refused(status, &problem))
+    }
+}
+
+fn refused(status: StatusCode, problem: &Problem) -> Failure {
+    if status == StatusCode::UNPROCESSABLE_ENTITY {
+        eprintln!("{}", problem.detail);
+        return Failure::Silent(EXIT_CONFIG);
+    }
+    anyhow!("{}", problem.detail).into()
+}
+
+/// Percent-encodes a value of a query (RFC 3986: everything but unreserved characters).
+pub fn encoded(value: &str) -> String {
+    use std::fmt::Write;
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}

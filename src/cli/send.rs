@@ -1,0 +1,161 @@
+//! `postroom send`: a message file goes through the proxy, as an application would send it.
+
+use super::{Failure, Global, small_runtime};
+use crate::config::Settings;
+use crate::config::settings::{Auth, Priority, TlsMode, Upstream};
+use crate::deliver::connection::Connection;
+use crate::deliver::outgoing::Outgoing;
+use crate::deliver::ruling;
+use crate::deliver::transaction::{Answer, Envelope};
+use crate::mail::{Address, BodyType, ReversePath};
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use clap::Args;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `postroom send`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  postroom send --from shop@example.com --to ann@example.com order.eml
+  printf 'Subject: hi\\n\\nhello\\n' | postroom send --from a@example.com --to b@example.com -")]
+pub struct SendArgs {
+    /// Reverse-path; `<>` for none
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// Recipient; may be given several times
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    to: Vec<String>,
+    /// Where the proxy listens [default: the first listener of the configuration]
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<SocketAddr>,
+    /// A file with header and body, or `-` for standard input
+    file: String,
+}
+
+/// Runs the verb: one line per recipient; 1 where one was refused.
+pub fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
+    let settings = global.load()?.settings;
+    let reverse_path = match args.from.as_str() {
+        "<>" | "" => ReversePath::Null,
+        text => ReversePath::Address(address(text)?),
+    };
+    let recipients = args.to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+    let content = with_crlf(&read(&args.file)?);
+    let addresses = recipients.iter().chain(reverse_path.address());
+    let envelope = Envelope {
+        body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
+        smtp_utf8: addresses.into_iter().any(|address| !address.is_ascii()),
+        size: content.len() as u64,
+        recipients,
+        reverse_path,
+    };
+    let server = args.server.or_else(|| Some(settings.listeners.first()?.address));
+    let server = proxy(server.ok_or_else(|| anyhow!("there is no listener to send to"))?);
+    small_runtime()?.block_on(send(global, &settings, &server, &envelope, content))
+}
+
+async fn send(
+    global: &Global,
+    settings: &Settings,
+    server: &Arc<Upstream>,
+    envelope: &Envelope,
+    content: Bytes,
+) -> Result<(), Failure> {
+    let unreachable = || format!("{}:{} cannot be used", server.host, server.port);
+    let mut connection =
+        Connection::open(server, &settings.hostname, &Arc::default()).await.with_context(unreachable)?;
+    let transaction =
+        connection.transact(envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
+    if let Some(trouble) = &transaction.lost
+        && transaction.answers.iter().all(|answer| matches!(answer, Answer::Undecided))
+    {
+        return Err(anyhow!("{}", trouble.text).into());
+    }
+    connection.quit().await;
+    let mut refused = 0;
+    let mut lines = Vec::new();
+    for (recipient, answer) in envelope.recipients.iter().zip(&transaction.answers) {
+        let accepted = matches!(answer, Answer::Accepted(_));
+        refused += usize::from(!accepted);
+        let reply = ruling::words(answer);
+        if global.json {
+            lines.push(
+                serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),
+            );
+        } else {
+            println!("{recipient}: {reply}");
+        }
+    }
+    if global.json {
+        println!("{}", serde_json::to_string(&lines)?);
+    }
+    if refused > 0 { Err(Failure::Silent(1)) } else { Ok(()) }
+}
+
+fn address(text: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|error| Failure::Usage(format!("`{text}` is no address: {error}")))
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Failure> {
+    if file == "-" {
+        let mut content = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut content)?;
+        return Ok(content);
+    }
+    Ok(std::fs::read(file).with_context(|| format!("{file} cannot be read"))?)
+}
+
+/// Files have lines as the system has them; mail has CRLF.
+fn with_crlf(content: &[u8]) -> Bytes {
+    let mut lines = Vec::with_capacity(content.len() + content.len() / 32);
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        lines.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines.into()
+}
+
+/// Our own listener, seen as an upstream: what is listened to everywhere is reached on loopback.
+fn proxy(address: SocketAddr) -> Arc<Upstream> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    Arc::new(Upstream {
+        name: "proxy".into(),
+        host: ip.to_string(),
+        port: address.port(),
+        priority: Priority::Normal,
+        enabled: true,
+        tls: TlsMode::None,
+        tls_ca: None,
+        danger_accept_invalid_certificate: false,
+        auth: Auth::Anonymous,
+        danger_allow_plaintext_auth: false,
+        connection_limit: 1,
+        connect_timeout: Duration::from_secs(30),
+        command_timeout: Duration::from_secs(300),
+        data_timeout: Duration::from_secs(180),
+        final_timeout: Duration::from_secs(600),
+        max_idle_time: Duration::ZERO,
+        messages_per_connection: 1,
+        rate_limit: None,
+        source_address: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_files_become_lines_of_mail() {
+        assert_eq!(&with_crlf(b"a\nb\r\n\nc")[..], b"a\r\nb\r\n\r\nc\r\n");
+        assert_eq!(&with_crlf(b"")[..], b"");
+    }
+}

@@ -1,0 +1,37 @@
+//! `postroom serve`: the main job.
+
+use super::{Failure, Global};
+use crate::config::settings::LogSettings;
+use crate::server::Server;
+use crate::unix::Signals;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Runs the proxy until a signal stops it.
+pub fn run(global: &Global) -> Result<(), Failure> {
+    let sources = global.sources()?;
+    let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
+    start_log(&loaded.settings.log);
+    // Reception and delivery are two kinds of work, and the writer of the queue has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = Signals::listen()?;
+        let server = Server::start(loaded, sources).await?;
+        for (name, address) in server.addresses() {
+            tracing::info!("listener {name} on {address}");
+        }
+        server.run(signals).await;
+        Ok(())
+    })
+}
+
+/// Diagnosis goes to standard error; RUST_LOG outranks the configuration.
+pub fn start_log(settings: &LogSettings) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first one's log.
+    let _ = match settings.json {
+        true => log.json().try_init(),
+        false => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+}

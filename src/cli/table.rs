@@ -1,0 +1,36 @@
+//! Tables for the terminal, and text made safe to show there.
+
+use std::io::{self, Write};
+
+/// Prints rows under a heading, each column as wide as its widest cell.
+pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+    let heading: Vec<String> = heading.iter().map(|name| (*name).to_owned()).collect();
+    for row in std::iter::once(&heading).chain(rows) {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Text of strangers, with control characters replaced, cut to `most` characters.
+pub fn safe(text: &str, most: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text.chars().map(clean).take(most).collect();
+    if text.chars().count() > most {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().iec_short().to_string()
+}

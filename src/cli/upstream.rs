@@ -1,0 +1,43 @@
+//! `postroom upstream list`: how the upstreams of the running proxy fare.
+
+use super::client::Client;
+use super::table::{self, safe};
+use super::{Failure, Global, small_runtime};
+use crate::admin::json::UpstreamJson;
+use clap::{Args, Subcommand};
+
+/// `postroom upstream`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  postroom upstream list")]
+pub struct UpstreamArgs {
+    #[command(subcommand)]
+    verb: UpstreamVerb,
+}
+
+#[derive(Subcommand, Debug)]
+enum UpstreamVerb {
+    /// List upstreams with their state
+    List,
+}
+
+/// Runs the verb.
+pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
+    let UpstreamVerb::List = args.verb;
+    let socket = global.control_socket()?;
+    let upstreams: Vec<UpstreamJson> = small_runtime()?
+        .block_on(async { Client::must_connect(&socket).await?.get("/api/v1/upstreams").await })?;
+    if global.json {
+        println!("{}", serde_json::to_string(&upstreams)?);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = upstreams
+        .iter()
+        .map(|upstream| {
+            let connections = format!("{}/{}", upstream.in_flight, upstream.connection_limit);
+            let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
+            vec![upstream.name.clone(), upstream.priority.clone(), upstream.state.clone(), connections, error]
+        })
+        .collect();
+    table::print(&["NAME", "PRIORITY", "STATE", "IN USE", "LAST ERROR"], &rows)?;
+    Ok(())
+}

@@ -1,0 +1,429 @@
+//! One attempt: a message, upstreams in order, exactly one verdict per recipient.
+//!
+//! Going on to the next upstream is the same attempt. What is decided of a recipient stays decided: the next upstream
+//! gets only those that are still open. From the first byte of the final dot on only an explicit reply decides; without
+//! one the recipient is deferred and never sent at once to another upstream (PRODUCT rules 3 to 5).
+//!
+//! Where no upstream decided anything the claim is given back and nothing is counted: a sick upstream is not a bad
+//! message. A message whose sessions are lost again and again is deferred all the same, so that one message that
+//! an upstream chokes on does not run in circles.
+
+use super::connection::Connection;
+use super::health::{Change, Health, Slot};
+use super::known::Known;
+use super::outgoing::Outgoing;
+use super::pool::Pool;
+use super::retry;
+use super::route::{self, Journey};
+use super::ruling::{self, Ruling};
+use super::transaction::{Answer, Envelope, Transaction, Trouble, TroubleKind};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::Upstream;
+use crate::event::logemails::{self, LogEmails};
+use crate::event::outcome::{self, Delays, OutcomeRecord};
+use crate::event::{EventType, Fact, code};
+use crate::mail::{Address, EnhancedCode, Outcome, Verdict};
+use crate::policy::added;
+use crate::queue::{CHUNK_SIZE, Claim, Queue, Settlement};
+use jiff::tz::TimeZone;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Sessions that one message may lose under way before it is deferred and counted.
+const LOSSES_BORNE: u32 = 3;
+/// Transactions in a row for one message at one upstream that takes only some recipients at a time.
+const ROUNDS_PER_UPSTREAM: usize = 100;
+
+/// What every attempt works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Where the message comes from and its verdicts go.
+    pub queue: Arc<dyn Queue>,
+    /// Asked for the time.
+    pub clock: Arc<dyn Clock>,
+    /// Told how upstreams fare.
+    pub health: Arc<Health>,
+    /// Connections that wait for the next message.
+    pub pool: Arc<Pool>,
+    /// What connections share: TLS roots and what was learned of servers.
+    pub known: Arc<Known>,
+    /// `logemails.log`, where it is switched on.
+    pub log_emails: Option<Arc<LogEmails>>,
+    /// In KiB, shared with reception.
+    pub content_memory: Arc<Semaphore>,
+    /// In force when the attempt started.
+    pub settings: Arc<Settings>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its verdicts are settled.
+    Settled,
+    /// No upstream decided anything: the claim was given back.
+    Waiting {
+        /// A session was lost under way with this message.
+        lost_session: bool,
+    },
+}
+
+/// One open recipient on its way through the attempt.
+struct Fate {
+    address: Address,
+    refused_by: Vec<String>,
+    /// Final, or not to be asked about again in this attempt.
+    decided: Option<Verdict>,
+    /// The last answer that left it open.
+    last: Option<Verdict>,
+}
+
+struct Attempt<'a> {
+    context: &'a Context,
+    claim: &'a Claim,
+    fates: Vec<Fate>,
+    /// Upstreams that are not asked again in this attempt.
+    tried: Vec<String>,
+    failed_upstream: Option<String>,
+    last_trouble: Option<(String, Trouble)>,
+    began: bool,
+    lost_session: bool,
+    delays: Delays,
+}
+
+/// Runs the attempt to its end and settles it. `losses` counts the sessions this message has lost before.
+pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> End {
+    let message = &claim.message;
+    let fates = message
+        .open_recipients()
+        .map(|(_, recipient)| Fate {
+            address: recipient.address.clone(),
+            refused_by: recipient.refused_by.clone(),
+            decided: None,
+            last: None,
+        })
+        .collect();
+    let in_queue = context.clock.wall().duration_since(message.received_at);
+    let mut attempt = Attempt {
+        context,
+        claim,
+        fates,
+        tried: Vec::new(),
+        failed_upstream: None,
+        last_trouble: None,
+        began: false,
+        lost_session: false,
+        delays: Delays {
+            before_queue: Duration::from_millis(message.reception_ms),
+            in_queue: in_queue.try_into().unwrap_or_default(),
+            ..Delays::default()
+        },
+    };
+    // The one place where content is held in memory on its way out.
+    let kib = message.size.min(2 * CHUNK_SIZE as u64).div_ceil(1024).max(1);
+    let _memory = context.content_memory.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
+
+    let mut next = Some(first);
+    while let Some(mut slot) = next {
+        let upstream = slot.upstream().clone();
+        attempt.at_one_upstream(&upstream, &mut slot).await;
+        attempt.tried.push(upstream.name.clone());
+        drop(slot);
+        next = attempt.next_upstream();
+    }
+    attempt.finish(losses).await
+}
+
+impl Attempt<'_> {
+    /// Everything that one upstream can do for the message now.
+    async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
+        for _ in 0..ROUNDS_PER_UPSTREAM {
+            let start = self.context.clock.monotonic();
+            let mut connection = match self.connect(upstream).await {
+                Ok(connection) => connection,
+                Err(trouble) => return self.blame(upstream, slot, trouble),
+            };
+            self.delays.connect += self.context.clock.monotonic() - start;
+            if !self.began {
+                self.log_email().await;
+            }
+            let asked = self.open_at(upstream);
+            let transaction = self.transact(&mut connection, &asked).await;
+            if transaction.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Stale) {
+                continue;
+            }
+            if transaction.began {
+                self.began = true;
+                slot.began();
+            }
+            self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
+            let again = self.judge(upstream, &asked, &transaction);
+            match transaction.lost {
+                Some(trouble) => {
+                    self.lost_session |= transaction.began;
+                    return self.blame(upstream, slot, trouble);
+                }
+                None => {
+                    if let Some(change) = slot.succeeded() {
+                        self.announce(upstream, change, None);
+                    }
+                    self.context.pool.give_back(connection);
+                }
+            }
+            if !again {
+                return;
+            }
+        }
+    }
+
+    async fn connect(&self, upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
+        if let Some(connection) = self.context.pool.take(upstream) {
+            return Ok(connection);
+        }
+        Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await
+    }
+
+    async fn transact(&self, connection: &mut Connection, asked: &[usize]) -> Transaction {
+        let message = &self.claim.message;
+        let added = added::added(message, &self.context.settings.hostname, self.context.queue.instance());
+        let mut content = Outgoing::stored(added, self.context.queue.clone(), message);
+        let envelope = Envelope {
+            reverse_path: message.reverse_path.clone(),
+            recipients: asked.iter().map(|place| self.fates[*place].address.clone()).collect(),
+            body: message.body,
+            smtp_utf8: message.smtp_utf8,
+            size: content.size(),
+        };
+        connection.transact(&envelope, &mut content).await
+    }
+
+    /// Places of the recipients that this upstream is asked about.
+    fn open_at(&self, upstream: &Upstream) -> Vec<usize> {
+        let open = |fate: &Fate| fate.decided.is_none() && !fate.refused_by.contains(&upstream.name);
+        (0..self.fates.len()).filter(|place| open(&self.fates[*place])).collect()
+    }
+
+    /// Turns answers into fates. True: some recipients were only too many for one transaction and go in another.
+    fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> bool {
+        let some_accepted = transaction.answers.iter().any(|answer| matches!(answer, Answer::Accepted(_)));
+        let mut again = false;
+        for (place, answer) in asked.iter().zip(&transaction.answers) {
+            let fate = &mut self.fates[*place];
+            let verdict = |outcome, refused_by: &Vec<String>| Verdict {
+                outcome,
+                upstream: Some(upstream.name.clone()),
+                reply: ruling::words(answer),
+                enhanced: ruling::enhanced(answer),
+                refused_by: refused_by.clone(),
+            };
+            if some_accepted && transaction.lost.is_none() && ruling::is_one_too_many(answer) {
+                fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                again = true;
+                continue;
+            }
+            match ruling::rule(answer) {
+                Ruling::Delivered => fate.decided = Some(verdict(Outcome::Delivered, &fate.refused_by)),
+                Ruling::Final => fate.decided = Some(verdict(Outcome::Failed, &fate.refused_by)),
+                Ruling::Unknown => {
+                    fate.decided = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    self.failed_upstream = Some(upstream.name.clone());
+                }
+                Ruling::Next => {
+                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    self.failed_upstream = Some(upstream.name.clone());
+                }
+                Ruling::NotHere => {
+                    fate.refused_by.push(upstream.name.clone());
+                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                }
+                Ruling::Undecided => {}
+            }
+        }
+        again
+    }
+
+    /// The upstream is at fault: its health hears of it, and so do people.
+    fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, trouble: Trouble) {
+        tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{trouble}");
+        if let Some(change) = slot.failed(&trouble) {
+            self.announce(upstream, change, Some(&trouble));
+        }
+        if trouble.kind != TroubleKind::Content {
+            self.failed_upstream = Some(upstream.name.clone());
+        }
+        self.last_trouble = Some((upstream.name.clone(), trouble));
+    }
+
+    fn announce(&self, upstream: &Upstream, change: Change, trouble: Option<&Trouble>) {
+        let now = self.context.clock.wall();
+        let why = trouble.map(|trouble| trouble.text.clone()).unwrap_or_default();
+        let (kind, code, text) = match change {
+            Change::Opened(wait) => {
+                let kind = if trouble.is_some_and(|trouble| trouble.kind == TroubleKind::AuthRefused) {
+                    EventType::Error
+                } else {
+                    EventType::Warning
+                };
+                let wait = humantime::format_duration(wait);
+                (kind, code::CIRCUIT_OPEN, format!("{} is left alone for {wait}: {why}", upstream.name))
+            }
+            Change::Closed => {
+                (EventType::Information, code::CIRCUIT_CLOSED, format!("{} works again", upstream.name))
+            }
+        };
+        let fact =
+            Fact { upstream: Some(upstream.name.clone()), ..Fact::new(now, kind, "Upstream", code, text) };
+        tracing::warn!(upstream = upstream.name, "{}", fact.message);
+        self.context.queue.record(vec![fact]);
+    }
+
+    /// The next upstream for whatever is still open, if one is available now.
+    fn next_upstream(&self) -> Option<Slot> {
+        let content_failed =
+            self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
+        let open: Vec<&Fate> = self.fates.iter().filter(|fate| fate.decided.is_none()).collect();
+        let first = open.first()?;
+        if content_failed {
+            return None;
+        }
+        // Asked is who can still help any of them: not in the list of all of them.
+        let refused_by: Vec<String> = first
+            .refused_by
+            .iter()
+            .filter(|name| open.iter().all(|fate| fate.refused_by.contains(name)))
+            .cloned()
+            .collect();
+        let journey = Journey {
+            failed_last: self.claim.message.failed_upstream.as_deref(),
+            tried: &self.tried,
+            refused_by: &refused_by,
+        };
+        route::choose(&self.context.settings.upstreams, journey, &self.context.health)
+    }
+
+    /// `logemails.log`: one record per attempt at its start. A write error is an event, never a lost mail.
+    async fn log_email(&self) {
+        let Some(log) = &self.context.log_emails else { return };
+        let message = &self.claim.message;
+        let header = match message.chunks {
+            0 => bytes::Bytes::new(),
+            _ => self.context.queue.chunk(message.id, 0).await.unwrap_or_default(),
+        };
+        let now = self.context.clock.wall();
+        let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
+        let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
+        if let Err(error) = log.append(&record) {
+            let text = format!("logemails.log cannot be written: {error}");
+            self.context.queue.record(vec![Fact::new(now, EventType::Error, "Mail", code::STORAGE, text)]);
+        }
+    }
+
+    async fn finish(mut self, losses: u32) -> End {
+        let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
+        let worn_out = self.lost_session && losses + 1 >= LOSSES_BORNE;
+        if !touched && !worn_out {
+            self.context.queue.put_back(self.claim.clone());
+            return End::Waiting { lost_session: self.lost_session };
+        }
+        let verdicts: Vec<Verdict> =
+            std::mem::take(&mut self.fates).into_iter().map(|fate| self.close(fate)).collect();
+        settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays).await;
+        End::Settled
+    }
+
+    /// The verdict on a recipient when no other upstream is to be asked now.
+    fn close(&self, fate: Fate) -> Verdict {
+        if let Some(verdict) = fate.decided {
+            return verdict;
+        }
+        let mut verdict = fate.last.unwrap_or_else(|| {
+            let (upstream, trouble) = match &self.last_trouble {
+                Some((name, trouble)) => (Some(name.clone()), trouble.text.clone()),
+                None => (None, "no upstream was available".into()),
+            };
+            let enhanced = EnhancedCode(4, 4, 2);
+            Verdict { outcome: Outcome::Deferred, upstream, reply: trouble, enhanced, refused_by: Vec::new() }
+        });
+        let all_refused = route::candidates(&self.context.settings.upstreams)
+            .all(|candidate| fate.refused_by.contains(&candidate.name));
+        if all_refused && !fate.refused_by.is_empty() {
+            verdict.outcome = Outcome::Failed;
+        }
+        verdict.refused_by = fate.refused_by;
+        verdict
+    }
+}
+
+/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact.
+pub async fn settle(
+    context: &Context,
+    claim: &Claim,
+    mut verdicts: Vec<Verdict>,
+    counted: bool,
+    failed_upstream: Option<String>,
+    delays: Delays,
+) {
+    let message = &claim.message;
+    let (now, wall) = (context.queue.now(), context.clock.wall());
+    let rules = &context.settings.queue;
+    let expired = now.since(message.life_start) >= rules.expire_after;
+    for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
+        verdict.outcome = Outcome::Expired;
+        verdict.enhanced = EnhancedCode(5, 4, 7);
+    }
+    let mut facts: Vec<Fact> = message
+        .open_recipients()
+        .zip(&verdicts)
+        .map(|((_, recipient), verdict)| {
+            outcome::record(&OutcomeRecord {
+                time: wall,
+                queue_id: message.id,
+                reverse_path: &message.reverse_path,
+                recipient: &recipient.address,
+                verdict,
+                delays,
+            })
+        })
+        .collect();
+    let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
+    let attempts = message.attempts + u32::from(counted);
+    let wait = retry::delay(&rules.retry, attempts.max(1), fastrand::f64() * 2.0 - 1.0);
+    let next_due = now.after(wait);
+    let about_all = |kind, code, text: String| Fact {
+        queue_id: Some(message.id),
+        upstream: failed_upstream.clone(),
+        ..Fact::new(wall, kind, "Mail", code, text)
+    };
+    if any(Outcome::Deferred) > 0 {
+        let (open, at) = (any(Outcome::Deferred), context.queue.wall(next_due));
+        let text = format!("{open} of {} recipients put off until {at:.0}", message.recipients.len());
+        facts.push(about_all(EventType::Warning, code::DEFERRED, text));
+    }
+    if any(Outcome::Expired) > 0 {
+        let life = humantime::format_duration(rules.expire_after);
+        let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
+        facts.push(about_all(EventType::Error, code::EXPIRED, text));
+    }
+    let settlement =
+        Settlement { verdicts, counted, next_due, failed_upstream: failed_upstream.clone(), facts };
+    if let Err(error) = context.queue.settle(claim.clone(), settlement).await {
+        // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
+        tracing::error!(queue_id = %message.id, "the outcome could not be recorded: {error}");
+    }
+}
+
+/// Puts a message off that nobody could be asked about: no attempt is counted, but its age is looked at.
+pub async fn settle_unasked(context: &Context, claim: &Claim, why: &str) {
+    let verdict = |refused_by: &Vec<String>| Verdict {
+        outcome: Outcome::Deferred,
+        upstream: None,
+        reply: why.to_owned(),
+        enhanced: EnhancedCode(4, 4, 1),
+        refused_by: refused_by.clone(),
+    };
+    let verdicts =
+        claim.message.open_recipients().map(|(_, recipient)| verdict(&recipient.refused_by)).collect();
+    let failed_upstream = claim.message.failed_upstream.clone();
+    settle(context, claim, verdicts, false, failed_upstream, Delays::default()).await;
+}

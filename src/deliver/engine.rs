@@ -1,0 +1,363 @@
+//! The engine: claims due mail, starts an attempt for each as soon as an upstream is available, sleeps when there is
+//! nothing to do. New mail wakes it at once; nothing polls.
+//!
+//! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
+//! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
+
+use super::attempt::{self, Context, End};
+use super::health::{Health, Slot};
+use super::known::Known;
+use super::pool::Pool;
+use super::route::{self, Journey};
+use crate::clock::{Clock, Moment};
+use crate::config::Settings;
+use crate::config::settings::Upstream;
+use crate::event::logemails::LogEmails;
+use crate::mail::QueueId;
+use crate::queue::{Claim, Queue};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Longer than any attempt may last: the engine is the only one that claims, and gives back what it does not settle.
+const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the age of waiting mail and idle connections are looked at.
+const ROUND: Duration = Duration::from_secs(60);
+/// Before the queue is asked again after it could not answer.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// Messages looked at in one go when nobody can be asked.
+const OLD_AT_A_TIME: usize = 500;
+
+/// What the engine is made of; the same parts serve its attempts.
+pub struct Engine {
+    /// Mail.
+    pub queue: Arc<dyn Queue>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Of the upstreams.
+    pub health: Arc<Health>,
+    /// Idle connections.
+    pub pool: Arc<Pool>,
+    /// In KiB, shared with reception.
+    pub content_memory: Arc<Semaphore>,
+    /// In force; an attempt takes the present ones when it starts.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Made new with the settings.
+    pub known: watch::Receiver<Arc<Known>>,
+    /// In force with the settings.
+    pub log_emails: watch::Receiver<Option<Arc<LogEmails>>>,
+}
+
+/// How the engine is told to end.
+#[derive(Clone, Default)]
+pub struct Stop {
+    /// No new attempts.
+    pub gently: CancellationToken,
+    /// Attempts under way are given up: their mail is put back.
+    pub now: CancellationToken,
+}
+
+struct Running {
+    engine: Engine,
+    stop: Stop,
+    attempts: TaskTracker,
+    /// Number of attempts that have not ended.
+    under_way: Arc<AtomicUsize>,
+    /// Claimed, and waiting for an upstream.
+    waiting: VecDeque<Claim>,
+    /// Sessions lost under way, by message; in memory only.
+    losses: Arc<Mutex<HashMap<QueueId, u32>>>,
+    last_round: Duration,
+    claim_failed: bool,
+    /// The age of waiting mail is to be looked at.
+    age_is_due: bool,
+}
+
+impl Engine {
+    /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
+    pub async fn run(self, stop: Stop) {
+        let last_round = self.clock.monotonic();
+        let attempts = TaskTracker::new();
+        let mut running = Running {
+            engine: self,
+            stop,
+            attempts,
+            under_way: Arc::default(),
+            waiting: VecDeque::new(),
+            losses: Arc::default(),
+            last_round,
+            claim_failed: false,
+            age_is_due: false,
+        };
+        running.work().await;
+        for claim in running.waiting.drain(..) {
+            running.engine.queue.put_back(claim);
+        }
+        running.attempts.close();
+        running.attempts.wait().await;
+        running.engine.pool.close().await;
+    }
+}
+
+impl Running {
+    async fn work(&mut self) {
+        let (woken, freed) = (self.engine.queue.woken(), self.engine.health.changed());
+        while !self.stop.gently.is_cancelled() {
+            let settings = self.engine.settings.borrow_and_update().clone();
+            self.engine.queue.freeze(!settings.sending_enabled);
+            if !settings.sending_enabled {
+                self.waiting.drain(..).for_each(|claim| self.engine.queue.put_back(claim));
+            }
+            self.start_attempts(&settings);
+            self.put_off_unlucky(&settings).await;
+            if self.claim_more(&settings).await {
+                continue;
+            }
+            self.expire_if_nobody_can_be_asked(&settings).await;
+            let wake = self.next_wake(&settings).await;
+            tokio::select! {
+                () = self.stop.gently.cancelled() => {}
+                () = woken.notified() => {}
+                () = freed.notified() => {}
+                changed = self.engine.settings.changed() => if changed.is_err() { return },
+                () = self.engine.clock.sleep_until(wake) => {}
+            }
+            if self.engine.clock.monotonic() >= self.last_round + ROUND {
+                self.last_round = self.engine.clock.monotonic();
+                self.look_around(&settings).await;
+            }
+        }
+    }
+
+    /// Every claimed message that some upstream is available for goes its way.
+    fn start_attempts(&mut self, settings: &Arc<Settings>) {
+        let mut unlucky = VecDeque::new();
+        while let Some(claim) = self.waiting.pop_front() {
+            if self.is_full(settings) {
+                self.waiting.push_front(claim);
+                break;
+            }
+            match choose(&claim, settings, &self.engine.health) {
+                Some(slot) => self.start(claim, slot, settings),
+                None => unlucky.push_back(claim),
+            }
+        }
+        unlucky.append(&mut self.waiting);
+        self.waiting = unlucky;
+    }
+
+    /// Mail whose own upstreams are unavailable while others are not (the others have refused it) may not keep the
+    /// rest waiting: when there is a whole batch of it, it is put off.
+    async fn put_off_unlucky(&mut self, settings: &Arc<Settings>) {
+        if self.waiting.len() < settings.queue.batch_size || !self.can_send(settings) {
+            return;
+        }
+        let context = self.context(settings.clone());
+        for claim in std::mem::take(&mut self.waiting) {
+            let words = "waits for the upstreams that have not refused it";
+            attempt::settle_unasked(&context, &claim, words).await;
+        }
+    }
+
+    /// Claims more when somebody is available. True if there was anything.
+    async fn claim_more(&mut self, settings: &Settings) -> bool {
+        self.claim_failed = false;
+        let room = settings.queue.batch_size.saturating_sub(self.waiting.len());
+        if room == 0 || !self.can_send(settings) {
+            return false;
+        }
+        match self.engine.queue.claim(self.engine.queue.now(), LEASE, room).await {
+            Ok(claims) => {
+                let some = !claims.is_empty();
+                self.waiting.extend(claims);
+                some
+            }
+            Err(error) => {
+                tracing::error!("no mail can be claimed: {error}");
+                self.claim_failed = true;
+                false
+            }
+        }
+    }
+
+    fn is_full(&self, settings: &Settings) -> bool {
+        self.under_way.load(Ordering::Relaxed) >= most_attempts(settings)
+    }
+
+    fn can_send(&self, settings: &Settings) -> bool {
+        settings.sending_enabled
+            && !self.is_full(settings)
+            && route::candidates(&settings.upstreams)
+                .any(|upstream| self.engine.health.free(upstream).is_some())
+    }
+
+    /// The next time by which something may have to be done without anybody telling (monotonic).
+    async fn next_wake(&self, settings: &Settings) -> Duration {
+        let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
+        let mut wake = self.last_round + ROUND;
+        if let Some(change) = self.engine.health.next_change(&settings.upstreams) {
+            wake = wake.min(change);
+        }
+        if self.claim_failed {
+            wake = wake.min(mono + PAUSE_AFTER_ERROR);
+        } else if self.can_send(settings)
+            && self.waiting.len() < settings.queue.batch_size
+            && let Ok(Some(due)) = self.engine.queue.next_due().await
+        {
+            wake = wake.min(mono + due.since(now));
+        }
+        // Never in the past: what is overdue by then has been seen to by the caller.
+        wake.max(mono + Duration::from_millis(1))
+    }
+
+    fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
+        let context = self.context(settings.clone());
+        let under_way = UnderWay::new(&self.under_way, &self.engine);
+        let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
+        self.attempts.spawn(async move {
+            let id = claim.message.id;
+            let lost = losses.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or(0);
+            let mut under_way = under_way;
+            under_way.claim = Some(claim.clone());
+            let end = tokio::select! {
+                end = attempt::run(&context, &claim, slot, lost) => end,
+                () = give_up.cancelled() => {
+                    tracing::warn!(queue_id = %id, "the attempt was cut short by the stop: may be sent twice");
+                    return;
+                }
+            };
+            under_way.claim = None;
+            let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
+            match end {
+                End::Waiting { lost_session: true } => *losses.entry(id).or_default() += 1,
+                End::Waiting { lost_session: false } => {}
+                End::Settled => {
+                    losses.remove(&id);
+                }
+            }
+        });
+    }
+
+    fn context(&self, settings: Arc<Settings>) -> Context {
+        Context {
+            queue: self.engine.queue.clone(),
+            clock: self.engine.clock.clone(),
+            health: self.engine.health.clone(),
+            pool: self.engine.pool.clone(),
+            known: self.engine.known.borrow().clone(),
+            log_emails: self.engine.log_emails.borrow().clone(),
+            content_memory: self.engine.content_memory.clone(),
+            settings,
+        }
+    }
+
+    /// Once a round: idle connections, failed mail that is kept long enough, and the age of mail that waits.
+    async fn look_around(&mut self, settings: &Arc<Settings>) {
+        self.engine.pool.expire(tokio::time::Instant::now());
+        let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
+        if let Ok(before) = self.engine.clock.wall().checked_sub(days)
+            && let Err(error) = self.engine.queue.remove_failed(before).await
+        {
+            tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
+        }
+        self.age_is_due = true;
+    }
+
+    /// Once a round, at a time when no upstream is available: with a circuit about to be probed it is too early to say so.
+    async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
+        let available = |upstream: &Arc<Upstream>| self.engine.health.free(upstream).is_some();
+        if self.age_is_due
+            && settings.sending_enabled
+            && !route::candidates(&settings.upstreams).any(available)
+        {
+            self.age_is_due = false;
+            self.expire_waiting(settings).await;
+        }
+    }
+
+    async fn expire_waiting(&mut self, settings: &Arc<Settings>) {
+        let context = self.context(settings.clone());
+        let now = context.queue.now();
+        let life = u64::try_from(settings.queue.expire_after.as_millis()).unwrap_or(u64::MAX);
+        let born_by = Moment(now.0.saturating_sub(life));
+        let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
+            .filter_map(|upstream| {
+                Some(format!("{}: {}", upstream.name, context.health.standing(upstream).last_error?))
+            })
+            .collect();
+        last_errors.sort();
+        let reply = match last_errors.is_empty() {
+            true => "no upstream was available".to_owned(),
+            false => format!("no upstream was available; {}", last_errors.join("; ")),
+        };
+        // What is claimed and waits is looked at like the rest.
+        self.waiting.drain(..).for_each(|claim| context.queue.put_back(claim));
+        loop {
+            let old = context.queue.claim_old(now, born_by, LEASE, OLD_AT_A_TIME).await.unwrap_or_default();
+            if old.is_empty() {
+                return;
+            }
+            for claim in old {
+                attempt::settle_unasked(&context, &claim, &reply).await;
+            }
+        }
+    }
+}
+
+/// So many attempts may be on their way or waiting for their verdicts to be on disk: a connection is free for the next
+/// message while the last one's verdict is being written, but the disk may not fall behind without bound.
+fn most_attempts(settings: &Settings) -> usize {
+    let connections: usize =
+        route::candidates(&settings.upstreams).map(|upstream| upstream.connection_limit).sum();
+    connections + settings.queue.batch_size
+}
+
+fn choose(claim: &Claim, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
+    let message = &claim.message;
+    let mut open = message.open_recipients().map(|(_, recipient)| &recipient.refused_by);
+    let first = open.next().cloned().unwrap_or_default();
+    let shared: Vec<String> = first
+        .into_iter()
+        .filter(|name| message.open_recipients().all(|(_, one)| one.refused_by.contains(name)))
+        .collect();
+    let everybody = route::candidates(&settings.upstreams).all(|upstream| shared.contains(&upstream.name));
+    // Where all have refused (a reload took the others away) they are asked once more, and then it is final.
+    let refused_by = if everybody { &[] } else { &*shared };
+    let journey = Journey { failed_last: message.failed_upstream.as_deref(), tried: &[], refused_by };
+    route::choose(&settings.upstreams, journey, health)
+}
+
+/// One attempt that is under way. However it ends, it is counted off and the engine is told; cut short, or ended by a
+/// panic, its claim is given back.
+struct UnderWay {
+    count: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
+    queue: Arc<dyn Queue>,
+    claim: Option<Claim>,
+}
+
+impl UnderWay {
+    fn new(count: &Arc<AtomicUsize>, engine: &Engine) -> UnderWay {
+        count.fetch_add(1, Ordering::Relaxed);
+        UnderWay {
+            count: count.clone(),
+            ended: engine.health.changed(),
+            queue: engine.queue.clone(),
+            claim: None,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.queue.put_back(claim);
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.ended.notify_one();
+    }
+}

@@ -1,0 +1,334 @@
+//! Assembly: opens the queue, binds the doors, starts delivery; later stops it all in the right order: doors first, then
+//! attempts, then the queue.
+
+pub mod doors;
+
+use crate::admin::{self, Admin, ReloadRequest};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
+use crate::deliver::engine::{Engine, Stop};
+use crate::deliver::health::Health;
+use crate::deliver::known::Known;
+use crate::deliver::pool::Pool;
+use crate::event::logemails::LogEmails;
+use crate::event::{EventType, Fact, code};
+use crate::queue::Queue;
+use crate::queue::redb::{OpenError, Options, RedbQueue};
+use crate::smtp::FrontDoor;
+use crate::unix::{self, Asked, Signals};
+use doors::Doors;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// How long transactions and attempts under way may take to end after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(25);
+/// How long what was cut short then may take.
+const LAST_GASP: Duration = Duration::from_secs(2);
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder cannot be made or written.
+    #[error("data_dir {} cannot be used: {error}; make it a folder that this user may write, or name another one", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("data_dir {} is in use by another postroom (process {pid}); stop that one, or name another data_dir", path.display())]
+    Held {
+        /// Which.
+        path: PathBuf,
+        /// Who.
+        pid: i32,
+    },
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Queue(#[from] OpenError),
+    /// A listener cannot be bound.
+    #[error("{0}")]
+    Bind(String),
+    /// The control socket cannot be bound.
+    #[error("the control socket {} cannot be made: {error}", path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// `logemails.log` cannot be opened.
+    #[error("{0}")]
+    LogEmails(String),
+    /// Signals cannot be listened to.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(std::io::Error),
+}
+
+/// A running proxy.
+pub struct Server {
+    queue: Arc<dyn Queue>,
+    clock: Arc<dyn Clock>,
+    sources: Sources,
+    settings: watch::Sender<Arc<Settings>>,
+    known: watch::Sender<Arc<Known>>,
+    log_emails: watch::Sender<Option<Arc<LogEmails>>>,
+    health: Arc<Health>,
+    pool: Arc<Pool>,
+    doors: Doors,
+    listening: Arc<AtomicBool>,
+    stop: Stop,
+    engine: JoinHandle<()>,
+    control: JoinHandle<()>,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+}
+
+impl Server {
+    /// Opens, binds and starts everything; with an error nothing is left behind.
+    pub async fn start(loaded: Loaded, sources: Sources) -> Result<Server, StartError> {
+        let settings = Arc::new(loaded.settings);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let queue = open_queue(&settings, clock.clone()).await?;
+        let log_emails = open_log_emails(&settings).map_err(StartError::LogEmails)?;
+        let control_path = settings.control_socket();
+        let control = unix::bind_control(&control_path)
+            .await
+            .map_err(|error| StartError::Control { path: control_path, error })?;
+
+        let (settings_sender, settings_receiver) = watch::channel(settings.clone());
+        let (log_sender, log_receiver) = watch::channel(log_emails);
+        let (known_sender, known) = watch::channel(Arc::<Known>::default());
+        let content_memory = Arc::new(Semaphore::new(kib(settings.limits.content_memory)));
+        let health = Health::new(clock.clone());
+        let pool = Arc::new(Pool::default());
+        let front_door =
+            FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.clone());
+        let mut doors = Doors::new(front_door, unix::inherited_listeners());
+        doors.bind(&settings.listeners).map_err(StartError::Bind)?.open();
+        let listening = Arc::new(AtomicBool::new(true));
+        let (reload, reload_requests) = mpsc::channel(1);
+        let admin = Admin {
+            queue: queue.clone(),
+            health: health.clone(),
+            settings: settings_receiver.clone(),
+            listening: listening.clone(),
+            reload,
+        };
+        let engine = Engine {
+            queue: queue.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            pool: pool.clone(),
+            content_memory,
+            settings: settings_receiver,
+            known,
+            log_emails: log_receiver,
+        };
+        let stop = Stop::default();
+        let server = Server {
+            engine: tokio::spawn(engine.run(stop.clone())),
+            control: tokio::spawn(serve_control(control, admin)),
+            queue,
+            clock,
+            sources,
+            settings: settings_sender,
+            known: known_sender,
+            log_emails: log_sender,
+            health,
+            pool,
+            doors,
+            listening,
+            stop,
+            reload_requests,
+        };
+        let text = format!("postroom {} started, as {}", env!("CARGO_PKG_VERSION"), settings.hostname);
+        server.record(EventType::Information, code::STARTED, text);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, by listener name.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.doors.addresses()
+    }
+
+    /// Its queue, to look into.
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.queue.clone()
+    }
+
+    /// Works until a signal asks for a stop, then stops.
+    pub async fn run(mut self, mut signals: Signals) {
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reload => {
+                        // What is wrong has been logged and recorded.
+                        let _ = self.reload().await;
+                        self.reopen_logs();
+                    }
+                },
+                Some(request) = self.reload_requests.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = request.send(self.reload().await);
+                }
+            }
+        }
+        // A second signal ends the process at once: what 250 was said for is on disk.
+        tokio::select! {
+            () = self.shut_down() => {}
+            () = async { while signals.next().await != Asked::Stop {} } => tracing::warn!("stopped at once"),
+        }
+    }
+
+    /// Doors first, then attempts, then the queue.
+    pub async fn shut_down(mut self) {
+        tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
+        self.listening.store(false, Ordering::Relaxed);
+        let end = tokio::time::Instant::now() + GRACE;
+        self.stop.gently.cancel();
+        self.doors.close(end).await;
+        let mut engine = self.engine;
+        if tokio::time::timeout_at(end, &mut engine).await.is_err() {
+            self.stop.now.cancel();
+            let _ = tokio::time::timeout(LAST_GASP, &mut engine).await;
+        }
+        let fact = Fact::new(
+            self.clock.wall(),
+            EventType::Information,
+            "Service",
+            code::STOPPED,
+            "postroom stopped",
+        );
+        self.queue.record(vec![fact]);
+        self.control.abort();
+        let _ = std::fs::remove_file(self.settings.borrow().control_socket());
+        if let Err(error) = self.queue.close().await {
+            tracing::error!("the queue did not close well: {error}");
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Loads the configuration again: checked whole, swapped at once; a wrong one changes nothing.
+    async fn reload(&mut self) -> Result<Vec<String>, ConfigErrors> {
+        let old = self.settings.borrow().clone();
+        let result = self.load_again(&old);
+        match &result {
+            Ok(changes) => {
+                let text = match changes.is_empty() {
+                    true => "configuration loaded again; nothing has changed".to_owned(),
+                    false => format!("configuration loaded again: {}", changes.join("; ")),
+                };
+                self.record(EventType::Information, code::RELOADED, text);
+            }
+            Err(errors) => {
+                let text = format!("the new configuration is wrong; the old one stays in force: {errors}");
+                self.record(EventType::Error, code::RELOAD_FAILED, text.replace('\n', "; "));
+            }
+        }
+        result
+    }
+
+    fn load_again(&mut self, old: &Settings) -> Result<Vec<String>, ConfigErrors> {
+        let loaded = config::load(&self.sources)?;
+        let new = Arc::new(loaded.settings);
+        let refused = config::unreloadable(old, &new);
+        if !refused.is_empty() {
+            return Err(ConfigErrors::new(refused, Some(old.data_dir.clone())));
+        }
+        let log_emails = match new.log_emails == old.log_emails {
+            true => self.log_emails.borrow().clone(),
+            false => open_log_emails(&new).map_err(|what| ConfigErrors::one("log_emails.path", what))?,
+        };
+        // Everything that can fail is done before anything changes.
+        let bound = self.doors.bind(&new.listeners).map_err(|what| ConfigErrors::one("listener", what))?;
+        bound.open();
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changes = config::changes(old, &new);
+        let gone = changed_upstreams(old, &new);
+        self.queue.keep_events(new.events_keep);
+        self.log_emails.send_replace(log_emails);
+        self.known.send_replace(Arc::default());
+        self.settings.send_replace(new);
+        self.pool.keep_only(&self.settings.borrow().upstreams);
+        self.health.forget(&gone);
+        Ok(changes)
+    }
+
+    /// After logrotate has moved the file away.
+    fn reopen_logs(&self) {
+        if let Some(log) = &*self.log_emails.borrow()
+            && let Err(error) = log.reopen()
+        {
+            self.record(
+                EventType::Error,
+                code::STORAGE,
+                format!("logemails.log cannot be opened again: {error}"),
+            );
+        }
+    }
+
+    fn record(&self, kind: EventType, code: &str, text: String) {
+        match kind {
+            EventType::Error => tracing::error!("{text}"),
+            _ => tracing::info!("{text}"),
+        }
+        self.queue.record(vec![Fact::new(self.clock.wall(), kind, "Service", code, text)]);
+    }
+}
+
+fn kib(bytes: u64) -> usize {
+    usize::try_from(bytes / 1024).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}
+
+async fn open_queue(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Queue>, StartError> {
+    let path = &settings.data_dir;
+    unix::make_private_folder(path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
+    if let Some(pid) = unix::holder(&settings.control_socket()).await {
+        return Err(StartError::Held { path: path.clone(), pid });
+    }
+    let options = Options { keep_events: settings.events_keep, ..Options::new(clock) };
+    let file = settings.queue.path.clone();
+    // Opening may repair, which may take a while.
+    let opened = tokio::task::spawn_blocking(move || RedbQueue::open(&file, options)).await;
+    match opened {
+        Ok(queue) => Ok(Arc::new(queue?)),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String> {
+    let open = |path: &PathBuf| {
+        let said =
+            |error| format!("log_emails.path {} cannot be opened for writing: {error}", path.display());
+        LogEmails::open(path).map(Arc::new).map_err(said)
+    };
+    settings.log_emails.as_ref().map(open).transpose()
+}
+
+async fn serve_control(listener: UnixListener, admin: Admin) {
+    if let Err(error) = axum::serve(listener, admin::router(admin)).await {
+        tracing::error!("the control socket has ended: {error}");
+    }
+}
+
+/// Names of the upstreams that are gone or no longer what they were: what is known of them no longer holds.
+fn changed_upstreams(old: &Settings, new: &Settings) -> Vec<String> {
+    let same = |name: &str| {
+        let find = |settings: &Settings| settings.upstreams.iter().find(|one| one.name == name).cloned();
+        matches!((find(old), find(new)), (Some(old), Some(new)) if old == new)
+    };
+    old.upstreams.iter().map(|upstream| upstream.name.clone()).filter(|name| !same(name)).collect()
+}

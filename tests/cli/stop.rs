@@ -1,0 +1,93 @@
+//! Stop: SIGTERM at any step loses nothing and ends in time (PRODUCT rule 11, CASES D5, D6).
+
+use crate::support::clients::{Envelope, smtplib};
+use crate::support::proxy::Proxy;
+use crate::support::recorder::Recorder;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+/// A client that says one thing at a time.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn connect(proxy: &Proxy) -> Client {
+        let mut client = Client(BufReader::new(TcpStream::connect(proxy.address()).unwrap()));
+        client.hear("220");
+        client
+    }
+
+    fn say(&mut self, line: &str, expected: &str) -> String {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        self.hear(expected)
+    }
+
+    fn hear(&mut self, expected: &str) -> String {
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            assert!(line.starts_with(expected), "{expected} expected, {line:?} came");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transaction_under_way_may_finish_and_idle_clients_hear_421() {
+    let mut proxy = Proxy::start("");
+    let mut idle = Client::connect(&proxy);
+    idle.say("EHLO c.test", "250");
+    let mut busy = Client::connect(&proxy);
+    busy.say("EHLO c.test", "250");
+    busy.say("MAIL FROM:<a@a.test>", "250");
+    busy.say("RCPT TO:<b@b.test>", "250");
+    busy.say("DATA", "354");
+    let stopping = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| proxy.terminate());
+        idle.hear("421");
+        let reply = busy.say("Subject: late\r\n\r\nx\r\n.", "250 2.0.0 queued as ");
+        assert!(reply.len() > 40, "{reply}");
+        stopping.join().unwrap()
+    });
+    assert!(stopping.success(), "{stopping}");
+    proxy.start_again();
+    assert_eq!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn mail_that_an_upstream_is_slow_to_take_is_settled_before_the_end() {
+    let recorder = Recorder::start();
+    let mut proxy = Proxy::start(&recorder.upstream("only"));
+    let hold = recorder.hold_final_replies();
+    smtplib(
+        proxy.address(),
+        &Envelope { from: "a@a.test", to: &["b@b.test"] },
+        b"Subject: t\r\n\r\nx\r\n",
+        &[],
+    );
+    recorder.wait(1);
+    let ended = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| proxy.terminate());
+        drop(hold);
+        stopping.join().unwrap()
+    });
+    assert!(ended.success());
+    proxy.start_again();
+    assert_eq!(
+        proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(),
+        0,
+        "settled, not sent again"
+    );
+    assert_eq!(recorder.wait(1).len(), 1);
+}
+
+#[test]
+fn started_and_stopped_are_events() {
+    let mut proxy = Proxy::start("");
+    proxy.terminate();
+    let events = proxy.cli(&["events", "--json"]);
+    let codes: Vec<&str> =
+        events.as_array().unwrap().iter().filter_map(|event| event["code"].as_str()).collect();
+    assert_eq!(codes, ["STARTED", "STOPPED"]);
+}

@@ -1,0 +1,172 @@
+//! The verbs on the queue, with the proxy running and without.
+
+use crate::support::clients::{Envelope, smtplib};
+use crate::support::proxy::{Proxy, postroom};
+use crate::support::recorder::Recorder;
+use crate::support::{eventually, free_address};
+use serde_json::Value;
+
+const MESSAGE: &[u8] = b"Subject: =?utf-8?q?Order_=E2=9C=93?=\r\nX-Kept: yes\r\n\r\nhello\r\n";
+
+/// An upstream that is not there: mail stays.
+fn stuck() -> Proxy {
+    Proxy::start(&format!("[upstream.only]\nhost = \"{}\"\ntls = \"none\"\n", free_address()))
+}
+
+fn send(proxy: &Proxy, from: &str, to: &[&str]) {
+    smtplib(proxy.address(), &Envelope { from, to }, MESSAGE, &[]);
+}
+
+fn list(proxy: &Proxy, arguments: &[&str]) -> Vec<Value> {
+    let all = [&["queue", "list", "--json"], arguments].concat();
+    proxy.cli(&all).as_array().expect("an array").clone()
+}
+
+fn id(message: &Value) -> &str {
+    message["id"].as_str().expect("an id")
+}
+
+#[test]
+fn a_listing_has_all_that_product_pins() {
+    let proxy = stuck();
+    send(&proxy, "shop@a.test", &["ann@b.test", "bob@b.test"]);
+    let messages = list(&proxy, &[]);
+    let message = &messages[0];
+    assert_eq!(id(message).len(), 26);
+    assert_eq!(message["state"], "queued");
+    assert_eq!(message["reverse_path"], "shop@a.test");
+    assert_eq!(message["recipients"][1]["address"], "bob@b.test");
+    assert_eq!(message["recipients"][1]["state"], "pending");
+    assert_eq!(message["recipients"][1]["reply"], Value::Null);
+    assert_eq!(message["subject"], "Order ✓");
+    assert_eq!(message["size"], MESSAGE.len());
+    assert_eq!(message["site"], Value::Null);
+    assert_eq!(message["attempts"], 0);
+    assert!(message["received_at"].as_str().unwrap().ends_with('Z'), "{message}");
+    assert!(message.get("next_attempt").is_some());
+    let shown = proxy.cli(&["queue", "show", id(message), "--json"]);
+    for key in ["id", "state", "recipients", "subject", "size", "received_at"] {
+        assert_eq!(shown[key], message[key], "{key}");
+    }
+}
+
+#[test]
+fn the_null_reverse_path_is_null() {
+    let proxy = stuck();
+    send(&proxy, "", &["ann@b.test"]);
+    assert_eq!(list(&proxy, &[])[0]["reverse_path"], Value::Null);
+}
+
+#[test]
+fn hold_release_delete_and_filters() {
+    let proxy = stuck();
+    for to in ["ann@b.test", "bob@b.test", "carol@c.test"] {
+        send(&proxy, "shop@a.test", &[to]);
+    }
+    let messages = list(&proxy, &[]);
+    assert_eq!(messages.len(), 3);
+    proxy.command(&["queue", "hold", id(&messages[0]), id(&messages[1])]);
+    assert_eq!(list(&proxy, &["--state", "held"]).len(), 2);
+    assert_eq!(list(&proxy, &["--state", "queued"]).len(), 1);
+    assert_eq!(list(&proxy, &["--state", "held"])[0]["recipients"][0]["state"], "held");
+    assert_eq!(proxy.cli(&["queue", "release", "--filter", "state=held", "--json"])["changed"], 2);
+    assert_eq!(list(&proxy, &["-q", "carol"]).len(), 1);
+    proxy.command(&["queue", "delete", "--filter", "b.test"]);
+    assert_eq!(list(&proxy, &[]).len(), 1);
+    proxy.command(&["queue", "delete", "--all"]);
+    assert_eq!(list(&proxy, &[]).len(), 0);
+    let events = proxy.cli(&["events", "--json", "--limit", "1000"]);
+    let count = |code| events.as_array().unwrap().iter().filter(|event| event["code"] == code).count();
+    assert_eq!((count("QUEUED"), count("HELD"), count("RELEASED"), count("DELETED")), (3, 2, 2, 3));
+}
+
+#[test]
+fn retry_opens_what_failed_again_and_probes_at_once() {
+    let address = free_address();
+    let proxy = Proxy::start(&format!("[upstream.only]\nhost = \"{address}\"\ntls = \"none\"\n"));
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    let events = || proxy.cli(&["upstream", "list", "--json"]);
+    eventually("an open circuit", || (events()[0]["state"] == "open").then_some(()));
+    assert!(events()[0]["last_error"].as_str().unwrap().len() > 5);
+    let recorder = Recorder::start_at(address);
+    proxy.command(&["queue", "retry", "--all"]);
+    recorder.wait(1);
+    eventually("an empty queue", || list(&proxy, &[]).is_empty().then_some(()));
+}
+
+#[test]
+fn the_content_is_exported_as_it_was_accepted() {
+    let proxy = stuck();
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    let messages = list(&proxy, &[]);
+    assert_eq!(proxy.command(&["queue", "export", id(&messages[0])]).stdout, MESSAGE);
+}
+
+#[test]
+fn verbs_that_only_read_work_without_a_proxy_and_the_others_say_that_none_runs() {
+    let mut proxy = stuck();
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    let before = list(&proxy, &[]);
+    proxy.kill();
+    let after = list(&proxy, &[]);
+    assert_eq!(id(&after[0]), id(&before[0]));
+    assert_eq!(proxy.cli(&["queue", "show", id(&after[0]), "--json"])["subject"], "Order ✓");
+    assert_eq!(proxy.command(&["queue", "export", id(&after[0])]).stdout, MESSAGE);
+    let events = proxy.cli(&["events", "--json"]);
+    assert!(events.as_array().unwrap().iter().any(|event| event["code"] == "QUEUED"));
+    let refused = proxy.try_command(&["queue", "delete", "--all"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no proxy is running"));
+    assert_eq!(proxy.try_command(&["ready"]).status.code(), Some(1));
+}
+
+#[test]
+fn wrong_usage_is_2_and_unknown_ids_are_1() {
+    let proxy = stuck();
+    assert_eq!(proxy.try_command(&["queue", "show", "nonsense"]).status.code(), Some(2));
+    assert_eq!(proxy.try_command(&["queue", "list", "--state", "lost"]).status.code(), Some(2));
+    assert_eq!(proxy.try_command(&["queue", "delete"]).status.code(), Some(2));
+    let unknown = "01JD3Z5T8E3W6Q9Y0V7N2K4M1B";
+    assert_eq!(proxy.try_command(&["queue", "show", unknown]).status.code(), Some(1));
+    assert_eq!(proxy.try_command(&["queue", "retry", unknown]).status.code(), Some(1));
+}
+
+#[test]
+fn ready_check_and_send() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&recorder.upstream("only"));
+    proxy.command(&["ready", "--wait", "10"]);
+    let check = proxy.cli(&["check", "--json"]);
+    assert_eq!(check["hostname"], "proxy.test", "{check}");
+    let file = proxy.data_dir().join("m.eml");
+    std::fs::write(&file, "Subject: file\n\nline\n.dot\n").unwrap();
+    let file = file.to_str().unwrap();
+    let output = proxy.command(&["send", "--from", "a@a.test", "--to", "b@b.test", "--to", "c@b.test", file]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("b@b.test: 250 2.0.0 queued as "), "{said}");
+    let arrived = recorder.wait(1).remove(0);
+    assert!(arrived.content.ends_with(b"Subject: file\r\n\r\nline\r\n.dot\r\n"), "{arrived:?}");
+    assert_eq!(arrived.rcpt.len(), 2);
+}
+
+#[test]
+fn a_second_proxy_on_the_same_folder_says_who_holds_it() {
+    let proxy = stuck();
+    let second =
+        postroom().args(["serve", "--config"]).arg(proxy.config_file()).output().expect("the built binary");
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&format!("process {}", proxy.pid())), "{said}");
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    assert_eq!(list(&proxy, &[]).len(), 1, "the first one is unharmed");
+}
+
+#[test]
+fn the_control_socket_and_the_files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let proxy = Proxy::start("[log_emails]\nenabled = true\n");
+    for name in ["control.sock", "queue.redb", "logemails.log"] {
+        let mode = std::fs::metadata(proxy.data_dir().join(name)).expect(name).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}

@@ -1,0 +1,173 @@
+//! An engine on a real queue file, with scripted upstreams and a clock that stands still until it is moved.
+
+use crate::support::scripted::{Script, Scripted};
+use jiff::Timestamp;
+use postroom::clock::ManualClock;
+use postroom::config::{self, Settings, Sources};
+use postroom::deliver::engine::{Engine, Stop};
+use postroom::deliver::health::Health;
+use postroom::deliver::pool::Pool;
+use postroom::event::Event;
+use postroom::mail::{
+    Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+};
+use postroom::queue::redb::{Options, RedbQueue};
+use postroom::queue::{Queue, QueueError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+const CONTENT: &[u8] = b"Subject: t\r\n\r\nhello\r\n";
+/// How long anything may take before a test fails. Long, because a busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Stage {
+    pub clock: Arc<ManualClock>,
+    pub queue: Arc<RedbQueue>,
+    pub health: Arc<Health>,
+    settings: watch::Sender<Arc<Settings>>,
+    stop: Stop,
+    engine: Option<JoinHandle<()>>,
+    folder: tempfile::TempDir,
+}
+
+/// A server that is one of the upstreams.
+pub fn upstream(name: &str, server: &Scripted, more: &str) -> String {
+    at(name, server.port(), more)
+}
+
+pub fn at(name: &str, port: u16, more: &str) -> String {
+    format!("[upstream.{name}]\nhost = \"127.0.0.1:{port}\"\ntls = \"none\"\n{more}\n")
+}
+
+pub fn server(script: impl FnOnce(Script) -> Script) -> Scripted {
+    Scripted::start(|plain| script(plain.ehlo(&["PIPELINING", "8BITMIME", "SIZE"])))
+}
+
+impl Stage {
+    pub async fn start(config: &str) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()));
+        let queue = RedbQueue::open(&folder.path().join("queue.redb"), Options::new(clock.clone())).unwrap();
+        let queue = Arc::new(queue);
+        let (settings, receiver) = watch::channel(load(&folder, config));
+        let health = Health::new(clock.clone());
+        let engine = Engine {
+            queue: queue.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            pool: Arc::new(Pool::default()),
+            content_memory: Arc::new(Semaphore::new(1_000_000)),
+            settings: receiver,
+            known: watch::channel(Arc::default()).1,
+            log_emails: watch::channel(None).1,
+        };
+        let stop = Stop::default();
+        let engine = Some(tokio::spawn(engine.run(stop.clone())));
+        Stage { clock, queue, health, settings, stop, engine, folder }
+    }
+
+    pub fn configure(&self, config: &str) {
+        self.settings.send_replace(load(&self.folder, config));
+    }
+
+    pub async fn put(&self, recipients: &[&str]) -> QueueId {
+        let now = self.queue.now();
+        let recipients =
+            recipients.iter().map(|text| Recipient::pending(text.parse::<Address>().unwrap())).collect();
+        let wall = postroom::clock::Clock::wall(&*self.clock);
+        let message = Message {
+            id: QueueId::fresh(wall.as_millisecond().try_into().unwrap()),
+            reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
+            recipients,
+            body: BodyType::SevenBit,
+            smtp_utf8: false,
+            size: CONTENT.len() as u64,
+            chunks: 1,
+            header: HeaderFacts { starts_well: true, ..HeaderFacts::default() },
+            origin: Origin {
+                listener: "l".into(),
+                client: None,
+                helo: "c.test".into(),
+                protocol: "ESMTP".into(),
+            },
+            received_at: wall,
+            reception_ms: 0,
+            attempts: 0,
+            failed_upstream: None,
+            due: Some(now),
+            life_start: now,
+            held_since: None,
+        };
+        let id = message.id;
+        self.queue.put(message, CONTENT.into(), vec![]).await.unwrap();
+        id
+    }
+
+    /// The message as soon as that is true of it.
+    pub async fn when(&self, id: QueueId, what: impl Fn(&Message) -> bool) -> Arc<Message> {
+        self.until(&format!("message {id}"), async || {
+            let message = self.queue.show(id).await.unwrap();
+            what(&message).then_some(message)
+        })
+        .await
+    }
+
+    pub async fn when_attempted(&self, id: QueueId, attempts: u32) -> Arc<Message> {
+        self.when(id, |message| message.attempts >= attempts).await
+    }
+
+    /// Waits until everything of it is delivered and it is gone.
+    pub async fn delivered(&self, id: QueueId) {
+        self.until(&format!("{id} to be delivered"), async || {
+            matches!(self.queue.show(id).await, Err(QueueError::NotFound(_))).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn until<T>(&self, what: &str, done: impl AsyncFn() -> Option<T>) -> T {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = done().await {
+                return answer;
+            }
+            assert!(
+                tokio::time::Instant::now() < end,
+                "waited {PATIENCE:?} for {what}; events: {:#?}",
+                self.events().await
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub async fn events(&self) -> Vec<Event> {
+        self.queue.events(None, 10_000).await.unwrap()
+    }
+
+    pub async fn count(&self, code: &str) -> usize {
+        self.events().await.iter().filter(|event| event.fact.code == code).count()
+    }
+
+    pub async fn wait_for_event(&self, code: &str, count: usize) {
+        self.until(code, async || (self.count(code).await >= count).then_some(())).await;
+    }
+
+    pub async fn stop(mut self) {
+        self.stop.gently.cancel();
+        self.engine.take().unwrap().await.unwrap();
+    }
+}
+
+fn load(folder: &tempfile::TempDir, config: &str) -> Arc<Settings> {
+    let file = folder.path().join("postroom.toml");
+    std::fs::write(&file, format!("hostname = \"mail.test\"\n{config}")).unwrap();
+    let sources = Sources { file: Some(file), working_dir: folder.path().to_owned(), ..Sources::default() };
+    Arc::new(config::load(&sources).map_err(|errors| errors.to_string()).unwrap().settings)
+}
+
+/// Each recipient's state with its reply.
+pub fn outcomes(message: &Message) -> Vec<(RecipientState, String)> {
+    let of = |recipient: &Recipient| (recipient.state, recipient.reply.clone().unwrap_or_default());
+    message.recipients.iter().map(of).collect()
+}
