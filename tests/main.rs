@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod deliver;
 mod event;
+mod faults;
 mod floors;
 mod queue;
 mod smtp;

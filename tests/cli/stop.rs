@@ -3,42 +3,14 @@
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-
-/// A client that says one thing at a time.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(proxy: &Proxy) -> Client {
-        let mut client = Client(BufReader::new(TcpStream::connect(proxy.address()).unwrap()));
-        client.hear("220");
-        client
-    }
-
-    fn say(&mut self, line: &str, expected: &str) -> String {
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        self.hear(expected)
-    }
-
-    fn hear(&mut self, expected: &str) -> String {
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).unwrap();
-            assert!(line.starts_with(expected), "{expected} expected, {line:?} came");
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return line;
-            }
-        }
-    }
-}
+use crate::support::talk::Talk;
 
 #[test]
 fn a_transaction_under_way_may_finish_and_idle_clients_hear_421() {
     let mut proxy = Proxy::start("");
-    let mut idle = Client::connect(&proxy);
+    let mut idle = Talk::connect(proxy.address());
     idle.say("EHLO c.test", "250");
-    let mut busy = Client::connect(&proxy);
+    let mut busy = Talk::connect(proxy.address());
     busy.say("EHLO c.test", "250");
     busy.say("MAIL FROM:<a@a.test>", "250");
     busy.say("RCPT TO:<b@b.test>", "250");

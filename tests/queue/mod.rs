@@ -52,7 +52,7 @@ impl Home {
 }
 
 /// A message for `recipients`, due now, with content of `size` bytes.
-fn message(queue: &dyn Queue, recipients: &[&str], size: usize) -> Message {
+pub fn message(queue: &dyn Queue, recipients: &[&str], size: usize) -> Message {
     let now = queue.now();
     let received_at = queue.wall(now);
     let address = |text: &&str| Recipient::pending(text.parse().unwrap());

@@ -11,6 +11,7 @@ pub mod recorder;
 pub mod samples;
 pub mod scripted;
 pub mod smtp_sink;
+pub mod talk;
 #[cfg(test)]
 mod stage;
 

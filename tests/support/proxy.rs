@@ -9,16 +9,48 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
 
 /// `postroom serve` with a configuration and a folder of its own. Killed when dropped.
 pub struct Proxy {
     folder: tempfile::TempDir,
+    launch: Launch,
     address: SocketAddr,
     process: Child,
     said: Arc<Said>,
+}
+
+/// How it is started, where that is not as usual.
+#[derive(Default, Clone)]
+pub struct Launch {
+    data_dir: Option<PathBuf>,
+    wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// Queue file and control socket in that folder, which the caller has made, or has not.
+    pub fn data_dir(mut self, path: &Path) -> Launch {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// By a program that becomes it in the end, such as `prlimit --nofile=64`.
+    pub fn through(mut self, command: &[&str]) -> Launch {
+        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Launch {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn data_dir_in(&self, folder: &Path) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| folder.join("data"))
+    }
 }
 
 /// All that the process wrote, to either stream.
@@ -37,8 +69,14 @@ impl Proxy {
     /// listener on a free port of loopback, unless it has one of its own with the address `@LISTEN@`.
     #[track_caller]
     pub fn start(config: &str) -> Proxy {
+        Proxy::start_with(config, Launch::default())
+    }
+
+    /// As [`Proxy::start`], in another way.
+    #[track_caller]
+    pub fn start_with(config: &str, launch: Launch) -> Proxy {
         for _ in 0..5 {
-            let mut proxy = Proxy::spawn(config);
+            let mut proxy = Proxy::spawn_with(config, launch.clone());
             match proxy.become_ready() {
                 Ok(()) => return proxy,
                 // Between choosing the port and binding it somebody else took it.
@@ -51,11 +89,19 @@ impl Proxy {
 
     /// As [`Proxy::start`], without waiting: for configurations that are refused.
     pub fn spawn(config: &str) -> Proxy {
+        Proxy::spawn_with(config, Launch::default())
+    }
+
+    /// As [`Proxy::spawn`], in another way.
+    pub fn spawn_with(config: &str, launch: Launch) -> Proxy {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = free_address();
-        write_config(folder.path(), config, address);
-        let (process, said) = serve(folder.path());
-        Proxy { folder, address, process, said }
+        if launch.data_dir.is_none() {
+            std::fs::create_dir_all(launch.data_dir_in(folder.path())).expect("a folder of our own");
+        }
+        write_config(folder.path(), config, address, &launch);
+        let (process, said) = serve(folder.path(), &launch);
+        Proxy { folder, launch, address, process, said }
     }
 
     /// Where it takes mail.
@@ -70,7 +116,7 @@ impl Proxy {
 
     /// The folder of queue file, log and control socket.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.launch.data_dir_in(self.folder.path())
     }
 
     /// Its process id.
@@ -80,7 +126,7 @@ impl Proxy {
 
     /// Writes another configuration, for a reload or a restart; the listener stays where it is.
     pub fn configure(&self, config: &str) {
-        write_config(self.folder.path(), config, self.address);
+        write_config(self.folder.path(), config, self.address, &self.launch);
     }
 
     /// SIGKILL, and the end of the process.
@@ -107,15 +153,49 @@ impl Proxy {
         eventually("postroom serve to end", || self.process.try_wait().expect("a child of ours"))
     }
 
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("a child of ours").is_some()
+    }
+
     /// Starts it again on the same folder and port, after it has ended, and waits until it is ready.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let running = self.process.try_wait().expect("a child of ours").is_none();
-        assert!(!running, "postroom serve is still running");
-        (self.process, self.said) = serve(self.folder.path());
-        if let Err(said) = self.become_ready() {
+        if let Err(said) = self.try_again() {
             panic!("postroom serve ended before it was ready:\n{said}");
         }
+    }
+
+    /// As [`Proxy::start_again`]; where it ends instead, what it said.
+    #[track_caller]
+    pub fn try_again(&mut self) -> Result<(), String> {
+        self.launch_again();
+        self.become_ready()
+    }
+
+    /// As [`Proxy::start_again`], without waiting.
+    #[track_caller]
+    pub fn launch_again(&mut self) {
+        assert!(self.has_ended(), "postroom serve is still running");
+        (self.process, self.said) = serve(self.folder.path(), &self.launch);
+    }
+
+    /// Waits until it has ended by itself: its exit code, and all that it said.
+    #[track_caller]
+    pub fn refused(&mut self) -> (Option<i32>, String) {
+        let status = self.wait();
+        (status.code(), self.said.at_the_end())
+    }
+
+    /// The status that the control socket answers a GET with; none where nobody answers.
+    pub fn http_status(&self, path: &str) -> Option<u16> {
+        ask(&self.data_dir().join("control.sock"), path).map(|(status, _)| status)
+    }
+
+    /// What the control socket answers a GET with, where that is a success.
+    pub fn get(&self, path: &str) -> Option<serde_json::Value> {
+        let (status, body) = ask(&self.data_dir().join("control.sock"), path)?;
+        (status == 200).then(|| serde_json::from_slice(&body).ok())?
     }
 
     /// Everything that it wrote since it was started last.
@@ -158,7 +238,8 @@ impl Proxy {
         command
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal)
             .expect("a child of ours that has not been waited for");
     }
@@ -173,7 +254,7 @@ impl Proxy {
                 // What it said last may still be on its way through the pipe.
                 return Some(Err(said.at_the_end()));
             }
-            is_ready(&socket).then_some(Ok(()))
+            ask(&socket, "/readyz").is_some_and(|(status, _)| status == 200).then_some(Ok(()))
         })
     }
 }
@@ -190,7 +271,10 @@ impl Drop for Proxy {
 
 /// The built binary, without anything in the environment that it would take for configuration.
 pub fn postroom() -> Command {
-    let mut command = Command::new(BINARY);
+    without_configuration(Command::new(BINARY))
+}
+
+fn without_configuration(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
         if name_text.starts_with("POSTROOM_") || name_text.starts_with("RELAYHOST") || name_text == "RUST_LOG"
@@ -201,9 +285,8 @@ pub fn postroom() -> Command {
     command
 }
 
-fn write_config(folder: &Path, config: &str, address: SocketAddr) {
-    let data_dir = folder.join("data");
-    std::fs::create_dir_all(&data_dir).expect("a folder of our own");
+fn write_config(folder: &Path, config: &str, address: SocketAddr, launch: &Launch) {
+    let data_dir = launch.data_dir_in(folder);
     let mut text = format!("hostname = \"proxy.test\"\ndata_dir = \"{}\"\n", data_dir.display());
     text.push_str(&config.replace("@LISTEN@", &address.to_string()));
     if !config.contains("@LISTEN@") {
@@ -212,8 +295,16 @@ fn write_config(folder: &Path, config: &str, address: SocketAddr) {
     std::fs::write(folder.join("postroom.toml"), text).expect("a folder of our own");
 }
 
-fn serve(folder: &Path) -> (Child, Arc<Said>) {
-    let mut command = postroom();
+fn serve(folder: &Path, launch: &Launch) -> (Child, Arc<Said>) {
+    let mut command = match launch.wrapper.split_first() {
+        Some((program, arguments)) => {
+            let mut command = without_configuration(Command::new(program));
+            command.args(arguments).arg(BINARY);
+            command
+        }
+        None => postroom(),
+    };
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.arg("serve").arg("--config").arg(folder.join("postroom.toml")).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command);
@@ -250,15 +341,20 @@ impl Said {
     }
 }
 
-/// Whether `GET /readyz` on the control socket answers 200.
-fn is_ready(socket: &Path) -> bool {
-    let ask = || -> std::io::Result<bool> {
+/// Status and body that a GET on the control socket is answered with; none where nobody answers.
+fn ask(socket: &Path, path: &str) -> Option<(u16, Vec<u8>)> {
+    let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(status == *b"HTTP/1.1 200")
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
     };
-    ask().unwrap_or(false)
+    let answer = ask().ok()?;
+    let status = std::str::from_utf8(answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()?.parse().ok()?;
+    let body = memchr::memmem::find(&answer, b"\r\n\r\n")? + 4;
+    Some((status, answer[body..].to_vec()))
 }

@@ -169,10 +169,17 @@ impl<'t, 's> Batch<'t, 's> {
 
     /// Takes the message out of all indexes and marks it, so that it is shown and nobody trips over it again.
     pub(super) fn set_aside(&mut self, id: QueueId, due: Option<u64>, what: &str) -> Result<(), redb::Error> {
-        if let Some(due) = due {
-            self.changed |= self.tables.due.remove((due, id.number()))?.is_some();
-        }
-        let Some(read) = self.tables.message(id)? else { return Ok(()) };
+        let was_due = match due {
+            Some(due) => self.tables.due.remove((due, id.number()))?.is_some(),
+            None => false,
+        };
+        self.changed |= was_due;
+        let Some(read) = self.tables.message(id)? else {
+            // There is nothing to show under this id; whoever looks for it finds this.
+            let message = format!("message {id} was due, and cannot be sent: {what}");
+            let fact = self.fact(EventType::Error, code::DAMAGED, id, message);
+            return if was_due { self.record([fact]) } else { Ok(()) };
+        };
         if self.is_set_aside(id)? {
             return Ok(());
         }

@@ -194,7 +194,8 @@ impl Taken {
                 claims.push(Claim { message: message.clone(), token: *token });
                 continue;
             }
-            let stored = messages.get(id.number())?.map(|bytes| record::read_message(bytes.value()));
+            let stored =
+                messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value()));
             match stored.unwrap_or_else(|| Err("its record is missing".to_owned())) {
                 Ok(stored) => claims.push(Claim { message: Arc::new(stored.message), token: *token }),
                 Err(what) => unreadable.push(Unreadable { id: *id, due: *due, what }),

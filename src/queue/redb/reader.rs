@@ -79,7 +79,7 @@ pub(super) fn show(store: &Store, id: QueueId) -> Result<Arc<Message>, QueueErro
     let snapshot = store.begin_read()?;
     let read = || -> Result<_, redb::Error> {
         let messages = snapshot.open_table(MESSAGES)?;
-        Ok(messages.get(id.number())?.map(|bytes| record::read_message(bytes.value())))
+        Ok(messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value())))
     };
     match read().map_err(queue_error)? {
         None => Err(QueueError::NotFound(id)),
@@ -145,7 +145,7 @@ impl Listing<'_> {
             if self.store.is_hidden(id) {
                 continue;
             }
-            let read = messages.get(number)?.map(|bytes| record::read_message(bytes.value()));
+            let read = messages.get(number)?.map(|bytes| record::read_message(number, bytes.value()));
             match (read, set_aside.get(&id)) {
                 (None, _) => {}
                 (Some(Ok(stored)), None) if self.matches(&stored.message) => {

@@ -65,9 +65,13 @@ pub(super) fn write_message(stored: &Stored) -> Vec<u8> {
     seal(&(stored.changed_ms, &stored.message))
 }
 
-pub(super) fn read_message(bytes: &[u8]) -> Result<Stored, String> {
-    let (changed_ms, message) = open(bytes)?;
-    Ok(Stored { changed_ms, message })
+/// The record under this id. The checksum does not cover the key that it stands under, but the record names its message.
+pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<Stored, String> {
+    let (changed_ms, message): (_, Message) = open(bytes)?;
+    match message.id.number() == id {
+        true => Ok(Stored { changed_ms, message }),
+        false => Err(format!("the record is that of message {}: its key is damaged", message.id)),
+    }
 }
 
 pub(super) fn write_fact(fact: &Fact) -> Vec<u8> {

@@ -99,7 +99,7 @@ impl<'t> Tables<'t> {
 
     /// The record of a message: none if there is none, what is wrong if it cannot be read.
     pub(super) fn message(&self, id: QueueId) -> Result<Option<Result<Stored, String>>, redb::Error> {
-        Ok(self.messages.get(id.number())?.map(|bytes| record::read_message(bytes.value())))
+        Ok(self.messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value())))
     }
 
     /// Writes the record, nothing else.

@@ -1,0 +1,115 @@
+//! An SMTP client that says one thing at a time, for tests that stop in the middle.
+
+use super::PATIENCE;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// A session. Dropped, it closes without a word.
+pub struct Talk(BufReader<TcpStream>);
+
+impl Talk {
+    /// Connects, and waits for the greeting.
+    #[track_caller]
+    pub fn connect(server: SocketAddr) -> Talk {
+        let mut talk = Talk::connect_only(server);
+        talk.hear("220");
+        talk
+    }
+
+    /// Connects and waits for nothing.
+    #[track_caller]
+    pub fn connect_only(server: SocketAddr) -> Talk {
+        let stream = TcpStream::connect(server).expect("somebody listens there");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
+        Talk(BufReader::new(stream))
+    }
+
+    /// Greeted, and introduced.
+    #[track_caller]
+    pub fn hello(server: SocketAddr) -> Talk {
+        let mut talk = Talk::connect(server);
+        talk.say("EHLO c.test", "250");
+        talk
+    }
+
+    /// Says a line and returns the last line of the reply, which has to begin so.
+    #[track_caller]
+    pub fn say(&mut self, line: &str, expected: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        self.hear(expected)
+    }
+
+    /// Sends bytes and waits for nothing.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// The last line of the next reply, which has to begin so.
+    #[track_caller]
+    pub fn hear(&mut self, expected: &str) -> String {
+        let reply = self.reply();
+        assert!(reply.starts_with(expected), "{expected} expected, {reply:?} came");
+        reply
+    }
+
+    /// The last line of the next reply; empty when the server has closed.
+    #[track_caller]
+    pub fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            match self.0.read_line(&mut line) {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return String::new(),
+                read => read.expect("a reply in time"),
+            };
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+
+    /// Waits until the server has closed.
+    #[track_caller]
+    pub fn closed(&mut self) {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            read => {
+                read.expect("the end in time");
+            }
+        }
+    }
+
+    /// MAIL, RCPT and DATA for one recipient, up to 354; or the reply of MAIL, RCPT or DATA that was another.
+    #[track_caller]
+    pub fn envelope(&mut self, recipient: &str) -> Result<(), String> {
+        let rcpt = format!("RCPT TO:<{recipient}>");
+        for (line, expected) in [("MAIL FROM:<shop@a.test>", "250"), (&rcpt, "250"), ("DATA", "354")] {
+            self.send(format!("{line}\r\n"));
+            let reply = self.reply();
+            if !reply.starts_with(expected) {
+                return Err(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// A whole message of about `size` bytes for one recipient: the reply that decided about it.
+    #[track_caller]
+    pub fn mail(&mut self, recipient: &str, size: usize) -> String {
+        if let Err(refusal) = self.envelope(recipient) {
+            return refusal;
+        }
+        self.send(format!("Subject: {recipient}\r\n\r\n"));
+        let lines = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
+        self.send(lines.repeat(size / lines.len()));
+        self.send(".\r\n");
+        self.reply()
+    }
+
+    /// The connection itself.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.0.get_mut()
+    }
+}
