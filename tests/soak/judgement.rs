@@ -108,3 +108,101 @@ fn reasons(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::soak::ledger::Offered;
+    use std::time::Instant;
+
+    /// The queue id of that number's message.
+    fn id(number: u64) -> QueueId {
+        format!("01ARZ3NDEKTSV4RRFFQ69G5{number:03}").parse().unwrap()
+    }
+
+    /// A ledger of four acknowledged numbers that arrived once, a second apart.
+    fn four(start: Instant) -> (Book, HashMap<QueueId, u32>) {
+        let acknowledged = |number| Offered { acknowledged: Some(Some(id(number))), ..Offered::default() };
+        let offered = (0..4).map(|number| (number, acknowledged(number))).collect();
+        let arrivals = (0..4).map(|number| arrival(number, start + Duration::from_secs(number))).collect();
+        let book = Book { offered, arrivals, ends: Vec::new(), wrong: Vec::new() };
+        (book, (0..4).map(|number| (id(number), 1)).collect())
+    }
+
+    fn arrival(number: u64, at: Instant) -> Arrival {
+        Arrival { number, queue_id: id(number), begun: at, at, replied: Some(at), upstream: "first" }
+    }
+
+    /// What is said to be wrong with four messages after `change`.
+    fn wrong(change: impl FnOnce(&mut Book, &mut HashMap<QueueId, u32>, Instant)) -> String {
+        let start = Instant::now();
+        let (mut book, mut delivered) = four(start);
+        change(&mut book, &mut delivered, start);
+        judge(book, &delivered).wrong.join("\n")
+    }
+
+    #[test]
+    fn what_arrived_once_is_right_and_what_did_not_is_lost() {
+        assert_eq!(wrong(|_, _, _| {}), "");
+        assert!(wrong(|book, _, _| drop(book.arrivals.remove(2))).starts_with("LOST: number 2,"));
+        assert!(
+            wrong(|book, _, _| book.arrivals[2].queue_id = id(9)).contains("LOST: number 2 arrived, but not")
+        );
+        // Nothing is owed for what was not acknowledged, and it may arrive.
+        let unknown = |book: &mut Book| {
+            book.offered.insert(2, Offered { unknown: 1, ..Offered::default() });
+        };
+        assert_eq!(wrong(|book, _, _| unknown(book)), "");
+        assert_eq!(
+            wrong(|book, _, _| {
+                unknown(book);
+                book.arrivals.remove(2);
+            }),
+            ""
+        );
+    }
+
+    #[test]
+    fn what_nobody_offered_or_what_was_refused_may_not_arrive() {
+        assert!(
+            wrong(|book, _, _| drop(book.offered.remove(&1))).contains("number 1 arrived more often than")
+        );
+        let refused = Offered { refused: 1, ..Offered::default() };
+        let said = wrong(|book, _, _| drop(book.offered.insert(1, refused)));
+        assert!(said.contains("number 1 arrived more often than"), "{said}");
+    }
+
+    #[test]
+    fn a_double_needs_a_reason_between_the_two() {
+        let again = |book: &mut Book, start: Instant| {
+            book.arrivals.push(arrival(1, start + Duration::from_secs(5)));
+        };
+        assert!(wrong(|book, _, start| again(book, start)).starts_with("DOUBLED without a reason"));
+        for (second, is_reason) in [(0, false), (1, true), (4, true), (6, false)] {
+            let said = wrong(|book, _, start| {
+                again(book, start);
+                book.ends.push((start + Duration::from_secs(second), End::Kill));
+            });
+            assert_eq!(said.is_empty(), is_reason, "killed at {second}: {said}");
+        }
+        let withheld = wrong(|book, _, start| {
+            again(book, start);
+            book.arrivals[1].replied = None;
+        });
+        assert_eq!(withheld, "");
+    }
+
+    #[test]
+    fn a_double_after_the_commit_is_seen_in_the_journal() {
+        let said = wrong(|book, delivered, start| {
+            book.arrivals.push(arrival(1, start + Duration::from_secs(5)));
+            book.ends.push((start + Duration::from_secs(3), End::Kill));
+            delivered.insert(id(1), 2);
+        });
+        assert!(said.starts_with("delivered Some(2) times in the journal"), "{said}");
+        assert!(
+            wrong(|_, delivered, _| assert!(delivered.remove(&id(0)).is_some()))
+                .contains("delivered None times")
+        );
+    }
+}
