@@ -89,7 +89,7 @@ impl Chaos<'_> {
         while let Start::Ended(status) = house.wait_until_up() {
             self.ledger.count("starts given up for want of room");
             let ballast = house.data_dir().join("ballast");
-            let patience = Duration::from_secs(if ballast.exists() { 120 } else { 10 });
+            let patience = Duration::from_secs(if ballast.exists() { 120 } else { 60 });
             assert!(start.elapsed() < patience, "{status}; see {}", house.log_file().display());
             std::thread::sleep(Duration::from_millis(200));
             house.spawn();

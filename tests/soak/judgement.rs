@@ -144,7 +144,12 @@ mod tests {
     #[test]
     fn what_arrived_once_is_right_and_what_did_not_is_lost() {
         assert_eq!(wrong(|_, _, _| {}), "");
-        assert!(wrong(|book, _, _| drop(book.arrivals.remove(2))).starts_with("LOST: number 2,"));
+        assert!(
+            wrong(|book, _, _| {
+                book.arrivals.remove(2);
+            })
+            .starts_with("LOST: number 2,")
+        );
         assert!(
             wrong(|book, _, _| book.arrivals[2].queue_id = id(9)).contains("LOST: number 2 arrived, but not")
         );
@@ -165,10 +170,15 @@ mod tests {
     #[test]
     fn what_nobody_offered_or_what_was_refused_may_not_arrive() {
         assert!(
-            wrong(|book, _, _| drop(book.offered.remove(&1))).contains("number 1 arrived more often than")
+            wrong(|book, _, _| {
+                book.offered.remove(&1);
+            })
+            .contains("number 1 arrived more often than")
         );
         let refused = Offered { refused: 1, ..Offered::default() };
-        let said = wrong(|book, _, _| drop(book.offered.insert(1, refused)));
+        let said = wrong(|book, _, _| {
+            book.offered.insert(1, refused);
+        });
         assert!(said.contains("number 1 arrived more often than"), "{said}");
     }
 

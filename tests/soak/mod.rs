@@ -15,13 +15,13 @@ mod ledger;
 mod letter;
 mod upstream;
 
-use crate::support::free_address;
 use chaos::Chaos;
 use client::Sender;
 use disk::Disk;
 use figures::Figures;
 use house::{House, Start};
 use ledger::Ledger;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,12 +62,11 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
     let folder = tempfile::tempdir().expect("a temporary folder").keep();
     println!("soak: in {}", folder.display());
     let ledger = Arc::new(Ledger::default());
-    let upstreams =
-        [Upstream::start("first", Arc::clone(&ledger)), Upstream::start("second", Arc::clone(&ledger))];
+    let upstreams = ["first", "second"].map(|name| Upstream::start(name, lasting().0, Arc::clone(&ledger)));
     let disk = Disk::mount(&folder.join("data"), DISK);
     let mut house = House {
         folder: folder.clone(),
-        address: free_address(),
+        address: lasting().1,
         binary,
         ledger: &ledger,
         upstreams: upstreams.clone(),
@@ -126,6 +125,10 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
     let found = judgement::judge(ledger.take(), &house.journal.delivered);
     let figures = Figures { seed, found, counters, kills, busy, longest_silence, small_disk: disk.is_some() };
     let log = house.log_file();
+    if !figures.found.wrong.is_empty() {
+        // The disk goes away; what somebody will want to look at stays.
+        let _ = std::fs::copy(house.data_dir().join("queue.redb"), folder.join("queue.redb"));
+    }
     assert!(figures.found.wrong.is_empty(), "{figures}\nseed {seed}, the log is {}", log.display());
     drop(disk);
     drop(house);
@@ -144,6 +147,17 @@ fn enough(elapsed: Duration, length: Option<Duration>, ledger: &Ledger) -> bool 
         ledger.kills()
     );
     elapsed >= SHORTEST && ledger.kills() >= KILLS && ledger.acknowledged() >= ACKNOWLEDGED
+}
+
+/// An address that stays ours while nobody listens on it: below the ports that the system gives to clients, one of
+/// which could otherwise be given it, or even be connected with itself.
+fn lasting() -> (TcpListener, SocketAddr) {
+    loop {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(15_000..32_000))) {
+            let address = listener.local_addr().expect("the address just bound");
+            return (listener, address);
+        }
+    }
 }
 
 /// Waits until everything is delivered.

@@ -59,9 +59,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Listens on a free port of loopback.
-    pub fn start(name: &'static str, ledger: Arc<Ledger>) -> Arc<Upstream> {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    /// Takes mail from that listener, and lives on its address.
+    pub fn start(name: &'static str, listener: TcpListener, ledger: Arc<Ledger>) -> Arc<Upstream> {
         let address = listener.local_addr().expect("the address just bound");
         let mood = AtomicU8::new(Mood::Well as u8);
         let upstream = Arc::new(Upstream { name, address, mood, absences: AtomicU64::new(0), ledger });
@@ -105,7 +104,7 @@ impl Upstream {
         loop {
             match TcpListener::bind(self.address) {
                 Ok(listener) => return listener,
-                // A connection of the proxy's may have been given this very port as its own for a moment.
+                // Somebody else is trying ports.
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
