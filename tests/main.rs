@@ -13,4 +13,5 @@ mod event;
 mod floors;
 mod queue;
 mod smtp;
+mod soak;
 mod support;
