@@ -84,6 +84,9 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
             "this is a mail server (SMTP), not a web server: check the port",
         )));
     }
+    if announces_chunk(text) {
+        return chunk(text.trim_ascii_start());
+    }
     if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return Err(Reply::new(
             501,
@@ -102,9 +105,6 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
     if verb.eq_ignore_ascii_case(b"RCPT") {
         let (path, parameters) = argument(rest, b"TO", hostname)?;
         return recipient(path, parameters).map(Command::Rcpt).map_err(Wrong::from);
-    }
-    if verb.eq_ignore_ascii_case(b"BDAT") {
-        return chunk(text);
     }
     if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET"))
         && !rest.trim_ascii().is_empty()
@@ -137,6 +137,14 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
         }
         Err(_) => Err(Reply::new(501, 5, 4, "the command's argument is not understood").into()),
     }
+}
+
+/// Whether the verb is BDAT, whatever is wrong with the rest: a chunk follows that nobody may take for commands.
+pub fn announces_chunk(line: &[u8]) -> bool {
+    let verb = line.trim_ascii_start().split_at_checked(4);
+    verb.is_some_and(|(verb, rest)| {
+        verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_graphic)
+    })
 }
 
 /// A line that a web browser or a port scanner sends: what follows it is not SMTP either.
@@ -335,6 +343,9 @@ mod tests {
             "BDAT 5 !",
             "BDAT 5 LAST 6",
             " BDAT\t5",
+            "BDAT 5\0",
+            "BDAT\x0b5",
+            "BDAT 5\r\r\n",
             "BDAT 184467440737095516159",
         ] {
             assert!(matches!(parse(line.as_bytes(), "h"), Err(Wrong::Fatal(_))), "{line}");
