@@ -112,8 +112,8 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
         return Err(Reply::new(501, 5, 4, "DATA and RSET take no argument").into());
     }
     match Request::parse(&mut with_line_feed(text).iter()) {
-        Ok(Request::Ehlo { host }) => Ok(Command::Ehlo(host.into_owned())),
-        Ok(Request::Helo { host }) => Ok(Command::Helo(host.into_owned())),
+        Ok(Request::Ehlo { host }) => client_name(&host).map(Command::Ehlo),
+        Ok(Request::Helo { host }) => client_name(&host).map(Command::Helo),
         Ok(Request::Data) => Ok(Command::Data),
         Ok(Request::Rset) => Ok(Command::Rset),
         Ok(Request::Noop { .. }) => Ok(Command::Noop),
@@ -153,6 +153,14 @@ fn is_http(text: &[u8]) -> bool {
         [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"];
     METHODS.iter().any(|method| text.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" ")))
         || text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"Host:"))
+}
+
+/// It is shown and written into logs, where the control characters beyond ASCII (U+0080 to U+009F) steer terminals too.
+fn client_name(name: &str) -> Result<String, Wrong> {
+    if name.chars().any(char::is_control) {
+        return Err(Reply::new(501, 5, 4, "control characters are not allowed in a name").into());
+    }
+    Ok(name.to_owned())
 }
 
 fn not_offered(text: &'static str) -> Wrong {
@@ -363,6 +371,7 @@ mod tests {
             ("EHLO\r\n", 501),
             ("HELO  \r\n", 501),
             ("HELO \0\r\n", 501),
+            ("EHLO a\u{9b}31m\r\n", 501),
             ("NO\rOP\r\n", 501),
             ("DATA x\r\n", 501),
             ("EXPN x\r\n", 502),
