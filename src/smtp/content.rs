@@ -298,7 +298,9 @@ mod tests {
 
     #[test]
     fn which_fault_came_first_does_not_depend_on_cuts() {
-        for pieces in [&[&b"more than five\0"[..]][..], &[b"more than five", b"\0"], &[b"mo", b"re than five\0"]] {
+        for pieces in
+            [&[&b"more than five\0"[..]][..], &[b"more than five", b"\0"], &[b"mo", b"re than five\0"]]
+        {
             let mut reader = ContentReader::bdat(BareNewline::Normalize, 5);
             read(&mut reader, pieces);
             assert_eq!(reader.fault(), Some(Fault::TooBig), "{pieces:?}");
