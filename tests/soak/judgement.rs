@@ -45,7 +45,8 @@ pub fn judge(book: Book, delivered: &HashMap<QueueId, u32>) -> Judgement {
     let mut found = Judgement { wrong, offered: offered.len(), ..Judgement::default() };
     found.unknown = offered.values().filter(|note| note.unknown > 0).count();
     found.refused = offered.values().map(|note| u64::from(note.refused)).sum();
-    arrivals.sort_by_key(|arrival| (arrival.number, arrival.queue_id, arrival.at));
+    // By their beginnings: the last words of a killed process may be read after those of its successor.
+    arrivals.sort_by_key(|arrival| (arrival.number, arrival.queue_id, arrival.begun));
 
     let mut by_number: BTreeMap<u64, Vec<&Arrival>> = BTreeMap::new();
     for arrival in &arrivals {
@@ -200,6 +201,24 @@ mod tests {
             book.arrivals[1].replied = None;
         });
         assert_eq!(withheld, "");
+    }
+
+    #[test]
+    fn the_last_words_of_a_killed_process_may_be_read_after_its_successors() {
+        let after = |start: Instant, begun: u64, at: u64| Arrival {
+            begun: start + Duration::from_secs(begun),
+            ..arrival(1, start + Duration::from_secs(at))
+        };
+        let said = |killed: u64| {
+            wrong(|book, _, start| {
+                book.arrivals[1] = after(start, 5, 6);
+                book.arrivals.push(after(start, 1, 7));
+                book.ends.push((start + Duration::from_secs(killed), End::Kill));
+            })
+        };
+        assert_eq!(said(3), "");
+        // Two at once from one process.
+        assert!(said(6).starts_with("DOUBLED without a reason"));
     }
 
     #[test]
