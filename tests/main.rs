@@ -9,6 +9,7 @@
 mod cli;
 mod config;
 mod deliver;
+mod dependencies;
 mod event;
 mod floors;
 mod queue;
