@@ -12,6 +12,7 @@ mod deliver;
 mod dependencies;
 mod event;
 mod floors;
+mod fuzz;
 mod queue;
 mod smtp;
 mod support;
