@@ -9,8 +9,10 @@
 mod cli;
 mod config;
 mod deliver;
+mod dependencies;
 mod event;
 mod floors;
+mod fuzz;
 mod queue;
 mod smtp;
 mod soak;
