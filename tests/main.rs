@@ -12,5 +12,6 @@ mod deliver;
 mod event;
 mod floors;
 mod queue;
+mod server;
 mod smtp;
 mod support;
