@@ -5,3 +5,4 @@ mod reference;
 mod addresses;
 mod header;
 mod smuggling;
+mod systemd;
