@@ -14,4 +14,5 @@ mod floors;
 mod queue;
 mod server;
 mod smtp;
+mod soak;
 mod support;

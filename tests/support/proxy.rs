@@ -11,7 +11,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
+/// The built binary.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
 
 /// `postroom serve` with a configuration and a folder of its own. Killed when dropped.
 pub struct Proxy {
@@ -206,7 +207,12 @@ impl Drop for Proxy {
 
 /// The built binary, without anything in the environment that it would take for configuration.
 pub fn postroom() -> Command {
-    let mut command = Command::new(BINARY);
+    postroom_at(Path::new(BINARY))
+}
+
+/// As [`postroom`], another build of it.
+pub fn postroom_at(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
         if name_text.starts_with("POSTROOM_") || name_text.starts_with("RELAYHOST") || name_text == "RUST_LOG"

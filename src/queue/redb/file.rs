@@ -67,7 +67,7 @@ impl Source {
         let open = Box::new(move |builder: &Builder| builder.create_with_backend(backend()?));
         let source = Source { name: "(storage backend)".into(), open, is_file: false, cache_size };
         let database = source.open().map_err(|error| refusal(&source.name, error))?;
-        initialize_if_empty(&database).map_err(|error| damaged(&source.name, error))?;
+        initialize_if_empty(&database).map_err(|error| OpenError::damaged(&source.name, error))?;
         Ok((source, database))
     }
 
@@ -90,13 +90,13 @@ impl Source {
             redb::Error::Io(source) => {
                 OpenError::Io { file: self.name.clone(), action: "write the queue file", source }
             }
-            error => damaged(&self.name, error),
+            error => OpenError::damaged(&self.name, error),
         })
     }
 
     /// Checks the format and reads what is needed at once.
     pub(super) fn examine(&self, database: &Database) -> Result<Opened, OpenError> {
-        let snapshot = database.begin_read().map_err(|error| damaged(&self.name, error))?;
+        let snapshot = database.begin_read().map_err(|error| OpenError::damaged(&self.name, error))?;
         examine(&self.name, &snapshot)
     }
 }
@@ -111,7 +111,7 @@ pub(super) fn open_read_only(path: &Path, cache_size: usize) -> Result<(Database
         Ok(file) => refuse_what_is_no_database(path, file)?,
     }
     let database = open_unchanged(path, &builder(cache_size)).map_err(|error| refusal(path, error))?;
-    let snapshot = database.begin_read().map_err(|error| damaged(path, error))?;
+    let snapshot = database.begin_read().map_err(|error| OpenError::damaged(path, error))?;
     let opened = examine(path, &snapshot)?;
     Ok((database, opened))
 }
@@ -165,9 +165,9 @@ fn create(path: &Path, builder: &Builder) -> Result<Database, OpenError> {
     .map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
         DatabaseError::Storage(redb::StorageError::Io(source)) => failed("make the queue file")(source),
-        error => damaged(Path::new(&unfinished), error),
+        error => OpenError::damaged(Path::new(&unfinished), error),
     })?;
-    initialize_if_empty(&database).map_err(|error| damaged(Path::new(&unfinished), error))?;
+    initialize_if_empty(&database).map_err(|error| OpenError::damaged(Path::new(&unfinished), error))?;
     if path.exists() {
         // Another process was faster and has it.
         return Err(OpenError::InUse(path.to_owned()));
@@ -250,17 +250,13 @@ fn refusal(path: &Path, error: DatabaseError) -> OpenError {
         DatabaseError::Storage(redb::StorageError::Io(source)) if !is_about_content(&source) => {
             OpenError::Io { file: path.to_owned(), action: "open the queue file", source }
         }
-        other => damaged(path, other),
+        other => OpenError::damaged(path, other),
     }
 }
 
 /// Whether it is what redb makes of bytes that are no database, rather than of a system that refuses.
 fn is_about_content(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
-}
-
-fn damaged(path: &Path, error: impl std::fmt::Display) -> OpenError {
-    OpenError::Damaged { file: path.to_owned(), reason: format!("the queue file cannot be read: {error}") }
 }
 
 fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError> {
@@ -270,7 +266,7 @@ fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError>
     };
     let meta = snapshot.open_table(META).map_err(|error| no_queue(&error.to_string()))?;
     let entry = |key: &str| -> Result<Vec<u8>, OpenError> {
-        let entry = meta.get(key).map_err(|error| damaged(path, error))?;
+        let entry = meta.get(key).map_err(|error| OpenError::damaged(path, error))?;
         Ok(entry.ok_or_else(|| no_queue(&format!("no {key}")))?.value().to_vec())
     };
     let format = entry("format")?.try_into().map(u32::from_le_bytes);
@@ -279,7 +275,7 @@ fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError>
         return Err(OpenError::Newer { file: path.to_owned(), found, known: FORMAT });
     }
     let instance = String::from_utf8(entry("instance")?).map_err(|_| no_queue("its name cannot be read"))?;
-    let ledger = read_ledger(snapshot).map_err(|error| damaged(path, error))?;
+    let ledger = read_ledger(snapshot).map_err(|error| OpenError::damaged(path, error))?;
     Ok(Opened { ledger, instance })
 }
 
@@ -291,7 +287,7 @@ fn count_anew(snapshot: &ReadTransaction) -> Result<Ledger, redb::Error> {
     ledger.counts.damaged = snapshot.open_table(super::tables::DAMAGED)?.len()?;
     let events = snapshot.open_table(super::tables::EVENTS)?;
     if let (Some(first), Some(last)) = (events.first()?, events.last()?) {
-        (ledger.first_event, ledger.next_event) = (first.0.value(), last.0.value() + 1);
+        (ledger.first_event, ledger.next_event) = (first.0.value(), last.0.value().saturating_add(1));
     }
     Ok(ledger)
 }

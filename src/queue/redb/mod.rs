@@ -51,6 +51,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use store::{queue_error, unless_it_panics};
 use tokio::sync::{Notify, broadcast, oneshot};
 
 /// How many messages one transaction deletes or changes for an operator, so that mail need not wait for it long.
@@ -85,8 +86,11 @@ impl RedbQueue {
     /// Opens the queue file, which is made (mode 0600) if it is missing. A file that is empty, cut short, not a queue
     /// or of a newer format is refused and left as it is.
     pub fn open(path: &Path, options: Options) -> Result<RedbQueue, OpenError> {
-        let (source, database) = Source::file(path, options.cache_size)?;
-        RedbQueue::start(source, database, options)
+        unless_it_panics(|| {
+            let (source, database) = Source::file(path, options.cache_size)?;
+            RedbQueue::start(source, database, options)
+        })
+        .unwrap_or_else(|error| Err(OpenError::damaged(path, error)))
     }
 
     /// Opens a queue on other storage, which `backend` hands out anew each time the database is opened: at once,
@@ -95,8 +99,11 @@ impl RedbQueue {
         backend: impl Fn() -> io::Result<B> + Send + 'static,
         options: Options,
     ) -> Result<RedbQueue, OpenError> {
-        let (source, database) = Source::backend(backend, options.cache_size)?;
-        RedbQueue::start(source, database, options)
+        unless_it_panics(|| {
+            let (source, database) = Source::backend(backend, options.cache_size)?;
+            RedbQueue::start(source, database, options)
+        })
+        .unwrap_or_else(|error| Err(OpenError::damaged(Path::new("(storage backend)"), error)))
     }
 
     /// Opens an existing queue file for reading only, while no proxy has it.
@@ -197,7 +204,10 @@ impl Queue for RedbQueue {
     }
 
     fn claim(&self, now: Moment, lease: Duration, limit: usize) -> Pending<'_, Vec<Claim>> {
-        Box::pin(async move { self.claims(claim::take_due(&self.shared, now, lease, limit)?).await })
+        Box::pin(async move {
+            let taken = unless_it_panics(|| claim::take_due(&self.shared, now, lease, limit));
+            self.claims(taken.map_err(queue_error)??).await
+        })
     }
 
     fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes> {
@@ -233,7 +243,7 @@ impl Queue for RedbQueue {
     }
 
     fn next_due(&self) -> Pending<'_, Option<Moment>> {
-        Box::pin(async move { claim::next_due(&self.shared) })
+        Box::pin(async move { unless_it_panics(|| claim::next_due(&self.shared)).map_err(queue_error)? })
     }
 
     fn claim_old(
@@ -283,7 +293,9 @@ impl Queue for RedbQueue {
     }
 
     fn show(&self, id: QueueId) -> Pending<'_, Arc<Message>> {
-        Box::pin(async move { reader::show(&self.shared.store, id) })
+        Box::pin(
+            async move { unless_it_panics(|| reader::show(&self.shared.store, id)).map_err(queue_error)? },
+        )
     }
 
     fn record(&self, facts: Vec<Fact>) {

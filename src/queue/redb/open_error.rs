@@ -1,7 +1,7 @@
 //! Why a queue file was not opened, in words that say what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the queue file was not opened. Each names the file, the reason and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(super) fn damaged(file: &Path, error: impl std::fmt::Display) -> OpenError {
+        OpenError::Damaged {
+            file: file.to_owned(),
+            reason: format!("the queue file cannot be read: {error}"),
+        }
+    }
+
     pub(super) fn no_thread(source: io::Error) -> OpenError {
         OpenError::Io { file: PathBuf::from("(queue)"), action: "start the writer's thread", source }
     }

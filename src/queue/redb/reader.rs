@@ -3,7 +3,7 @@
 use super::super::{Filter, Health, Page, QueueError};
 use super::file::{self, read_ledger};
 use super::open_error::OpenError;
-use super::store::{Store, queue_error};
+use super::store::{Store, queue_error, unless_it_panics};
 use super::tables::{DAMAGED, MESSAGES, STATES, state_number};
 use super::{content, journal, record};
 use crate::clock::Moment;
@@ -30,7 +30,8 @@ pub struct Reader {
 impl Reader {
     /// Opens an existing queue file. Fails with [`OpenError::InUse`] while a proxy runs.
     pub fn open(path: &Path) -> Result<Reader, OpenError> {
-        let (database, opened) = file::open_read_only(path, CACHE_SIZE)?;
+        let opened = unless_it_panics(|| file::open_read_only(path, CACHE_SIZE));
+        let (database, opened) = opened.unwrap_or_else(|error| Err(OpenError::damaged(path, error)))?;
         Ok(Reader { store: Store::read_only(database), instance: opened.instance })
     }
 

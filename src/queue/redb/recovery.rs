@@ -13,12 +13,11 @@ use super::super::QueueError;
 use super::batch::Done;
 use super::file::read_ledger;
 use super::op::Op;
-use super::store::queue_error;
+use super::store::{queue_error, unless_it_panics};
 use super::writer::{BATCH_OPS, Failure, Writer};
 use crate::mail::QueueId;
 use redb::ReadableDatabase;
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Pause after a failed commit, doubled by each further one.
@@ -75,14 +74,12 @@ impl Writer {
 
     /// Opens the database after a failure, finds out what became of the last commit, and lets readers in again.
     fn reopen(&mut self) -> Result<(), QueueError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, redb::Error> {
+        let opened = unless_it_panics(|| -> Result<_, redb::Error> {
             let database = self.source.open()?;
             let ledger = read_ledger(&database.begin_read()?)?;
             Ok((database, ledger))
-        }));
-        let (database, ledger) = opened
-            .unwrap_or_else(|_| Err(redb::Error::Corrupted("the database panicked".to_owned())))
-            .map_err(queue_error)?;
+        });
+        let (database, ledger) = opened.unwrap_or_else(Err).map_err(queue_error)?;
         self.ledger = ledger;
         let unresolved = self.trouble.as_mut().and_then(|trouble| trouble.unresolved.take());
         if let Some(Unresolved { done, kept, puts }) = unresolved {

@@ -66,8 +66,8 @@ impl Store {
 
     fn replace(&self, held: Held) {
         let before = std::mem::replace(&mut *self.held.write().unwrap_or_else(PoisonError::into_inner), held);
-        // Outside the lock: closing commits once more.
-        drop(before);
+        // Outside the lock: closing commits once more. What panics here has nothing left to lose.
+        let _ = unless_it_panics(|| drop(before));
     }
 
     /// Messages that a reader must not see: about to be deleted, or there although their put was answered with an
@@ -99,4 +99,11 @@ pub(super) fn queue_error(error: impl Into<redb::Error>) -> QueueError {
         }
         _ => QueueError::Storage(error.to_string()),
     }
+}
+
+/// redb trusts the structure of its pages: a file with a flipped byte can make it panic. That is an error of the file
+/// and must not end the task that happened to read it.
+pub(super) fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Result<T, redb::Error> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .map_err(|_| redb::Error::Corrupted("the database panicked: is the file damaged?".to_owned()))
 }

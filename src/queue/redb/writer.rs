@@ -11,9 +11,8 @@ use super::op::{Answer, Op, Reply};
 use super::record::Ledger;
 use super::recovery::Trouble;
 use super::shared::Shared;
-use super::store::queue_error;
+use super::store::{queue_error, unless_it_panics};
 use super::tables::Tables;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -127,10 +126,8 @@ impl Writer {
 
     /// One transaction. A panic in the database, as a damaged file may cause, is a failure like any other.
     fn transact(&self, ops: &[Op]) -> Result<Done, Failure> {
-        catch_unwind(AssertUnwindSafe(|| self.transact_unguarded(ops))).unwrap_or_else(|_| {
-            let error = QueueError::Storage("the database panicked: is the file damaged?".to_owned());
-            Err(Failure { error, tried: None })
-        })
+        unless_it_panics(|| self.transact_unguarded(ops))
+            .unwrap_or_else(|error| Err(Failure { error: queue_error(error), tried: None }))
     }
 
     fn transact_unguarded(&self, ops: &[Op]) -> Result<Done, Failure> {
