@@ -14,6 +14,7 @@ mod event;
 mod floors;
 mod fuzz;
 mod queue;
+mod server;
 mod smtp;
 mod soak;
 mod support;

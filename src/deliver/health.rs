@@ -111,8 +111,9 @@ impl Health {
         Some(Slot { upstream: upstream.clone(), health: self.clone(), probing, taken: now, used: false })
     }
 
-    /// When somebody becomes available by time alone (monotonic); none if nobody waits for time.
-    pub fn next_change(&self, upstreams: &[Arc<Upstream>]) -> Option<Duration> {
+    /// When somebody becomes available by time alone, later than `after` (both monotonic); none if nobody waits for time.
+    /// Whose time has come by then is available, and whoever asks has seen so.
+    pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
         let wait = |upstream: &Arc<Upstream>| {
             let state = states.get(&upstream.name)?;
@@ -122,7 +123,8 @@ impl Health {
             };
             circuit.max(upstream.rate_limit.and_then(|limit| state.rate_frees_at(limit)))
         };
-        upstreams.iter().filter(|upstream| upstream.enabled).filter_map(wait).min()
+        let enabled = upstreams.iter().filter(|upstream| upstream.enabled);
+        enabled.filter_map(wait).filter(|at| *at > after).min()
     }
 
     /// Every open circuit gets one probe at once: an operator asked for a retry.
@@ -316,9 +318,11 @@ mod tests {
             };
             drop(slot);
             assert!(health.take(&up).is_none());
-            assert_eq!(health.next_change(std::slice::from_ref(&up)), Some(clock.monotonic() + wait));
+            let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
+            assert_eq!(next(), Some(clock.monotonic() + wait));
             waits.push(wait.as_secs());
             clock.advance(wait);
+            assert_eq!(next(), None, "it may be asked: there is nothing to wait for");
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(health.take(&up).unwrap().succeeded(), Some(Change::Closed));
@@ -387,8 +391,10 @@ mod tests {
         health.take(&up).unwrap().began();
         assert_eq!(health.free(&up), None);
         assert_eq!(health.standing(&up).state, "limited");
-        assert_eq!(health.next_change(std::slice::from_ref(&up)), Some(Duration::from_secs(60)));
+        let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
+        assert_eq!(next(), Some(Duration::from_secs(60)));
         clock.advance(Duration::from_secs(60));
+        assert_eq!(next(), None);
         assert_eq!(health.free(&up), Some(2));
     }
 }

@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "each room of tests uses its part")]
 
 pub mod clients;
+pub mod lax;
 pub mod proxy;
+pub mod raw;
 pub mod recorder;
 pub mod samples;
 pub mod scripted;

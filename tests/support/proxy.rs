@@ -18,9 +18,13 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
 pub struct Proxy {
     folder: tempfile::TempDir,
     address: SocketAddr,
+    environment: Environment,
     process: Child,
     said: Arc<Said>,
 }
+
+/// Variables that a proxy is started with.
+type Environment = Vec<(&'static str, &'static str)>;
 
 /// All that the process wrote, to either stream.
 #[derive(Default)]
@@ -38,8 +42,14 @@ impl Proxy {
     /// listener on a free port of loopback, unless it has one of its own with the address `@LISTEN@`.
     #[track_caller]
     pub fn start(config: &str) -> Proxy {
+        Proxy::start_in(&[], config)
+    }
+
+    /// The same with these variables in its environment.
+    #[track_caller]
+    pub fn start_in(environment: &[(&'static str, &'static str)], config: &str) -> Proxy {
         for _ in 0..5 {
-            let mut proxy = Proxy::spawn(config);
+            let mut proxy = Proxy::spawn_in(environment, config);
             match proxy.become_ready() {
                 Ok(()) => return proxy,
                 // Between choosing the port and binding it somebody else took it.
@@ -52,11 +62,16 @@ impl Proxy {
 
     /// As [`Proxy::start`], without waiting: for configurations that are refused.
     pub fn spawn(config: &str) -> Proxy {
+        Proxy::spawn_in(&[], config)
+    }
+
+    fn spawn_in(environment: &[(&'static str, &'static str)], config: &str) -> Proxy {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = free_address();
         write_config(folder.path(), config, address);
-        let (process, said) = serve(folder.path());
-        Proxy { folder, address, process, said }
+        let environment = environment.to_vec();
+        let (process, said) = serve(folder.path(), &environment);
+        Proxy { folder, address, environment, process, said }
     }
 
     /// Where it takes mail.
@@ -113,7 +128,7 @@ impl Proxy {
     pub fn start_again(&mut self) {
         let running = self.process.try_wait().expect("a child of ours").is_none();
         assert!(!running, "postroom serve is still running");
-        (self.process, self.said) = serve(self.folder.path());
+        (self.process, self.said) = serve(self.folder.path(), &self.environment);
         if let Err(said) = self.become_ready() {
             panic!("postroom serve ended before it was ready:\n{said}");
         }
@@ -155,6 +170,7 @@ impl Proxy {
 
     fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = postroom();
+        command.envs(self.environment.iter().copied());
         command.current_dir(self.folder.path()).arg("--config").arg(self.config_file()).args(arguments);
         command
     }
@@ -218,8 +234,9 @@ fn write_config(folder: &Path, config: &str, address: SocketAddr) {
     std::fs::write(folder.join("postroom.toml"), text).expect("a folder of our own");
 }
 
-fn serve(folder: &Path) -> (Child, Arc<Said>) {
+fn serve(folder: &Path, environment: &Environment) -> (Child, Arc<Said>) {
     let mut command = postroom();
+    command.envs(environment.iter().copied());
     command.arg("serve").arg("--config").arg(folder.join("postroom.toml")).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command);
