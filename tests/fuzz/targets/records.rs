@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
 
     let written: Option<(u64, Message)> = open(&message);
     if flags & 64 == 0 {
-        written.inspect(|written| is_stable(written));
+        written.inspect(is_stable);
         open(&fact).inspect(|fact: &Fact| is_stable(fact));
         return;
     }
@@ -224,8 +224,7 @@ static TEMPLATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
             queue.close().await.unwrap();
         });
     });
-    let bytes = disk.0.lock().unwrap().clone();
-    bytes
+    disk.0.lock().unwrap().clone()
 });
 
 fn queue(disk: &Disk) -> RedbQueue {
