@@ -152,6 +152,8 @@ impl Stage {
                 self.events().await
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
+            // A clock that was moved just before the engine went to sleep by it would not wake it any more.
+            self.clock.advance(Duration::from_millis(1));
         }
     }
 
