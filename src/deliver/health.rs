@@ -229,18 +229,21 @@ impl Slot {
         self.used = true;
     }
 
-    /// The upstream gave a valid answer to a transaction, whatever it said.
+    /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
+    /// before it opened may go on working while every new connection is refused, and would close it again and again.
     pub fn succeeded(&mut self) -> Option<Change> {
         let mut states = self.health.lock();
         let state = states.entry(self.upstream.name.clone()).or_default();
         state.lost_in_a_row = 0;
-        self.probing = false;
-        let was_open = std::mem::take(&mut state.circuit) != Circuit::Closed;
+        let closes = std::mem::take(&mut self.probing) && state.circuit != Circuit::Closed;
+        if closes {
+            state.circuit = Circuit::Closed;
+        }
         drop(states);
-        if was_open {
+        if closes {
             self.health.changed.notify_one();
         }
-        was_open.then_some(Change::Closed)
+        closes.then_some(Change::Closed)
     }
 
     /// The upstream was at fault.
@@ -355,6 +358,20 @@ mod tests {
         assert_eq!(health.take(&up).unwrap().succeeded(), None);
         assert_eq!((lose(), lose()), (None, None));
         assert_eq!(lose(), Some(Change::Opened(FIRST_WAIT)));
+    }
+
+    #[test]
+    fn a_session_from_before_does_not_close_the_circuit_that_a_new_connection_opened() {
+        let (clock, health) = fresh();
+        let up = Arc::new(upstream("a"));
+        let (mut old, mut new) = (health.take(&up).unwrap(), health.take(&up).unwrap());
+        assert!(new.failed(&trouble(TroubleKind::Connect)).is_some());
+        assert_eq!(old.succeeded(), None);
+        drop((old, new));
+        assert!(health.take(&up).is_none(), "left alone for its wait all the same");
+        clock.advance(FIRST_WAIT);
+        let mut probe = health.take(&up).unwrap();
+        assert_eq!(probe.failed(&trouble(TroubleKind::Connect)), Some(Change::Opened(2 * FIRST_WAIT)));
     }
 
     #[test]

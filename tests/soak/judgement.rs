@@ -16,6 +16,9 @@ use std::time::Duration;
 /// `final_timeout`.
 const LATE: Duration = Duration::from_secs(5);
 
+/// Ends of the process so near to a repetition are told with it.
+const NEAR: Duration = Duration::from_secs(10);
+
 /// What was found.
 #[derive(Default)]
 pub struct Judgement {
@@ -103,7 +106,13 @@ fn reasons(
                 }
             }
             (Some(replied), None) if replied - first.at >= LATE => "the upstream's reply came late",
-            _ => return Err(format!("DOUBLED without a reason: {first:?} and {again:?}")),
+            _ => {
+                let near = |at: &std::time::Instant| first.begun < *at + NEAR && *at < again.at + NEAR;
+                let ends: Vec<_> = ends.iter().filter(|(at, _)| near(at)).collect();
+                return Err(format!(
+                    "DOUBLED without a reason: {first:?} and {again:?}; ends near: {ends:?}"
+                ));
+            }
         };
         *found.doubled.entry(reason).or_default() += 1;
     }
