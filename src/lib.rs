@@ -10,7 +10,8 @@
 //! - Doors: [`cli`] (one file a verb), [`admin`] (the routes on the control socket).
 //! - Rooms: [`smtp`] (mail in), [`policy`] (what is changed on the way), [`deliver`] (mail out).
 //! - Stores: [`queue`] (the contract, and redb behind it), [`event`] (facts and their records), [`config`].
-//! - Ground: [`mail`] (values), [`clock`] (time as a parameter), [`unix`] (what only Unix has).
+//! - Ground: [`mail`] (values), [`clock`] (time as a parameter), [`unix`] (what only Unix has), [`caught`] (a
+//!   panic as a value).
 //!
 //! # Life of a message
 //! [`smtp::listener`] accepts a client, [`smtp::session`] reads its commands, [`smtp::transaction`] decides what they
@@ -28,6 +29,7 @@
 //! way to be sure; every recipient has exactly one outcome. `SECURITY.md` says how each is tested.
 
 pub mod admin;
+pub mod caught;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 5] = [
     &["cli", "admin"],
     &["smtp", "policy", "deliver"],
     &["queue", "event", "config"],
-    &["mail", "clock", "unix"],
+    &["mail", "clock", "unix", "caught"],
 ];
 
 /// Who may use a neighbour on the same floor, and whom. `smtp` and `deliver` do not know each other.

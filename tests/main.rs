@@ -9,9 +9,13 @@
 mod cli;
 mod config;
 mod deliver;
+mod dependencies;
 mod event;
 mod faults;
 mod floors;
+mod fuzz;
 mod queue;
+mod server;
 mod smtp;
+mod soak;
 mod support;

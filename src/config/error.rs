@@ -20,19 +20,22 @@ pub struct ConfigError {
 }
 
 impl fmt::Display for ConfigError {
-    /// One line.
+    /// One line, whatever the names and values in it hold.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(out, "{file}:")?;
-            if let Some(line) = self.line {
-                write!(out, "{line}:")?;
+        let ConfigError { file, line, key, wrong, right } = self;
+        let mut text = String::new();
+        if let Some(file) = file {
+            text += file;
+            if let Some(line) = line {
+                text += &format!(":{line}");
             }
-            out.write_str(" ")?;
+            text += ": ";
         }
-        if !self.key.is_empty() {
-            write!(out, "{}: ", self.key)?;
+        if !key.is_empty() {
+            text += &format!("{key}: ");
         }
-        write!(out, "{}; {}", self.wrong, self.right)
+        text += &format!("{wrong}; {right}");
+        out.write_str(&text.replace(char::is_control, "\u{fffd}"))
     }
 }
 

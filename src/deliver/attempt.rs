@@ -23,7 +23,7 @@ use crate::config::settings::Upstream;
 use crate::event::logemails::{self, LogEmails};
 use crate::event::outcome::{self, Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
-use crate::mail::{Address, EnhancedCode, Outcome, Verdict};
+use crate::mail::{Address, BodyType, EnhancedCode, Outcome, Recipient, Verdict};
 use crate::policy::added;
 use crate::queue::{CHUNK_SIZE, Claim, Queue, Settlement};
 use jiff::tz::TimeZone;
@@ -62,7 +62,7 @@ pub struct Context {
 pub enum End {
     /// Its verdicts are settled.
     Settled,
-    /// No upstream decided anything: the claim was given back.
+    /// No upstream decided anything: the claim is to be given back.
     Waiting {
         /// A session was lost under way with this message.
         lost_session: bool,
@@ -73,6 +73,8 @@ pub enum End {
 struct Fate {
     address: Address,
     refused_by: Vec<String>,
+    /// What was said of it in an earlier attempt by one of those.
+    before: Option<(Option<String>, String)>,
     /// Final, or not to be asked about again in this attempt.
     decided: Option<Verdict>,
     /// The last answer that left it open.
@@ -88,6 +90,8 @@ struct Attempt<'a> {
     failed_upstream: Option<String>,
     last_trouble: Option<(String, Trouble)>,
     began: bool,
+    /// The record in `logemails.log` is written.
+    logged: bool,
     lost_session: bool,
     delays: Delays,
 }
@@ -99,7 +103,8 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         .open_recipients()
         .map(|(_, recipient)| Fate {
             address: recipient.address.clone(),
-            refused_by: recipient.refused_by.clone(),
+            refused_by: route::refusals(&recipient.refused_by, &context.settings.upstreams).to_vec(),
+            before: said_before(recipient),
             decided: None,
             last: None,
         })
@@ -113,6 +118,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         failed_upstream: None,
         last_trouble: None,
         began: false,
+        logged: false,
         lost_session: false,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
@@ -145,9 +151,6 @@ impl Attempt<'_> {
                 Err(trouble) => return self.blame(upstream, slot, trouble),
             };
             self.delays.connect += self.context.clock.monotonic() - start;
-            if !self.began {
-                self.log_email().await;
-            }
             let asked = self.open_at(upstream);
             let transaction = self.transact(&mut connection, &asked).await;
             if transaction.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Stale) {
@@ -184,17 +187,22 @@ impl Attempt<'_> {
         Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await
     }
 
-    async fn transact(&self, connection: &mut Connection, asked: &[usize]) -> Transaction {
+    async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> Transaction {
         let message = &self.claim.message;
         let added = added::added(message, &self.context.settings.hostname, self.context.queue.instance());
         let mut content = Outgoing::stored(added, self.context.queue.clone(), message);
         let envelope = Envelope {
             reverse_path: message.reverse_path.clone(),
             recipients: asked.iter().map(|place| self.fates[*place].address.clone()).collect(),
-            body: message.body,
+            // Careless applications send such content without saying so.
+            body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8,
             size: content.size(),
         };
+        if !self.logged && connection.capabilities().missing(&envelope).is_none() {
+            self.logged = true;
+            self.log_email().await;
+        }
         connection.transact(&envelope, &mut content).await
     }
 
@@ -283,17 +291,10 @@ impl Attempt<'_> {
         let content_failed =
             self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
         let open: Vec<&Fate> = self.fates.iter().filter(|fate| fate.decided.is_none()).collect();
-        let first = open.first()?;
-        if content_failed {
+        if open.is_empty() || content_failed {
             return None;
         }
-        // Asked is who can still help any of them: not in the list of all of them.
-        let refused_by: Vec<String> = first
-            .refused_by
-            .iter()
-            .filter(|name| open.iter().all(|fate| fate.refused_by.contains(name)))
-            .cloned()
-            .collect();
+        let refused_by = route::common(open.iter().map(|fate| fate.refused_by.as_slice()));
         let journey = Journey {
             failed_last: self.claim.message.failed_upstream.as_deref(),
             tried: &self.tried,
@@ -323,7 +324,6 @@ impl Attempt<'_> {
         let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
         let worn_out = self.lost_session && losses + 1 >= LOSSES_BORNE;
         if !touched && !worn_out {
-            self.context.queue.put_back(self.claim.clone());
             return End::Waiting { lost_session: self.lost_session };
         }
         let verdicts: Vec<Verdict> =
@@ -337,13 +337,14 @@ impl Attempt<'_> {
         if let Some(verdict) = fate.decided {
             return verdict;
         }
+        let before = fate.before;
         let mut verdict = fate.last.unwrap_or_else(|| {
-            let (upstream, trouble) = match &self.last_trouble {
-                Some((name, trouble)) => (Some(name.clone()), trouble.text.clone()),
-                None => (None, "no upstream was available".into()),
-            };
+            let trouble = self.last_trouble.as_ref();
+            let trouble = trouble.map(|(name, trouble)| (Some(name.clone()), trouble.text.clone()));
+            let (upstream, reply) =
+                before.or(trouble).unwrap_or_else(|| (None, "no upstream was available".into()));
             let enhanced = EnhancedCode(4, 4, 2);
-            Verdict { outcome: Outcome::Deferred, upstream, reply: trouble, enhanced, refused_by: Vec::new() }
+            Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
         });
         let all_refused = route::candidates(&self.context.settings.upstreams)
             .all(|candidate| fate.refused_by.contains(&candidate.name));
@@ -413,17 +414,26 @@ pub async fn settle(
     }
 }
 
-/// Puts a message off that nobody could be asked about: no attempt is counted, but its age is looked at.
-pub async fn settle_unasked(context: &Context, claim: &Claim, why: &str) {
-    let verdict = |refused_by: &Vec<String>| Verdict {
-        outcome: Outcome::Deferred,
-        upstream: None,
-        reply: why.to_owned(),
-        enhanced: EnhancedCode(4, 4, 1),
-        refused_by: refused_by.clone(),
+/// Puts a message off without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
+/// then). Its age is looked at.
+pub async fn put_off(context: &Context, claim: &Claim, why: &str, counted: bool) {
+    let verdict = |recipient: &Recipient| {
+        let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
+        Verdict {
+            outcome: Outcome::Deferred,
+            upstream,
+            reply,
+            enhanced: EnhancedCode(4, 4, 1),
+            refused_by: recipient.refused_by.clone(),
+        }
     };
-    let verdicts =
-        claim.message.open_recipients().map(|(_, recipient)| verdict(&recipient.refused_by)).collect();
+    let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
     let failed_upstream = claim.message.failed_upstream.clone();
-    settle(context, claim, verdicts, false, failed_upstream, Delays::default()).await;
+    settle(context, claim, verdicts, counted, failed_upstream, Delays::default()).await;
+}
+
+/// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
+fn said_before(recipient: &Recipient) -> Option<(Option<String>, String)> {
+    let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
+    Some((recipient.upstream.clone(), reply))
 }

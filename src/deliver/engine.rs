@@ -9,17 +9,20 @@ use super::health::{Health, Slot};
 use super::known::Known;
 use super::pool::Pool;
 use super::route::{self, Journey};
+use super::under_way::{Losses, UnderWay};
+use crate::caught::{Panicked, caught};
 use crate::clock::{Clock, Moment};
 use crate::config::Settings;
 use crate::config::settings::Upstream;
 use crate::event::logemails::LogEmails;
-use crate::mail::QueueId;
+use crate::mail::Message;
 use crate::queue::{Claim, Queue};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +30,8 @@ use tokio_util::task::TaskTracker;
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the age of waiting mail and idle connections are looked at.
 const ROUND: Duration = Duration::from_secs(60);
+/// A claim that has waited for longer is compared with the queue before its attempt starts.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Messages looked at in one go when nobody can be asked.
@@ -68,13 +73,19 @@ struct Running {
     /// Number of attempts that have not ended.
     under_way: Arc<AtomicUsize>,
     /// Claimed, and waiting for an upstream.
-    waiting: VecDeque<Claim>,
-    /// Sessions lost under way, by message; in memory only.
-    losses: Arc<Mutex<HashMap<QueueId, u32>>>,
+    waiting: VecDeque<Waiting>,
+    losses: Losses,
     last_round: Duration,
     claim_failed: bool,
     /// The age of waiting mail is to be looked at.
     age_is_due: bool,
+}
+
+/// A claim that waits for an upstream: for a busy one, or, where the free ones have refused it, for another.
+struct Waiting {
+    claim: Claim,
+    /// Monotonic.
+    since: Duration,
 }
 
 impl Engine {
@@ -88,15 +99,13 @@ impl Engine {
             attempts,
             under_way: Arc::default(),
             waiting: VecDeque::new(),
-            losses: Arc::default(),
+            losses: Losses::default(),
             last_round,
             claim_failed: false,
             age_is_due: false,
         };
         running.work().await;
-        for claim in running.waiting.drain(..) {
-            running.engine.queue.put_back(claim);
-        }
+        running.put_back_all();
         running.attempts.close();
         running.attempts.wait().await;
         running.engine.pool.close().await;
@@ -108,17 +117,20 @@ impl Running {
         let (woken, freed) = (self.engine.queue.woken(), self.engine.health.changed());
         while !self.stop.gently.is_cancelled() {
             let settings = self.engine.settings.borrow_and_update().clone();
+            let looked = self.engine.clock.monotonic();
             self.engine.queue.freeze(!settings.sending_enabled);
             if !settings.sending_enabled {
-                self.waiting.drain(..).for_each(|claim| self.engine.queue.put_back(claim));
+                self.put_back_all();
             }
-            self.start_attempts(&settings);
-            self.put_off_unlucky(&settings).await;
+            self.start_attempts(&settings).await;
+            if self.waiting.len() >= settings.queue.batch_size && self.can_send(&settings) {
+                self.put_off_refused(&settings, Duration::ZERO).await;
+            }
             if self.claim_more(&settings).await {
                 continue;
             }
             self.expire_if_nobody_can_be_asked(&settings).await;
-            let wake = self.next_wake(&settings).await;
+            let wake = self.next_wake(&settings, looked).await;
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
                 () = woken.notified() => {}
@@ -134,32 +146,66 @@ impl Running {
     }
 
     /// Every claimed message that some upstream is available for goes its way.
-    fn start_attempts(&mut self, settings: &Arc<Settings>) {
+    async fn start_attempts(&mut self, settings: &Arc<Settings>) {
         let mut unlucky = VecDeque::new();
-        while let Some(claim) = self.waiting.pop_front() {
+        while let Some(waiting) = self.waiting.pop_front() {
             if self.is_full(settings) {
-                self.waiting.push_front(claim);
+                self.waiting.push_front(waiting);
                 break;
             }
-            match choose(&claim, settings, &self.engine.health) {
-                Some(slot) => self.start(claim, slot, settings),
-                None => unlucky.push_back(claim),
+            let Some(slot) = choose(&waiting.claim, settings, &self.engine.health) else {
+                unlucky.push_back(waiting);
+                continue;
+            };
+            match self.still_stands(&waiting).await {
+                true => self.start(waiting.claim, slot, settings),
+                false => self.engine.queue.put_back(waiting.claim),
             }
         }
         unlucky.append(&mut self.waiting);
         self.waiting = unlucky;
     }
 
-    /// Mail whose own upstreams are unavailable while others are not (the others have refused it) may not keep the
-    /// rest waiting: when there is a whole batch of it, it is put off.
-    async fn put_off_unlucky(&mut self, settings: &Arc<Settings>) {
-        if self.waiting.len() < settings.queue.batch_size || !self.can_send(settings) {
-            return;
+    /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
+    async fn still_stands(&self, waiting: &Waiting) -> bool {
+        if self.engine.clock.monotonic() < waiting.since + TRUSTED {
+            return true;
         }
+        let claimed = &waiting.claim.message;
+        let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
+        self.engine.queue.show(claimed.id).await.is_ok_and(as_claimed)
+    }
+
+    /// Puts off what has waited for that long because upstreams have refused it: so it does not keep the rest from being
+    /// claimed, and its age is looked at. What only waits for a busy upstream stays.
+    async fn put_off_refused(&mut self, settings: &Arc<Settings>, waited: Duration) {
+        let now = self.engine.clock.monotonic();
+        let (refused, others) = std::mem::take(&mut self.waiting).into_iter().partition(|one: &Waiting| {
+            one.since + waited <= now && !refused_by(&one.claim, settings).is_empty()
+        });
+        self.waiting = others;
+        let refused = Vec::from_iter(VecDeque::into_iter(refused).map(|one| one.claim));
+        self.put_off_all(settings, refused, "waits for the upstreams that have not refused it").await;
+    }
+
+    /// All together, so that they share commits.
+    async fn put_off_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
         let context = self.context(settings.clone());
-        for claim in std::mem::take(&mut self.waiting) {
-            let words = "waits for the upstreams that have not refused it";
-            attempt::settle_unasked(&context, &claim, words).await;
+        let mut settling = JoinSet::new();
+        for claim in claims {
+            let (context, why) = (context.clone(), why.to_owned());
+            settling.spawn(async move { attempt::put_off(&context, &claim, &why, false).await });
+        }
+        tokio::select! {
+            // The queue has been asked; while the disk is full its answer may take long.
+            () = self.stop.gently.cancelled() => {}
+            () = async { while settling.join_next().await.is_some() {} } => {}
+        }
+    }
+
+    fn put_back_all(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            self.engine.queue.put_back(waiting.claim);
         }
     }
 
@@ -173,7 +219,8 @@ impl Running {
         match self.engine.queue.claim(self.engine.queue.now(), LEASE, room).await {
             Ok(claims) => {
                 let some = !claims.is_empty();
-                self.waiting.extend(claims);
+                let since = self.engine.clock.monotonic();
+                self.waiting.extend(claims.into_iter().map(|claim| Waiting { claim, since }));
                 some
             }
             Err(error) => {
@@ -195,11 +242,12 @@ impl Running {
                 .any(|upstream| self.engine.health.free(upstream).is_some())
     }
 
-    /// The next time by which something may have to be done without anybody telling (monotonic).
-    async fn next_wake(&self, settings: &Settings) -> Duration {
+    /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
+    /// available at `looked` are no reason.
+    async fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
         let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
         let mut wake = self.last_round + ROUND;
-        if let Some(change) = self.engine.health.next_change(&settings.upstreams) {
+        if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
         if self.claim_failed {
@@ -216,27 +264,30 @@ impl Running {
 
     fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
         let context = self.context(settings.clone());
-        let under_way = UnderWay::new(&self.under_way, &self.engine);
+        let (ended, queue) = (self.engine.health.changed(), self.engine.queue.clone());
+        let under_way = UnderWay::new(&self.under_way, ended, queue, claim.clone());
         let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
             let id = claim.message.id;
-            let lost = losses.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or(0);
-            let mut under_way = under_way;
-            under_way.claim = Some(claim.clone());
             let end = tokio::select! {
-                end = attempt::run(&context, &claim, slot, lost) => end,
+                end = caught(attempt::run(&context, &claim, slot, losses.of(id))) => end,
                 () = give_up.cancelled() => {
                     tracing::warn!(queue_id = %id, "the attempt was cut short by the stop: may be sent twice");
                     return;
                 }
             };
-            under_way.claim = None;
-            let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
             match end {
-                End::Waiting { lost_session: true } => *losses.entry(id).or_default() += 1,
-                End::Waiting { lost_session: false } => {}
-                End::Settled => {
-                    losses.remove(&id);
+                Ok(End::Waiting { lost_session: true }) => losses.count(id),
+                Ok(End::Waiting { lost_session: false }) => {}
+                Ok(End::Settled) => {
+                    losses.forget(id);
+                    under_way.settled();
+                }
+                Err(Panicked) => {
+                    let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
+                    tracing::error!(queue_id = %id, "{why}");
+                    attempt::put_off(&context, &claim, why, true).await;
+                    under_way.settled();
                 }
             }
         });
@@ -258,6 +309,7 @@ impl Running {
     /// Once a round: idle connections, failed mail that is kept long enough, and the age of mail that waits.
     async fn look_around(&mut self, settings: &Arc<Settings>) {
         self.engine.pool.expire(tokio::time::Instant::now());
+        self.put_off_refused(settings, ROUND).await;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.engine.clock.wall().checked_sub(days)
             && let Err(error) = self.engine.queue.remove_failed(before).await
@@ -280,13 +332,12 @@ impl Running {
     }
 
     async fn expire_waiting(&mut self, settings: &Arc<Settings>) {
-        let context = self.context(settings.clone());
-        let now = context.queue.now();
+        let now = self.engine.queue.now();
         let life = u64::try_from(settings.queue.expire_after.as_millis()).unwrap_or(u64::MAX);
         let born_by = Moment(now.0.saturating_sub(life));
         let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
             .filter_map(|upstream| {
-                Some(format!("{}: {}", upstream.name, context.health.standing(upstream).last_error?))
+                Some(format!("{}: {}", upstream.name, self.engine.health.standing(upstream).last_error?))
             })
             .collect();
         last_errors.sort();
@@ -295,15 +346,14 @@ impl Running {
             false => format!("no upstream was available; {}", last_errors.join("; ")),
         };
         // What is claimed and waits is looked at like the rest.
-        self.waiting.drain(..).for_each(|claim| context.queue.put_back(claim));
-        loop {
-            let old = context.queue.claim_old(now, born_by, LEASE, OLD_AT_A_TIME).await.unwrap_or_default();
+        self.put_back_all();
+        while !self.stop.gently.is_cancelled() {
+            let old =
+                self.engine.queue.claim_old(now, born_by, LEASE, OLD_AT_A_TIME).await.unwrap_or_default();
             if old.is_empty() {
                 return;
             }
-            for claim in old {
-                attempt::settle_unasked(&context, &claim, &reply).await;
-            }
+            self.put_off_all(settings, old, &reply).await;
         }
     }
 }
@@ -317,47 +367,13 @@ fn most_attempts(settings: &Settings) -> usize {
 }
 
 fn choose(claim: &Claim, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
-    let message = &claim.message;
-    let mut open = message.open_recipients().map(|(_, recipient)| &recipient.refused_by);
-    let first = open.next().cloned().unwrap_or_default();
-    let shared: Vec<String> = first
-        .into_iter()
-        .filter(|name| message.open_recipients().all(|(_, one)| one.refused_by.contains(name)))
-        .collect();
-    let everybody = route::candidates(&settings.upstreams).all(|upstream| shared.contains(&upstream.name));
-    // Where all have refused (a reload took the others away) they are asked once more, and then it is final.
-    let refused_by = if everybody { &[] } else { &*shared };
-    let journey = Journey { failed_last: message.failed_upstream.as_deref(), tried: &[], refused_by };
+    let failed_last = claim.message.failed_upstream.as_deref();
+    let journey = Journey { failed_last, tried: &[], refused_by: &refused_by(claim, settings) };
     route::choose(&settings.upstreams, journey, health)
 }
 
-/// One attempt that is under way. However it ends, it is counted off and the engine is told; cut short, or ended by a
-/// panic, its claim is given back.
-struct UnderWay {
-    count: Arc<AtomicUsize>,
-    ended: Arc<Notify>,
-    queue: Arc<dyn Queue>,
-    claim: Option<Claim>,
-}
-
-impl UnderWay {
-    fn new(count: &Arc<AtomicUsize>, engine: &Engine) -> UnderWay {
-        count.fetch_add(1, Ordering::Relaxed);
-        UnderWay {
-            count: count.clone(),
-            ended: engine.health.changed(),
-            queue: engine.queue.clone(),
-            claim: None,
-        }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            self.queue.put_back(claim);
-        }
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        self.ended.notify_one();
-    }
+/// The upstreams that no recipient of it can be sent through.
+fn refused_by(claim: &Claim, settings: &Settings) -> Vec<String> {
+    let open = claim.message.open_recipients();
+    route::common(open.map(|(_, recipient)| route::refusals(&recipient.refused_by, &settings.upstreams)))
 }

@@ -111,8 +111,9 @@ impl Health {
         Some(Slot { upstream: upstream.clone(), health: self.clone(), probing, taken: now, used: false })
     }
 
-    /// When somebody becomes available by time alone (monotonic); none if nobody waits for time.
-    pub fn next_change(&self, upstreams: &[Arc<Upstream>]) -> Option<Duration> {
+    /// When somebody becomes available by time alone, later than `after` (both monotonic); none if nobody waits for time.
+    /// Whose time has come by then is available, and whoever asks has seen so.
+    pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
         let wait = |upstream: &Arc<Upstream>| {
             let state = states.get(&upstream.name)?;
@@ -122,7 +123,8 @@ impl Health {
             };
             circuit.max(upstream.rate_limit.and_then(|limit| state.rate_frees_at(limit)))
         };
-        upstreams.iter().filter(|upstream| upstream.enabled).filter_map(wait).min()
+        let enabled = upstreams.iter().filter(|upstream| upstream.enabled);
+        enabled.filter_map(wait).filter(|at| *at > after).min()
     }
 
     /// Every open circuit gets one probe at once: an operator asked for a retry.
@@ -227,18 +229,21 @@ impl Slot {
         self.used = true;
     }
 
-    /// The upstream gave a valid answer to a transaction, whatever it said.
+    /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
+    /// before it opened may go on working while every new connection is refused, and would close it again and again.
     pub fn succeeded(&mut self) -> Option<Change> {
         let mut states = self.health.lock();
         let state = states.entry(self.upstream.name.clone()).or_default();
         state.lost_in_a_row = 0;
-        self.probing = false;
-        let was_open = std::mem::take(&mut state.circuit) != Circuit::Closed;
+        let closes = std::mem::take(&mut self.probing) && state.circuit != Circuit::Closed;
+        if closes {
+            state.circuit = Circuit::Closed;
+        }
         drop(states);
-        if was_open {
+        if closes {
             self.health.changed.notify_one();
         }
-        was_open.then_some(Change::Closed)
+        closes.then_some(Change::Closed)
     }
 
     /// The upstream was at fault.
@@ -316,9 +321,11 @@ mod tests {
             };
             drop(slot);
             assert!(health.take(&up).is_none());
-            assert_eq!(health.next_change(std::slice::from_ref(&up)), Some(clock.monotonic() + wait));
+            let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
+            assert_eq!(next(), Some(clock.monotonic() + wait));
             waits.push(wait.as_secs());
             clock.advance(wait);
+            assert_eq!(next(), None, "it may be asked: there is nothing to wait for");
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(health.take(&up).unwrap().succeeded(), Some(Change::Closed));
@@ -351,6 +358,20 @@ mod tests {
         assert_eq!(health.take(&up).unwrap().succeeded(), None);
         assert_eq!((lose(), lose()), (None, None));
         assert_eq!(lose(), Some(Change::Opened(FIRST_WAIT)));
+    }
+
+    #[test]
+    fn a_session_from_before_does_not_close_the_circuit_that_a_new_connection_opened() {
+        let (clock, health) = fresh();
+        let up = Arc::new(upstream("a"));
+        let (mut old, mut new) = (health.take(&up).unwrap(), health.take(&up).unwrap());
+        assert!(new.failed(&trouble(TroubleKind::Connect)).is_some());
+        assert_eq!(old.succeeded(), None);
+        drop((old, new));
+        assert!(health.take(&up).is_none(), "left alone for its wait all the same");
+        clock.advance(FIRST_WAIT);
+        let mut probe = health.take(&up).unwrap();
+        assert_eq!(probe.failed(&trouble(TroubleKind::Connect)), Some(Change::Opened(2 * FIRST_WAIT)));
     }
 
     #[test]
@@ -387,8 +408,10 @@ mod tests {
         health.take(&up).unwrap().began();
         assert_eq!(health.free(&up), None);
         assert_eq!(health.standing(&up).state, "limited");
-        assert_eq!(health.next_change(std::slice::from_ref(&up)), Some(Duration::from_secs(60)));
+        let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
+        assert_eq!(next(), Some(Duration::from_secs(60)));
         clock.advance(Duration::from_secs(60));
+        assert_eq!(next(), None);
         assert_eq!(health.free(&up), Some(2));
     }
 }

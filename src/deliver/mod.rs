@@ -21,3 +21,4 @@ mod sasl;
 mod stream;
 mod tls;
 pub mod transaction;
+mod under_way;

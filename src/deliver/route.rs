@@ -41,6 +41,26 @@ pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upst
     upstreams.iter().filter(|upstream| upstream.enabled)
 }
 
+/// Those of a recipient's refusals that keep upstreams from being asked. Where all candidates are among them (a reload
+/// took the others away, or set one up anew under its old name) none does: they are asked once more, and then it is final.
+pub fn refusals<'a>(refused_by: &'a [String], upstreams: &[Arc<Upstream>]) -> &'a [String] {
+    match candidates(upstreams).all(|upstream| refused_by.contains(&upstream.name)) {
+        true => &[],
+        false => refused_by,
+    }
+}
+
+/// The upstreams that none of several recipients can be sent through: what all the lists of refusals have in common.
+pub fn common<'a>(lists: impl IntoIterator<Item = &'a [String]>) -> Vec<String> {
+    let mut lists = lists.into_iter();
+    let Some(first) = lists.next() else { return Vec::new() };
+    let mut common = first.to_vec();
+    for list in lists {
+        common.retain(|name| list.contains(name));
+    }
+    common
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -101,5 +121,16 @@ pub(crate) mod tests {
         let (tried, refused_by) = (["main".to_owned()], ["a-normal".to_owned()]);
         let journey = Journey { tried: &tried, refused_by: &refused_by, ..Journey::default() };
         assert_eq!(choose(&upstreams, journey, &health()).unwrap().upstream().name, "b-normal");
+    }
+    #[test]
+    fn who_refused_is_asked_again_only_when_nobody_else_is_left() {
+        let upstreams = [Arc::new(upstream("a")), Arc::new(upstream("b"))];
+        let [a, b, gone] = ["a", "b", "gone"].map(str::to_owned);
+        let lists =
+            [vec![], vec![a.clone()], vec![a.clone(), gone.clone()], vec![b.clone(), gone, a.clone()]];
+        let counts: Vec<usize> = lists.iter().map(|list| refusals(list, &upstreams).len()).collect();
+        assert_eq!(counts, [0, 1, 2, 0]);
+        assert_eq!(common(lists[1..].iter().map(Vec::as_slice)), [a]);
+        assert!(common([&lists[0][..], &lists[1]]).is_empty() && common([]).is_empty());
     }
 }

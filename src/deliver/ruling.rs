@@ -27,6 +27,7 @@ pub fn rule(answer: &Answer) -> Ruling {
         Answer::Unable(_) => Ruling::NotHere,
         Answer::Unknown(_) => Ruling::Unknown,
         Answer::Undecided => Ruling::Undecided,
+        Answer::Refused(..) if is_one_too_many(answer) => Ruling::Next,
         Answer::Refused(step, reply) if reply.is_permanent() => {
             if *step == Step::Mail || speaks_of_the_server(reply) { Ruling::NotHere } else { Ruling::Final }
         }
@@ -105,6 +106,7 @@ mod tests {
             (Answer::Refused(Step::Content, reply(550, e(7, 60))), Ruling::NotHere),
             (Answer::Refused(Step::Content, reply(554, e(2, 252))), Ruling::NotHere),
             (Answer::Refused(Step::Rcpt, reply(451, None)), Ruling::Next),
+            (Answer::Refused(Step::Rcpt, reply(552, e(5, 3))), Ruling::Next),
             (Answer::Refused(Step::Mail, reply(421, None)), Ruling::Next),
             (Answer::Unable(Missing::Size), Ruling::NotHere),
             (Answer::Unknown("closed".into()), Ruling::Unknown),

@@ -67,6 +67,12 @@ impl Doors {
         self.open.iter().map(|door| (door.listener.name.clone(), door.address)).collect()
     }
 
+    /// Sockets that were handed over and that no open listener is for: whoever connects there waits in vain.
+    pub fn unused(&self) -> impl Iterator<Item = SocketAddr> {
+        let addresses = self.inherited.iter().map(|(address, _)| *address);
+        addresses.filter(|address| !self.open.iter().any(|door| door.listener.address == *address))
+    }
+
     /// No new sessions and transactions; those under way may finish until `end`, then they hear 421 and nothing of
     /// theirs is queued.
     pub async fn close(&mut self, end: Instant) {

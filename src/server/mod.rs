@@ -112,6 +112,11 @@ impl Server {
             FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.clone());
         let mut doors = Doors::new(front_door, unix::inherited_listeners());
         doors.bind(&settings.listeners).map_err(StartError::Bind)?.open();
+        for address in doors.unused() {
+            tracing::warn!(
+                "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
+            );
+        }
         let listening = Arc::new(AtomicBool::new(true));
         let (reload, reload_requests) = mpsc::channel(1);
         let admin = Admin {

@@ -84,6 +84,9 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
             "this is a mail server (SMTP), not a web server: check the port",
         )));
     }
+    if announces_chunk(text) {
+        return chunk(text.trim_ascii_start());
+    }
     if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return Err(Reply::new(
             501,
@@ -103,17 +106,14 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
         let (path, parameters) = argument(rest, b"TO", hostname)?;
         return recipient(path, parameters).map(Command::Rcpt).map_err(Wrong::from);
     }
-    if verb.eq_ignore_ascii_case(b"BDAT") {
-        return chunk(text);
-    }
     if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET"))
         && !rest.trim_ascii().is_empty()
     {
         return Err(Reply::new(501, 5, 4, "DATA and RSET take no argument").into());
     }
     match Request::parse(&mut with_line_feed(text).iter()) {
-        Ok(Request::Ehlo { host }) => Ok(Command::Ehlo(host.into_owned())),
-        Ok(Request::Helo { host }) => Ok(Command::Helo(host.into_owned())),
+        Ok(Request::Ehlo { host }) => client_name(&host).map(Command::Ehlo),
+        Ok(Request::Helo { host }) => client_name(&host).map(Command::Helo),
         Ok(Request::Data) => Ok(Command::Data),
         Ok(Request::Rset) => Ok(Command::Rset),
         Ok(Request::Noop { .. }) => Ok(Command::Noop),
@@ -139,12 +139,28 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
     }
 }
 
+/// Whether the verb is BDAT, whatever is wrong with the rest: a chunk follows that nobody may take for commands.
+pub fn announces_chunk(line: &[u8]) -> bool {
+    let verb = line.trim_ascii_start().split_at_checked(4);
+    verb.is_some_and(|(verb, rest)| {
+        verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_graphic)
+    })
+}
+
 /// A line that a web browser or a port scanner sends: what follows it is not SMTP either.
 fn is_http(text: &[u8]) -> bool {
     const METHODS: [&[u8]; 9] =
         [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH"];
     METHODS.iter().any(|method| text.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" ")))
         || text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"Host:"))
+}
+
+/// It is shown and written into logs, where the control characters beyond ASCII (U+0080 to U+009F) steer terminals too.
+fn client_name(name: &str) -> Result<String, Wrong> {
+    if name.chars().any(char::is_control) {
+        return Err(Reply::new(501, 5, 4, "control characters are not allowed in a name").into());
+    }
+    Ok(name.to_owned())
 }
 
 fn not_offered(text: &'static str) -> Wrong {
@@ -335,6 +351,9 @@ mod tests {
             "BDAT 5 !",
             "BDAT 5 LAST 6",
             " BDAT\t5",
+            "BDAT 5\0",
+            "BDAT\x0b5",
+            "BDAT 5\r\r\n",
             "BDAT 184467440737095516159",
         ] {
             assert!(matches!(parse(line.as_bytes(), "h"), Err(Wrong::Fatal(_))), "{line}");
@@ -352,6 +371,7 @@ mod tests {
             ("EHLO\r\n", 501),
             ("HELO  \r\n", 501),
             ("HELO \0\r\n", 501),
+            ("EHLO a\u{9b}31m\r\n", 501),
             ("NO\rOP\r\n", 501),
             ("DATA x\r\n", 501),
             ("EXPN x\r\n", 502),

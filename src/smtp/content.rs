@@ -113,6 +113,9 @@ impl ContentReader {
                             run = at;
                         }
                         _ => {
+                            // What stands before it may be too much already, and then that counts.
+                            self.put(&input[run..at], &mut sink);
+                            run = at;
                             self.fault.get_or_insert(Fault::Nul);
                             at += 1;
                         }
@@ -291,6 +294,17 @@ mod tests {
         let mut reader = ContentReader::bdat(BareNewline::Normalize, 99);
         read(&mut reader, &[b"\0"]);
         assert_eq!(reader.fault(), Some(Fault::Nul));
+    }
+
+    #[test]
+    fn which_fault_came_first_does_not_depend_on_cuts() {
+        for pieces in
+            [&[&b"more than five\0"[..]][..], &[b"more than five", b"\0"], &[b"mo", b"re than five\0"]]
+        {
+            let mut reader = ContentReader::bdat(BareNewline::Normalize, 5);
+            read(&mut reader, pieces);
+            assert_eq!(reader.fault(), Some(Fault::TooBig), "{pieces:?}");
+        }
     }
 
     proptest! {

@@ -7,15 +7,12 @@ use super::reply::Reply;
 use super::session;
 use super::transaction::Terms;
 use super::{FrontDoor, Stopping};
+use crate::caught::caught;
 use crate::config::settings::Listener;
-use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -104,14 +101,4 @@ fn send_now(stream: &TcpStream, reply: &Reply) {
 /// Whether the client has sent something already.
 fn has_input(stream: &TcpStream) -> bool {
     matches!(socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
-}
-
-/// The future's output, or an error if it panicked; it is not polled again then.
-async fn caught<F: Future>(future: F) -> Result<F::Output, ()> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Ok),
-        Err(_) => Poll::Ready(Err(())),
-    })
-    .await
 }

@@ -5,6 +5,7 @@
 //! a transaction may finish within the grace.
 
 use super::channel::{Channel, Line, Lost};
+use super::command::announces_chunk;
 use super::content::ContentReader;
 use super::reception::{RESERVATION, Reception};
 use super::reply::Reply;
@@ -106,12 +107,8 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                 let line = &self.channel.input()[..length];
                 let strict = self.limits().bare_newline == BareNewline::Reject;
                 let step = if strict && !line.ends_with(b"\r\n") {
-                    self.dialogue.refuse(Reply::new(
-                        500,
-                        5,
-                        2,
-                        "a bare LF ends no command: end lines with CRLF",
-                    ))
+                    let reply = Reply::new(500, 5, 2, "a bare LF ends no command: end lines with CRLF");
+                    if announces_chunk(line) { Step::Close(reply) } else { self.dialogue.refuse(reply) }
                 } else {
                     let settings = self.dialogue.terms().settings.clone();
                     let room = |size| self.door.no_room(&settings, size);

@@ -2,10 +2,14 @@
 
 mod demo;
 mod documents;
+mod faults;
+mod idle;
 mod records;
 mod relay;
 mod reload;
+mod secrets;
 mod sink;
+mod start;
 mod stop;
 mod survive;
 mod verbs;

@@ -28,7 +28,7 @@ fn new_upstreams_take_the_mail_that_waits() {
     proxy.configure(&recorder.upstream("new"));
     proxy.command(&["reload"]);
     recorder.wait(1);
-    assert_eq!(events(&proxy, "RELOADED").len(), 1);
+    eventually("the event", || (events(&proxy, "RELOADED").len() == 1).then_some(()));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_broken_file_changes_nothing_and_says_why() {
     assert_eq!(refused.status.code(), Some(78));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("limits.recipients") && said.contains("message_size"), "{said}");
-    assert_eq!(events(&proxy, "RELOAD_FAILED").len(), 1);
+    eventually("the event", || (events(&proxy, "RELOAD_FAILED").len() == 1).then_some(()));
     send(&proxy);
     recorder.wait(1);
 }

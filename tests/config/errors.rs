@@ -223,3 +223,11 @@ fn a_file_that_is_not_utf_8_is_named_with_its_line() {
     assert_eq!(error.line, Some(2));
     assert!(error.wrong.contains("UTF-8"), "{error}");
 }
+
+#[test]
+fn an_error_is_one_line_whatever_a_variable_is_called() {
+    let desk = Desk::with("").variable("POSTROOM_LOG__F\u{1d}J", "x").variable("POSTROOM_\nLIMITS", "x");
+    for error in desk.errors() {
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
+    }
+}

@@ -4,7 +4,9 @@
 
 mod broken;
 mod engine;
+mod faults;
 mod stage;
+mod waiting;
 mod wire;
 mod wire_bytes;
 mod wire_open;

@@ -2,7 +2,7 @@
 
 use crate::support::scripted::{Script, Scripted};
 use jiff::Timestamp;
-use postroom::clock::ManualClock;
+use postroom::clock::{Clock, ManualClock};
 use postroom::config::{self, Settings, Sources};
 use postroom::deliver::engine::{Engine, Stop};
 use postroom::deliver::health::Health;
@@ -47,6 +47,14 @@ pub fn server(script: impl FnOnce(Script) -> Script) -> Scripted {
 
 impl Stage {
     pub async fn start(config: &str) -> Stage {
+        Stage::start_by(config, |clock| clock).await
+    }
+
+    /// The same with another clock for the engine than for queue and health, made of theirs.
+    pub async fn start_by<C: Clock>(
+        config: &str,
+        engine_clock: impl FnOnce(Arc<ManualClock>) -> Arc<C>,
+    ) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()));
         let queue = RedbQueue::open(&folder.path().join("queue.redb"), Options::new(clock.clone())).unwrap();
@@ -55,7 +63,7 @@ impl Stage {
         let health = Health::new(clock.clone());
         let engine = Engine {
             queue: queue.clone(),
-            clock: clock.clone(),
+            clock: engine_clock(clock.clone()),
             health: health.clone(),
             pool: Arc::new(Pool::default()),
             content_memory: Arc::new(Semaphore::new(1_000_000)),
@@ -73,11 +81,16 @@ impl Stage {
     }
 
     pub async fn put(&self, recipients: &[&str]) -> QueueId {
+        self.put_changed(recipients, |_| {}).await
+    }
+
+    /// The same with something else about the message.
+    pub async fn put_changed(&self, recipients: &[&str], change: impl FnOnce(&mut Message)) -> QueueId {
         let now = self.queue.now();
         let recipients =
             recipients.iter().map(|text| Recipient::pending(text.parse::<Address>().unwrap())).collect();
-        let wall = postroom::clock::Clock::wall(&*self.clock);
-        let message = Message {
+        let wall = self.clock.wall();
+        let mut message = Message {
             id: QueueId::fresh(wall.as_millisecond().try_into().unwrap()),
             reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
             recipients,
@@ -100,6 +113,7 @@ impl Stage {
             life_start: now,
             held_since: None,
         };
+        change(&mut message);
         let id = message.id;
         self.queue.put(message, CONTENT.into(), vec![]).await.unwrap();
         id
@@ -138,6 +152,8 @@ impl Stage {
                 self.events().await
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
+            // A clock that was moved just before the engine went to sleep by it would not wake it any more.
+            self.clock.advance(Duration::from_millis(1));
         }
     }
 

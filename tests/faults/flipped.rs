@@ -37,7 +37,8 @@ fn a_flipped_byte_is_noticed_where_it_matters_and_alters_nothing_that_is_sent() 
     let file = data.join("queue.redb");
     let whole = std::fs::read(&file).unwrap();
     let (content, elsewhere) = used_places(&whole);
-    let elsewhere_samples = std::env::var("POSTROOM_TEST_FLIPS").map_or(ELSEWHERE, |count| count.parse().unwrap());
+    let elsewhere_samples =
+        std::env::var("POSTROOM_TEST_FLIPS").map_or(ELSEWHERE, |count| count.parse().unwrap());
     let mut random = fastrand::Rng::with_seed(0x5EED);
     let mut places = Vec::new();
     for (from, count) in [(content, IN_CONTENT), (elsewhere, elsewhere_samples)] {
@@ -134,13 +135,15 @@ fn look(data: &Path, place: usize, sent: &All, tally: &mut Tally) {
             println!("byte {place}: still {} queued, {} set aside", queued.len(), set_aside.len());
             proxy.try_command(&["queue", "retry", "--all"]);
         }
-        let arrived: BTreeSet<String> = recorder.wait(0).iter().map(|message| message.rcpt.concat()).collect();
+        let arrived: BTreeSet<String> =
+            recorder.wait(0).iter().map(|message| message.rcpt.concat()).collect();
         let gone = |name: &String| arrived.contains(name) || set_aside.contains(name);
         (troubled || queued.is_empty() && sent.keys().all(gone)).then_some((set_aside, troubled))
     });
     for message in recorder.wait(0) {
         let recipient = message.rcpt.concat();
-        let original = sent.get(&recipient).unwrap_or_else(|| panic!("byte {place}: to {recipient}, who is nobody"));
+        let original =
+            sent.get(&recipient).unwrap_or_else(|| panic!("byte {place}: to {recipient}, who is nobody"));
         assert_eq!(message.mail.split(' ').next(), Some("<shop@a.test>"), "byte {place}");
         assert!(added(&message.content, &original.content).starts_with("Received:"), "byte {place}");
     }

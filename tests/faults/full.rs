@@ -72,7 +72,9 @@ fn what_does_not_fit_is_refused_and_the_rest_arrives_when_there_is_room_again() 
             assert_eq!(listed.as_array().unwrap().len(), acknowledged.len());
 
             disk.empty();
-            eventually("the proxy to be ready again", || (proxy.http_status("/readyz") == Some(200)).then_some(()));
+            eventually("the proxy to be ready again", || {
+                (proxy.http_status("/readyz") == Some(200)).then_some(())
+            });
             // The same session, the same process.
             let late = "late@b.test".to_owned();
             assert!(client.mail(&late, size).starts_with("250"), "there is room");

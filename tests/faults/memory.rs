@@ -117,7 +117,8 @@ fn lines_without_end() {
 
 #[test]
 fn replies_of_a_hundred_thousand_lines() {
-    let lines = |code: &str| -> Act { Act::Say(format!("{code}-again and again\r\n").repeat(100_000).into_bytes()) };
+    let lines =
+        |code: &str| -> Act { Act::Say(format!("{code}-again and again\r\n").repeat(100_000).into_bytes()) };
     let servers = [
         Scripted::start(|script| script.greeting(lines("220"))),
         Scripted::start(|script| script.on("EHLO", lines("250"))),
@@ -209,7 +210,10 @@ fn a_hundred_thousand_messages_listed_whole() {
     assert!(none["messages"].as_array().unwrap().is_empty());
     assert_within(&proxy, LONG_QUEUE, "100,000 messages listed whole");
     // And on their way.
-    let config = format!("[upstream.only]\nhost = \"{}\"\ntls = \"none\"\nconnection_limit = 20\n", upstream.address());
+    let config = format!(
+        "[upstream.only]\nhost = \"{}\"\ntls = \"none\"\nconnection_limit = 20\n",
+        upstream.address()
+    );
     proxy.configure(&config);
     proxy.command(&["reload"]);
     eventually("some to be relayed", || (upstream.taken() > 2_000).then_some(()));

@@ -49,7 +49,9 @@ fn on_a_read_only_file_system_it_refuses_mail_stays_alive_and_recovers_when_it_i
         assert!(recorder.wait(0).is_empty());
 
         assert!(disk.read_only(false));
-        eventually("the proxy to be ready again", || (proxy.http_status("/readyz") == Some(200)).then_some(()));
+        eventually("the proxy to be ready again", || {
+            (proxy.http_status("/readyz") == Some(200)).then_some(())
+        });
         assert!(client.mail("r2@b.test", 500).starts_with("250"));
         let mut arrived: Vec<String> = recorder.wait(2).iter().map(|message| message.rcpt.concat()).collect();
         arrived.sort();

@@ -26,9 +26,7 @@ fn a_used_folder(killed: bool) -> tempfile::TempDir {
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let regular = std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file());
     regular
-        .map(|entry| {
-            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
-        })
+        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
         .collect()
 }
 
@@ -94,7 +92,8 @@ fn a_truncated_file_of_a_killed_proxy_is_refused_or_whole() {
     let whole = std::fs::read(&file).unwrap();
     let contents = |proxy: &Proxy| -> BTreeSet<Vec<u8>> {
         let listed = proxy.cli(&["queue", "list", "--json"]);
-        let export = |id: &serde_json::Value| proxy.command(&["queue", "export", id.as_str().unwrap()]).stdout;
+        let export =
+            |id: &serde_json::Value| proxy.command(&["queue", "export", id.as_str().unwrap()]).stdout;
         listed.as_array().unwrap().iter().map(|message| export(&message["id"])).collect()
     };
     let before = contents(&Proxy::start_with("", Launch::default().data_dir(&folder.path().join("data"))));
@@ -181,7 +180,9 @@ fn of_first_starts_at_the_same_moment_exactly_one_stays() {
         });
         let place = all.iter_mut().position(|proxy| !ended(proxy)).expect("one stays");
         let winner = all.swap_remove(place);
-        crate::support::eventually("it to be ready", || (winner.http_status("/readyz") == Some(200)).then_some(()));
+        crate::support::eventually("it to be ready", || {
+            (winner.http_status("/readyz") == Some(200)).then_some(())
+        });
         assert!(Talk::hello(winner.address()).mail("r0@b.test", 500).starts_with("250"));
         for mut loser in all {
             let (code, said) = loser.refused();

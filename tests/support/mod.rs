@@ -6,14 +6,16 @@
 #![allow(dead_code, reason = "each room of tests uses its part")]
 
 pub mod clients;
+pub mod lax;
 pub mod proxy;
+pub mod raw;
 pub mod recorder;
 pub mod samples;
 pub mod scripted;
 pub mod smtp_sink;
-pub mod talk;
 #[cfg(test)]
 mod stage;
+pub mod talk;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command};

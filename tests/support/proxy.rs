@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
+/// The built binary.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_postroom");
 
 /// `postroom serve` with a configuration and a folder of its own. Killed when dropped.
 pub struct Proxy {
@@ -70,6 +71,14 @@ impl Proxy {
     #[track_caller]
     pub fn start(config: &str) -> Proxy {
         Proxy::start_with(config, Launch::default())
+    }
+
+    /// As [`Proxy::start`], with these variables in its environment.
+    #[track_caller]
+    pub fn start_in(environment: &[(&str, &str)], config: &str) -> Proxy {
+        let launch =
+            environment.iter().fold(Launch::default(), |launch, (name, value)| launch.variable(name, value));
+        Proxy::start_with(config, launch)
     }
 
     /// As [`Proxy::start`], in another way.
@@ -234,6 +243,7 @@ impl Proxy {
 
     fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = postroom();
+        command.envs(self.launch.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path()).arg("--config").arg(self.config_file()).args(arguments);
         command
     }
@@ -271,7 +281,12 @@ impl Drop for Proxy {
 
 /// The built binary, without anything in the environment that it would take for configuration.
 pub fn postroom() -> Command {
-    without_configuration(Command::new(BINARY))
+    postroom_at(Path::new(BINARY))
+}
+
+/// As [`postroom`], another build of it.
+pub fn postroom_at(binary: &Path) -> Command {
+    without_configuration(Command::new(binary))
 }
 
 fn without_configuration(mut command: Command) -> Command {

@@ -2,6 +2,8 @@
 //! these fails, the relay is not to blame.
 
 use super::clients::{Envelope, curl_smtp, smtp_source, smtp_source_file, smtplib, swaks};
+use super::lax::LaxUpstream;
+use super::raw::RawClient;
 use super::recorder::Recorder;
 use super::samples::{long_lines, one_line, sample, with_attachment};
 use super::smtp_sink::SmtpSink;
@@ -70,4 +72,19 @@ fn smtp_sink_keeps_every_message() {
     let sink = SmtpSink::keeping(&[]);
     smtp_source(sink.address(), &["-s", "5", "-m", "50", "-l", "1000", "-N"]);
     assert_eq!(sink.wait(50).len(), 50);
+}
+
+#[test]
+fn the_lax_upstream_is_really_lax() {
+    let evil = "MAIL FROM:<evil@x.test>\r\nRCPT TO:<evil@y.test>\r\nDATA\r\nevil";
+    for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r\r\n"] {
+        let lax = LaxUpstream::start();
+        let mut client = RawClient::greeted(lax.address());
+        client.transact(format!("x{end}{evil}\r\n.\r\n").as_bytes());
+        let smuggled = lax.wait_for(2).remove(1);
+        assert_eq!(
+            (smuggled.mail.as_slice(), smuggled.raw.as_slice()),
+            (&b"<evil@x.test>"[..], &b"evil\r\n"[..])
+        );
+    }
 }

@@ -66,7 +66,7 @@ impl<'t, 's> Batch<'t, 's> {
         if self.changed {
             let (added, keep) = (self.events.len() as u64, self.shared.keep_events.load(Ordering::Relaxed));
             journal::trim(&mut self.tables, &mut self.ledger, added, keep)?;
-            self.ledger.serial += 1;
+            self.ledger.serial = self.ledger.serial.wrapping_add(1);
             self.ledger.timeline = self.shared.timeline.kept();
             self.tables.meta.insert("ledger", record::write_ledger(&self.ledger).as_slice())?;
         }
@@ -197,7 +197,7 @@ impl<'t, 's> Batch<'t, 's> {
             }
         }
         self.tables.damaged.insert(id.number(), what)?;
-        self.ledger.counts.damaged += 1;
+        self.ledger.counts.damaged = self.ledger.counts.damaged.saturating_add(1);
         let message = format!("message {id} is damaged and was set aside: {what}");
         self.record([self.fact(EventType::Error, code::DAMAGED, id, message)])
     }

@@ -287,7 +287,7 @@ fn count_anew(snapshot: &ReadTransaction) -> Result<Ledger, redb::Error> {
     ledger.counts.damaged = snapshot.open_table(super::tables::DAMAGED)?.len()?;
     let events = snapshot.open_table(super::tables::EVENTS)?;
     if let (Some(first), Some(last)) = (events.first()?, events.last()?) {
-        (ledger.first_event, ledger.next_event) = (first.0.value(), last.0.value() + 1);
+        (ledger.first_event, ledger.next_event) = (first.0.value(), last.0.value().saturating_add(1));
     }
     Ok(ledger)
 }

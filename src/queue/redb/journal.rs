@@ -13,7 +13,7 @@ const REMOVED_AT_ONCE: u64 = 2_000;
 pub(super) fn append(tables: &mut Tables<'_>, ledger: &mut Ledger, fact: Fact) -> Result<Event, redb::Error> {
     let event = Event { id: ledger.next_event, fact };
     tables.events.insert(event.id, record::write_fact(&event.fact).as_slice())?;
-    ledger.next_event += 1;
+    ledger.next_event = ledger.next_event.saturating_add(1);
     Ok(event)
 }
 
@@ -24,7 +24,8 @@ pub(super) fn trim(
     added: u64,
     keep: u64,
 ) -> Result<(), redb::Error> {
-    let bound = ledger.next_event.saturating_sub(keep).min(ledger.first_event + added + REMOVED_AT_ONCE);
+    let most = ledger.first_event.saturating_add(added).saturating_add(REMOVED_AT_ONCE);
+    let bound = ledger.next_event.saturating_sub(keep).min(most);
     while ledger.first_event < bound {
         tables.events.remove(ledger.first_event)?;
         ledger.first_event += 1;

@@ -25,7 +25,8 @@ pub(super) struct Stored {
     pub(super) message: Message,
 }
 
-/// Messages by state, numbered by [`super::tables::state_number`], and those set aside.
+/// Messages by state, numbered by [`super::tables::state_number`], and those set aside. Whatever number stands in the
+/// file, counting on from it does not overflow.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) states: [u64; 4],
@@ -34,7 +35,8 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn add(&mut self, state: u8) {
-        self.states[usize::from(state)] += 1;
+        let count = &mut self.states[usize::from(state)];
+        *count = count.saturating_add(1);
     }
 
     pub(super) fn take(&mut self, state: u8) {
@@ -137,5 +139,13 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read_ledger(&bytes[..length]).is_err(), "cut to {length} bytes");
         }
+    }
+
+    #[test]
+    fn counting_on_from_the_largest_number_does_not_overflow() {
+        let mut counts = Counts { states: [u64::MAX, 0, 0, 0], damaged: 0 };
+        counts.add(0);
+        counts.take(1);
+        assert_eq!(counts.states, [u64::MAX, 0, 0, 0]);
     }
 }

@@ -1,0 +1,38 @@
+//! Nothing polls: with nothing to do the proxy sleeps.
+
+use crate::support::clients::{Envelope, smtplib};
+use crate::support::free_address;
+use crate::support::proxy::Proxy;
+use crate::support::recorder::Recorder;
+use std::time::Duration;
+
+/// How often the threads of the process have gone to sleep.
+fn naps(proxy: &Proxy) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap();
+    let statuses =
+        tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    statuses
+        .map(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+            line.trim().parse::<u64>().unwrap()
+        })
+        .sum()
+}
+
+/// An upstream whose circuit might be probed again, but for want of mail, once kept the engine awake all the time.
+#[test]
+fn an_upstream_that_failed_keeps_nobody_awake_when_there_is_no_mail_for_it() {
+    let recorder = Recorder::start();
+    let down =
+        format!("[upstream.down]\nhost = \"{}\"\ntls = \"none\"\npriority = \"high\"\n", free_address());
+    let proxy = Proxy::start(&(down + &recorder.upstream("up")));
+    let envelope = Envelope { from: "a@a.test", to: &["b@b.test"] };
+    smtplib(proxy.address(), &envelope, b"Subject: t\r\n\r\nx\r\n", &[]);
+    recorder.wait(1);
+    // The circuit is open for one second; behind it the upstream is available again.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let before = naps(&proxy);
+    std::thread::sleep(Duration::from_secs(1));
+    let naps = naps(&proxy) - before;
+    assert!(naps < 200, "it woke up {naps} times in a second with nothing to do");
+}

@@ -1,0 +1,314 @@
+//! Command lines, and the dialogue that they make, against a plain model of what RFC 5321 says of their order.
+//!
+//! An input: flags, then lines. Flags: 1 not allowed to relay, 2 few recipients and little patience, 4 content is refused.
+
+use super::Tape;
+use postroom::config::Settings;
+use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
+use postroom::mail::address::parse_path;
+use postroom::mail::{Address, BodyType};
+use postroom::smtp::command::{Command, Mail, Wrong, parse};
+use postroom::smtp::reply::Reply;
+use postroom::smtp::transaction::{Dialogue, Step, Terms};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+const HOST: &str = "mx.test";
+
+pub fn run(data: &[u8]) {
+    let mut tape = Tape(data);
+    let flags = tape.byte();
+    let settings = if flags & 2 == 0 { &GENEROUS } else { &STRICT };
+    let terms = Terms {
+        settings: Arc::clone(settings),
+        listener: "local".into(),
+        client: [192, 0, 2, 1].into(),
+        may_relay: flags & 1 == 0,
+    };
+    let mut dialogue = Dialogue::new(terms);
+    let mut model = Model {
+        may_relay: flags & 1 == 0,
+        limits: settings.limits.clone(),
+        greeted: false,
+        transaction: None,
+        errors: 0,
+    };
+    for line in tape.0.split_inclusive(|byte| *byte == b'\n') {
+        let command = parse(line, HOST);
+        line_alone(line, &command);
+        let expected = model.step(&command);
+        let step = dialogue.step(line, Duration::ZERO, |_| None);
+        assert_eq!(Kind::of(&step), expected, "{line:?} after which {step:?}");
+        let recipients = dialogue.envelope().map(|envelope| envelope.recipients.clone());
+        assert_eq!(recipients, model.recipients());
+        match step {
+            Step::Data | Step::Chunk { last: true, .. } => {
+                dialogue.end(flags & 4 == 0);
+                model.end(flags & 4 == 0);
+            }
+            Step::Close(reply) => return is_well_said(&reply),
+            Step::Say(reply) | Step::SkipChunk { reply, .. } => is_well_said(&reply),
+            Step::Chunk { .. } => {}
+        }
+    }
+}
+
+/// What holds for a line whatever came before it.
+fn line_alone(line: &[u8], command: &Result<Command, Wrong>) {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    for end in [&b"\r\n"[..], b"\n"].into_iter().take(if text.ends_with(b"\r") { 1 } else { 2 }) {
+        assert_eq!(&parse(&[text, end].concat(), HOST), command, "its end changes nothing");
+    }
+    assert_eq!(chunk_size(text), chunk_of(command), "{text:?}");
+    match command {
+        Ok(Command::Mail(mail)) => {
+            if let Some(address) = mail.reverse_path.address() {
+                is_kept(address, text);
+                assert!(mail.smtp_utf8 || address.is_ascii());
+            }
+            parameters(mail, text);
+        }
+        Ok(Command::Rcpt(address)) => is_kept(address, text),
+        Ok(Command::Ehlo(name) | Command::Helo(name)) => {
+            assert!(!name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control), "{name:?}");
+        }
+        Ok(_) => {}
+        Err(Wrong::Refused(reply) | Wrong::Fatal(reply)) => {
+            assert!((500..600).contains(&reply.code), "{reply:?}");
+            is_well_said(reply);
+        }
+    }
+}
+
+/// Sent on as we received it, an address is the same one recipient, and nothing else stands on the line.
+fn is_kept(address: &Address, text: &[u8]) {
+    let written = address.as_str();
+    let stands_in = |part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
+    let completed = written.strip_suffix(HOST).and_then(|local| local.strip_suffix('@'));
+    assert!(stands_in(written) || completed.is_some_and(stands_in), "{written:?} of {text:?}");
+    assert!(written.len() <= 254 && !written.chars().any(char::is_control));
+    assert_eq!(
+        parse(format!("RCPT TO:<{written}>\r\n").as_bytes(), "other.test"),
+        Ok(Command::Rcpt(address.clone()))
+    );
+    let again = format!("<{written}> SIZE=1");
+    let (path, rest) = parse_path(again.as_bytes(), "other.test").unwrap();
+    assert_eq!((path.as_str(), rest), (written, &b" SIZE=1"[..]));
+}
+
+/// The parameters of MAIL, word by word.
+fn parameters(mail: &Mail, text: &[u8]) {
+    let colon = text.iter().position(|byte| *byte == b':').unwrap();
+    let (_, rest) = parse_path(&text[colon + 1..], HOST).unwrap();
+    let words: Vec<String> = rest
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).to_ascii_uppercase())
+        .collect();
+    let sizes: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("SIZE=")).collect();
+    let said = |word: &str| words.iter().any(|one| one == word);
+    // Too long for a number means huge, not small.
+    let sound = |size: &&str| size.parse().unwrap_or(u64::MAX) == mail.size || mail.size == u64::MAX;
+    assert!(if sizes.is_empty() { mail.size == 0 } else { sizes.iter().any(sound) }, "{words:?} {mail:?}");
+    if mail.size != u64::MAX {
+        assert_eq!(mail.smtp_utf8, said("SMTPUTF8"), "{words:?}");
+        assert!(mail.body == BodyType::SevenBit || said("BODY=8BITMIME"), "{words:?}");
+    }
+    for word in words {
+        let known = ["SIZE=", "BODY=7BIT", "BODY=8BITMIME", "SMTPUTF8", "AUTH="];
+        assert!(mail.size == u64::MAX || known.iter().any(|known| word.starts_with(known)), "{word:?}");
+    }
+}
+
+/// How many bytes follow a line that begins with BDAT; nobody may be unsure of it.
+fn chunk_size(text: &[u8]) -> Option<Option<(u64, bool)>> {
+    let (verb, rest) = text.trim_ascii_start().split_at_checked(4)?;
+    if !verb.eq_ignore_ascii_case(b"BDAT") || rest.first().is_some_and(u8::is_ascii_graphic) {
+        return None;
+    }
+    let clear = rest.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let words: Vec<&[u8]> = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    let (size, last) = match words[..] {
+        [size] => (size, false),
+        [size, last] if last.eq_ignore_ascii_case(b"LAST") => (size, true),
+        _ => return Some(None),
+    };
+    let digits = (1..20).contains(&size.len()) && size.iter().all(u8::is_ascii_digit);
+    Some((clear && digits).then(|| (std::str::from_utf8(size).unwrap().parse().unwrap(), last)))
+}
+
+fn chunk_of(command: &Result<Command, Wrong>) -> Option<Option<(u64, bool)>> {
+    match command {
+        Ok(Command::Bdat { size, last }) => Some(Some((*size, *last))),
+        Err(Wrong::Fatal(reply)) if reply.text.contains("BDAT") => Some(None),
+        _ => None,
+    }
+}
+
+/// Whole lines of printable ASCII with an enhanced code of the right class; nothing of the client's in it.
+fn is_well_said(reply: &Reply) {
+    let mut output = Vec::new();
+    reply.write_to(&mut output);
+    let text = std::str::from_utf8(&output).unwrap();
+    for line in text.strip_suffix("\r\n").unwrap().split("\r\n") {
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+        assert_eq!(line[..3].parse(), Ok(reply.code));
+        assert!(line.len() <= 510, "{line:?}");
+    }
+    match reply.enhanced {
+        Some(enhanced) => assert_eq!(u16::from(enhanced.0), reply.code / 100, "{reply:?}"),
+        None => assert_eq!(reply.code, 250, "only EHLO and HELO are answered without"),
+    }
+}
+
+/// What a step is, but for its words.
+#[derive(PartialEq, Eq, Debug)]
+enum Kind {
+    Say(u16),
+    Close(u16),
+    Data,
+    Chunk(u64, bool),
+    Skip(u64),
+}
+
+impl Kind {
+    fn of(step: &Step) -> Kind {
+        match step {
+            Step::Say(reply) => Kind::Say(reply.code),
+            Step::Close(reply) => Kind::Close(reply.code),
+            Step::Data => Kind::Data,
+            Step::Chunk { size, last } => Kind::Chunk(*size, *last),
+            Step::SkipChunk { size, .. } => Kind::Skip(*size),
+        }
+    }
+}
+
+/// A session as section 4.1.4 has it.
+struct Model {
+    may_relay: bool,
+    limits: Limits,
+    greeted: bool,
+    /// Recipients so far, whether they may be UTF-8, whether a chunk has come.
+    transaction: Option<(Vec<Address>, bool, bool)>,
+    errors: u32,
+}
+
+impl Model {
+    fn step(&mut self, command: &Result<Command, Wrong>) -> Kind {
+        let kind = match command {
+            Ok(command) => self.obey(command),
+            Err(Wrong::Refused(reply)) => Kind::Say(reply.code),
+            Err(Wrong::Fatal(reply)) => return Kind::Close(reply.code),
+        };
+        if let Kind::Say(500..) = kind {
+            self.errors += 1;
+            if self.errors > self.limits.errors_per_session {
+                return Kind::Close(421);
+            }
+        }
+        kind
+    }
+
+    fn obey(&mut self, command: &Command) -> Kind {
+        let ready = self.transaction.as_ref().is_some_and(|(recipients, ..)| !recipients.is_empty());
+        match command {
+            Command::Ehlo(_) | Command::Helo(_) => {
+                (self.greeted, self.transaction) = (true, None);
+                Kind::Say(250)
+            }
+            Command::Mail(mail) => Kind::Say(match mail {
+                _ if !self.greeted || self.transaction.is_some() => 503,
+                Mail { size, .. } if *size > self.limits.message_size => 552,
+                _ => {
+                    self.transaction = Some((Vec::new(), mail.smtp_utf8, false));
+                    250
+                }
+            }),
+            Command::Rcpt(address) => Kind::Say(match &mut self.transaction {
+                None | Some((_, _, true)) => 503,
+                Some(_) if !self.may_relay => 554,
+                Some((_, false, _)) if !address.is_ascii() => 553,
+                Some((recipients, ..)) if recipients.contains(address) => 250,
+                Some((recipients, ..)) if recipients.len() == self.limits.recipients => 452,
+                Some((recipients, ..)) => {
+                    recipients.push(address.clone());
+                    250
+                }
+            }),
+            Command::Data => match &self.transaction {
+                Some((_, _, false)) if ready => Kind::Data,
+                _ => Kind::Say(503),
+            },
+            Command::Bdat { size, .. } if !ready => Kind::Skip(*size),
+            Command::Bdat { size, last } => {
+                self.transaction.iter_mut().for_each(|transaction| transaction.2 = true);
+                Kind::Chunk(*size, *last)
+            }
+            Command::Rset => {
+                self.transaction = None;
+                Kind::Say(250)
+            }
+            Command::Noop => Kind::Say(250),
+            Command::Help => Kind::Say(214),
+            Command::Vrfy => Kind::Say(252),
+            Command::Quit => {
+                self.transaction = None;
+                Kind::Close(221)
+            }
+        }
+    }
+
+    fn end(&mut self, accepted: bool) {
+        self.transaction = None;
+        if accepted {
+            self.errors = 0;
+        }
+    }
+
+    fn recipients(&self) -> Option<Vec<Address>> {
+        self.transaction.as_ref().map(|(recipients, ..)| recipients.clone())
+    }
+}
+
+static GENEROUS: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(settings(100, 20, 10_000)));
+static STRICT: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(settings(2, 3, 100)));
+
+fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Settings {
+    let minute = Duration::from_secs(60);
+    Settings {
+        hostname: HOST.to_owned(),
+        data_dir: "/nowhere".into(),
+        listeners: vec![Listener {
+            name: "local".to_owned(),
+            address: ([127, 0, 0, 1], 25).into(),
+            allow: Vec::new(),
+        }],
+        limits: Limits {
+            message_size,
+            recipients,
+            connections: 1,
+            connections_per_client: 1,
+            command_timeout: minute,
+            data_timeout: minute,
+            received_hops: 50,
+            errors_per_session,
+            content_memory: 1 << 20,
+            bare_newline: BareNewline::Normalize,
+        },
+        queue: QueueSettings {
+            path: "/nowhere/queue".into(),
+            batch_size: 1,
+            retry: vec![minute],
+            expire_after: minute,
+            max_messages: 0,
+            failed_days: 1,
+            min_free_space: 0,
+        },
+        sending_enabled: false,
+        upstreams: Vec::new(),
+        log_emails: None,
+        events_keep: 1,
+        log: LogSettings { level: "info".to_owned(), json: false },
+    }
+}

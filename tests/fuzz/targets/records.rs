@@ -1,0 +1,307 @@
+//! What the queue file holds, as any bytes: reading it never panics, what is damaged is said to be, what is sound is read
+//! as it was written, and the message beside it is not touched.
+//!
+//! An input: flags, then four records (length in two bytes, bytes): message, fact, ledger, content chunk. Flags: 1, 2,
+//! 4, 8: that record has a right version and checksum in front; 16: the ledger is in the file; 32: content, too; 64: the
+//! records are put into a queue file and a queue works on it, which takes its time; without it they are only decoded.
+
+use super::Tape;
+use postroom::clock::{ManualClock, Moment};
+use postroom::event::{EventType, Fact, code};
+use postroom::mail::*;
+use postroom::queue::redb::{Options, RedbQueue};
+use postroom::queue::{Filter, Order, Queue, QueueError};
+use redb::{Builder, StorageBackend, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+const VERSION: u8 = 1;
+const CONTENT: &[u8] = b"Subject: sound\r\n\r\nas it came\r\n";
+const EVENT: u64 = 1_000;
+
+pub fn run(data: &[u8]) {
+    let mut tape = Tape(data);
+    let flags = tape.byte();
+    let mut record = |sealed: u8| {
+        let length = usize::from(tape.byte()) | usize::from(tape.byte()) << 8;
+        let body = tape.take(length).to_vec();
+        if flags & sealed == 0 { body } else { seal(&body) }
+    };
+    let (message, fact, ledger) = (record(1), record(2), record(4));
+    let chunk = record(0);
+    // A chunk has its checksum in front and no version.
+    let chunk = if flags & 8 == 0 { chunk } else { [&checksum(&chunk)[..], &chunk].concat() };
+
+    let written: Option<(u64, Message)> = open(&message);
+    if flags & 64 == 0 {
+        written.inspect(is_stable);
+        open(&fact).inspect(|fact: &Fact| is_stable(fact));
+        return;
+    }
+    let id = match &written {
+        // The file would have one key for both.
+        Some((_, message)) if message.id == sound().id => return,
+        Some((_, message)) => message.id,
+        None => QueueId::from_number(77),
+    };
+    let disk = Disk(Arc::new(Mutex::new(TEMPLATE.clone())));
+    let database = Builder::new().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let key = id.number();
+        transaction.open_table(MESSAGES).unwrap().insert(key, &message[..]).unwrap();
+        transaction.open_table(DUE).unwrap().insert((0, key), 0).unwrap();
+        transaction.open_table(STATES).unwrap().insert((0, key), ()).unwrap();
+        transaction.open_table(EVENTS).unwrap().insert(EVENT, &fact[..]).unwrap();
+        if flags & 16 != 0 {
+            transaction.open_table(META).unwrap().insert("ledger", &ledger[..]).unwrap();
+        }
+        if flags & 32 != 0 {
+            transaction.open_table(REMAINDERS).unwrap().insert((key, 0), &chunk[..]).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    drop(database);
+
+    let written_fact: Option<Fact> = open(&fact);
+    let chunk = (flags & 32 != 0).then_some(&chunk[..]);
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let queue = queue(&disk);
+            reads(&queue, id, written.as_ref(), written_fact.as_ref(), chunk).await;
+            works(&queue, id, written.as_ref()).await;
+            queue.close().await.unwrap();
+            drop(queue);
+            let queue = self::queue(&disk);
+            is_sound(&queue).await;
+            if let Some((_, message)) = &written {
+                comes_back(&queue, message, written_fact).await;
+            }
+            queue.close().await.unwrap();
+        });
+    });
+}
+
+/// What was read, however it was written, is written in one way and read again as the same.
+fn is_stable<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let written = postcard::to_stdvec(value).unwrap();
+    let again: T = postcard::from_bytes(&written).unwrap();
+    assert_eq!(&again, value);
+    assert_eq!(postcard::to_stdvec(&again).unwrap(), written);
+    assert!(!format!("{value:?}").is_empty());
+}
+
+/// Every way of reading says the same of a record: what was written, or that it is damaged.
+async fn reads(
+    queue: &RedbQueue,
+    id: QueueId,
+    written: Option<&(u64, Message)>,
+    fact: Option<&Fact>,
+    chunk: Option<&[u8]>,
+) {
+    match (queue.show(id).await, written) {
+        (Ok(shown), Some((_, written))) => assert_eq!(*shown, *written),
+        (Err(QueueError::Damaged { .. }), None) => {}
+        (shown, written) => panic!("{shown:?} of {written:?}"),
+    }
+    let page = queue.list(Filter::default(), None, 10).await.unwrap();
+    assert_eq!(page.messages.iter().any(|one| one.id == id), written.is_some());
+    assert_eq!(page.damaged.iter().any(|one| one.0 == id), written.is_none());
+    let text = Filter { states: vec![MessageState::Queued], text: Some("SOUND".to_owned()) };
+    assert!(queue.list(text, None, 10).await.unwrap().messages.iter().any(|one| one.id == sound().id));
+
+    let events = queue.events(Some(EVENT), 1).await.unwrap();
+    match fact {
+        Some(fact) => assert_eq!(events[0].fact, *fact),
+        None => assert_eq!(events[0].fact.code, code::DAMAGED),
+    }
+    for event in &events {
+        serde_json::to_string(event).unwrap();
+    }
+
+    let expected = chunk.and_then(|chunk| {
+        let (head, body) = chunk.split_at_checked(8)?;
+        (head == checksum(body)).then_some(body)
+    });
+    match (queue.chunk(id, 0).await, expected) {
+        (Ok(read), Some(expected)) => assert_eq!(read, expected),
+        (Err(QueueError::Damaged { .. }), None) => {}
+        (read, expected) => panic!("{read:?} of {expected:?}"),
+    }
+    is_sound(queue).await;
+}
+
+/// The message beside the damage is where it was, whole.
+async fn is_sound(queue: &RedbQueue) {
+    let id = sound().id;
+    assert_eq!(*queue.show(id).await.unwrap(), *sound());
+    assert_eq!(queue.chunk(id, 0).await.unwrap(), CONTENT);
+}
+
+/// Attempts and operators meet the record: the sound message is claimed, the damaged one is out of the way.
+async fn works(queue: &RedbQueue, id: QueueId, written: Option<&(u64, Message)>) {
+    let claims = queue.claim(Moment(u64::MAX), Duration::from_secs(60), 10).await.unwrap();
+    let claimed = |id| claims.iter().any(|claim| claim.message.id == id);
+    assert!(claimed(sound().id));
+    assert!(written.is_some() || !claimed(id));
+    for claim in claims {
+        queue.put_back(claim);
+    }
+    queue.next_due().await.unwrap();
+    queue.claim_old(Moment(u64::MAX), Moment(u64::MAX), Duration::from_secs(60), 0).await.unwrap();
+    queue.remove_failed(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    if let Some((_, message)) = written {
+        message.state();
+        queue.wall(message.life_start);
+    }
+    // A count of chunks that no message has would take its time to remove.
+    if written.is_none_or(|(_, message)| message.chunks < 100) {
+        for order in [Order::Hold, Order::Release, Order::Retry, Order::Delete] {
+            queue.order(order, vec![id]).await.unwrap();
+        }
+        assert!(matches!(queue.show(id).await, Err(QueueError::NotFound(_))));
+    }
+    queue.health();
+}
+
+/// What was read is written again, and read again.
+async fn comes_back(queue: &RedbQueue, message: &Message, fact: Option<Fact>) {
+    let mut message = message.clone();
+    let other = if message.id.number() == 78 { 79 } else { 78 };
+    (message.id, message.chunks) = (QueueId::from_number(other), 1);
+    let facts: Vec<Fact> = fact.into_iter().collect();
+    queue.put(message.clone(), CONTENT.into(), facts.clone()).await.unwrap();
+    assert_eq!(queue.chunk(message.id, 0).await.unwrap(), CONTENT);
+    if let Some(fact) = facts.first() {
+        let events = queue.events(None, 100).await.unwrap();
+        assert!(events.iter().any(|event| event.fact == *fact));
+    }
+    match queue.show(message.id).await {
+        Ok(shown) => assert_eq!(*shown, message),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Version, checksum, body: as the file has it.
+pub fn seal(body: &[u8]) -> Vec<u8> {
+    [&[VERSION][..], &checksum(body), body].concat()
+}
+
+fn checksum(body: &[u8]) -> [u8; 8] {
+    xxhash_rust::xxh3::xxh3_64(body).to_le_bytes()
+}
+
+/// What a record says, if it is sound.
+fn open<T: DeserializeOwned>(record: &[u8]) -> Option<T> {
+    let (head, body) = record.split_at_checked(9)?;
+    (head[0] == VERSION && head[1..] == checksum(body)).then(|| postcard::from_bytes(body).ok()).flatten()
+}
+
+const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
+const DUE: TableDefinition<'static, (u64, u128), u64> = TableDefinition::new("due");
+const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
+const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("remainders");
+const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+thread_local! {
+    static RUNTIME: tokio::runtime::Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+}
+
+/// A queue file with one sound message in it.
+static TEMPLATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let disk = Disk::default();
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let queue = queue(&disk);
+            let time = jiff::Timestamp::UNIX_EPOCH;
+            let fact = Fact::new(time, EventType::Information, "Mail", code::QUEUED, "queued");
+            queue.put(sound().clone(), CONTENT.into(), vec![fact]).await.unwrap();
+            queue.close().await.unwrap();
+        });
+    });
+    disk.0.lock().unwrap().clone()
+});
+
+fn queue(disk: &Disk) -> RedbQueue {
+    let clock = ManualClock::at(jiff::Timestamp::from_second(1_800_000_000).unwrap());
+    let disk = disk.clone();
+    let options = Options { cache_size: 1 << 20, ..Options::new(Arc::new(clock)) };
+    RedbQueue::open_on(move || Ok(disk.clone()), options).unwrap()
+}
+
+/// A message as the front door makes it.
+pub fn sound() -> &'static Message {
+    static SOUND: LazyLock<Message> = LazyLock::new(|| Message {
+        id: QueueId::from_number(76),
+        reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
+        recipients: vec![
+            Recipient::pending("b@y.test".parse().unwrap()),
+            Recipient {
+                address: "c@y.test".parse().unwrap(),
+                state: RecipientState::Delivered,
+                reply: Some("250 2.0.0 ok".to_owned()),
+                upstream: Some("primary".to_owned()),
+                refused_by: vec!["backup".to_owned()],
+            },
+        ],
+        body: BodyType::EightBitMime,
+        smtp_utf8: true,
+        size: CONTENT.len() as u64,
+        chunks: 1,
+        header: HeaderFacts {
+            subject: Some("sound".to_owned()),
+            starts_well: true,
+            ..HeaderFacts::default()
+        },
+        origin: Origin {
+            listener: "local".to_owned(),
+            client: Some([192, 0, 2, 1].into()),
+            helo: "c.test".to_owned(),
+            protocol: "ESMTP".to_owned(),
+        },
+        received_at: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
+        reception_ms: 3,
+        attempts: 0,
+        failed_upstream: None,
+        due: Some(Moment(1)),
+        life_start: Moment(1),
+        held_since: None,
+    });
+    &SOUND
+}
+
+/// Storage in memory that outlives whoever has it open.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<Vec<u8>>>);
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = offset as usize;
+        out.copy_from_slice(&self.0.lock().unwrap()[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.lock().unwrap().resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let start = offset as usize;
+        self.0.lock().unwrap()[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}

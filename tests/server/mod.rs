@@ -1,0 +1,8 @@
+//! Everything together: from a client through the built binary to an upstream.
+
+mod reference;
+
+mod addresses;
+mod header;
+mod smuggling;
+mod systemd;
