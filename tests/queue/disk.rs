@@ -130,11 +130,17 @@ impl Disk {
     }
 
     pub fn flip(&self, find: &[u8]) -> bool {
+        self.flip_behind(&[], find)
+    }
+
+    /// As [`Disk::flip`], of `find` where it stands behind `before`.
+    pub fn flip_behind(&self, before: &[u8], find: &[u8]) -> bool {
         let mut state = self.lock();
         let mut found = false;
-        for start in 0..state.live.len().saturating_sub(find.len()) {
-            if state.live[start..].starts_with(find) {
-                state.live[start] ^= 1;
+        let whole = [before, find].concat();
+        for start in 0..state.live.len().saturating_sub(whole.len()) {
+            if state.live[start..].starts_with(&whole) {
+                state.live[start + before.len()] ^= 1;
                 found = true;
             }
         }

@@ -5,6 +5,7 @@
 
 mod contract;
 mod crash;
+mod damage;
 mod disk;
 mod failing;
 mod file;

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::tables::{Place, Tables};
 use super::{content, journal};
 use crate::clock::Moment;
-use crate::event::{Event, EventType, Fact, code};
+use crate::event::{Event, EventType, Fact};
 use crate::mail::{Message, Outcome, QueueId, RecipientState};
 use bytes::Bytes;
 use redb::ReadableTable;
@@ -49,7 +49,7 @@ pub(super) struct Batch<'t, 's> {
     pub(super) effects: Vec<Effect>,
     events: Vec<Event>,
     /// Whether there is anything to commit.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl<'t, 's> Batch<'t, 's> {
@@ -165,41 +165,6 @@ impl<'t, 's> Batch<'t, 's> {
         }
         self.effects.push(Effect::Gone(id));
         Ok(())
-    }
-
-    /// Takes the message out of all indexes and marks it, so that it is shown and nobody trips over it again.
-    pub(super) fn set_aside(&mut self, id: QueueId, due: Option<u64>, what: &str) -> Result<(), redb::Error> {
-        let was_due = match due {
-            Some(due) => self.tables.due.remove((due, id.number()))?.is_some(),
-            None => false,
-        };
-        self.changed |= was_due;
-        let Some(read) = self.tables.message(id)? else {
-            // There is nothing to show under this id; whoever looks for it finds this.
-            let message = format!("message {id} was due, and cannot be sent: {what}");
-            let fact = self.fact(EventType::Error, code::DAMAGED, id, message);
-            return if was_due { self.record([fact]) } else { Ok(()) };
-        };
-        if self.is_set_aside(id)? {
-            return Ok(());
-        }
-        self.changed = true;
-        self.forget_fresh(id);
-        match read {
-            Ok(stored) => self.tables.move_place(&mut self.ledger.counts, id, Place::of(&stored), None)?,
-            // Its state cannot be known from the record: one of the states names it.
-            Err(_) => {
-                for state in 0..4 {
-                    if self.tables.states.remove((state, id.number()))?.is_some() {
-                        self.ledger.counts.take(state);
-                    }
-                }
-            }
-        }
-        self.tables.damaged.insert(id.number(), what)?;
-        self.ledger.counts.damaged = self.ledger.counts.damaged.saturating_add(1);
-        let message = format!("message {id} is damaged and was set aside: {what}");
-        self.record([self.fact(EventType::Error, code::DAMAGED, id, message)])
     }
 
     fn disown(&mut self, id: QueueId) -> Result<(), redb::Error> {

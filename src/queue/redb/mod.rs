@@ -15,6 +15,7 @@
 mod batch;
 mod claim;
 mod content;
+mod damage;
 mod file;
 mod journal;
 mod op;

@@ -60,8 +60,11 @@ impl Batch<'_, '_> {
             message.life_start = now;
         }
         message.due = Some(message.due.map_or(now, |due| due.min(now)));
-        self.readmit(message.id)?;
-        self.change(before, stored, code::QUEUED, "was made due by an operator")
+        let id = message.id;
+        self.readmit(id)?;
+        // Taken out of the indexes and put in again, so that an entry that a damaged disk has eaten comes back.
+        self.tables.move_place(&mut self.ledger.counts, id, before, None)?;
+        self.change(None, stored, code::QUEUED, "was made due by an operator")
     }
 
     fn hold(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {

@@ -64,6 +64,11 @@ impl Place {
             failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
         })
     }
+
+    /// Its entry in the due index: the moment, and the beginning of its life.
+    pub(super) fn waits(self) -> Option<(u64, u64)> {
+        Some((self.due?, self.life_start))
+    }
 }
 
 /// All tables, open for writing in one transaction.
@@ -117,7 +122,7 @@ impl<'t> Tables<'t> {
         after: Option<Place>,
     ) -> Result<(), redb::Error> {
         let id = id.number();
-        let waits = |place: Option<Place>| place.and_then(|place| Some((place.due?, place.life_start)));
+        let waits = |place: Option<Place>| place.and_then(Place::waits);
         if waits(before) != waits(after) {
             if let Some((due, _)) = waits(before) {
                 self.due.remove((due, id))?;

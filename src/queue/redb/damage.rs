@@ -1,0 +1,95 @@
+//! What a damaged disk has done to the file: messages are set aside, the due index is mended.
+//!
+//! Records and contents have checksums of their own. The keys of the tables have none, so a damaged one is noticed when
+//! it leads nowhere, or to the record of another message. It may stand where no search by key finds it.
+
+use super::batch::{Batch, Effect};
+use super::record;
+use super::tables::{Place, Tables};
+use crate::event::{EventType, code};
+use crate::mail::QueueId;
+use redb::ReadableTable;
+
+impl Batch<'_, '_> {
+    /// Takes the message out of all indexes and marks it, so that it is shown and nobody trips over it again. `due` is
+    /// the moment under which it stood in the due index, if it was found there.
+    pub(super) fn set_aside(&mut self, id: QueueId, due: Option<u64>, what: &str) -> Result<(), redb::Error> {
+        let was_due = match due {
+            Some(due) => self.tables.take_due(due, id)?,
+            None => false,
+        };
+        self.changed |= was_due;
+        let Some(read) = self.tables.message(id)? else {
+            // There is nothing to show under this id: it is what became of another one's.
+            return if was_due { self.mend(id, what) } else { Ok(()) };
+        };
+        if self.is_set_aside(id)? {
+            return Ok(());
+        }
+        self.changed = true;
+        self.forget_fresh(id);
+        match read {
+            Ok(stored) => self.tables.move_place(&mut self.ledger.counts, id, Place::of(&stored), None)?,
+            // Its state cannot be known from the record: one of the states names it.
+            Err(_) => {
+                for state in 0..4 {
+                    if self.tables.states.remove((state, id.number()))?.is_some() {
+                        self.ledger.counts.take(state);
+                    }
+                }
+            }
+        }
+        self.tables.damaged.insert(id.number(), what)?;
+        self.ledger.counts.damaged = self.ledger.counts.damaged.saturating_add(1);
+        let message = format!("message {id} is damaged and was set aside: {what}");
+        self.record([self.fact(EventType::Error, code::DAMAGED, id, message)])
+    }
+
+    /// An entry of the due index led nowhere: some message has lost its place there.
+    fn mend(&mut self, id: QueueId, what: &str) -> Result<(), redb::Error> {
+        let mended = self.tables.mend_due()?;
+        let message = format!(
+            "message {id} was due, and cannot be sent: {what}; {} other messages had lost their place among those \
+             that are due and have it again",
+            mended.len()
+        );
+        self.effects.extend(mended.into_iter().map(Effect::Waits));
+        self.record([self.fact(EventType::Error, code::DAMAGED, id, message)])
+    }
+}
+
+impl Tables<'_> {
+    /// Takes an entry out of the due index, wherever it stands. Whether there was one.
+    fn take_due(&mut self, due: u64, id: QueueId) -> Result<bool, redb::Error> {
+        let entry = (due, id.number());
+        if self.due.remove(entry)?.is_some() {
+            return Ok(true);
+        }
+        let mut found = false;
+        self.due.retain(|key, _| {
+            found |= key == entry;
+            key != entry
+        })?;
+        Ok(found)
+    }
+
+    /// Puts every message that waits into the due index that is not there. Returns the beginnings of their lives.
+    fn mend_due(&mut self) -> Result<Vec<u64>, redb::Error> {
+        let mut lost = Vec::new();
+        for entry in self.messages.iter()? {
+            let (number, bytes) = entry?;
+            let number = number.value();
+            let Ok(stored) = record::read_message(number, bytes.value()) else { continue };
+            if let Some((due, life_start)) = Place::of(&stored).and_then(Place::waits)
+                && self.damaged.get(number)?.is_none()
+                && self.due.get((due, number))?.is_none()
+            {
+                lost.push(((due, number), life_start));
+            }
+        }
+        for (key, life_start) in &lost {
+            self.due.insert(*key, *life_start)?;
+        }
+        Ok(lost.into_iter().map(|(_, life_start)| life_start).collect())
+    }
+}

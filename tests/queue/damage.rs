@@ -1,0 +1,136 @@
+//! Flipped bytes in the file: what is damaged is noticed and set aside, and stops no other mail.
+
+use super::disk::{Disk, Fate, Mounted};
+use super::failing::open;
+use super::*;
+use postroom::queue::{Filter, Obeyed, Order};
+
+#[tokio::test]
+async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let broken = message(&queue, &["a@x.test"], 5_000);
+    put(&queue, &broken).await.unwrap();
+    let whole = put_new(&queue, &["b@x.test"]).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    assert!(disk.flip(&content(&broken)[1_000..1_064]));
+    let queue = open(&disk, &clock);
+    let claims = claim(&queue, 10).await;
+    assert_eq!(claimed(&claims), [broken.id, whole.id]);
+    assert!(
+        matches!(queue.chunk(broken.id, 0).await, Err(QueueError::Damaged { id, .. }) if id == broken.id)
+    );
+    assert_eq!(read(&queue, &whole).await.unwrap(), content(&whole));
+    for claim in claims {
+        queue.put_back(claim);
+    }
+    // The writer does things in their order: after this answer the message has been set aside.
+    assert_eq!(queue.order(Order::Hold, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
+    drop(queue);
+    let queue = open(&disk, &clock);
+    let page = queue.list(Filter::default(), None, 10).await.unwrap();
+    assert_eq!(ids(&page.messages), [whole.id]);
+    assert_eq!(page.damaged.len(), 1);
+    assert!(page.damaged[0].0 == broken.id && page.damaged[0].1.contains("checksum"), "{:?}", page.damaged);
+    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    let events = queue.events(None, 10).await.unwrap();
+    assert_eq!(codes(&events), ["QUEUED", "QUEUED", "DAMAGED"]);
+    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.health().damaged, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_set_aside_and_shown_and_stops_no_other_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let broken = put_new(&queue, &["broken@x.test"]).await;
+    let whole = put_new(&queue, &["whole@x.test"]).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    assert!(disk.flip(b"broken@x.test"));
+    let queue = open(&disk, &clock);
+    assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
+    assert!(matches!(queue.show(broken.id).await, Err(QueueError::Damaged { .. })));
+    assert_eq!(queue.order(Order::Retry, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    assert_eq!(queue.next_due().await.unwrap(), None, "its index entry is gone");
+    let page = queue.list(Filter::default(), None, 10).await.unwrap();
+    assert_eq!((page.messages.len(), page.damaged.len()), (1, 1));
+    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().damaged, []);
+    assert_eq!((queue.health().damaged, queue.health().queued), (0, 1));
+}
+
+/// The keys of an index are under no checksum. Messages that lost their place among those that are due get it back
+/// where that is noticed, and by an operator's retry anyway, due though they already were.
+#[tokio::test]
+async fn a_message_that_lost_its_place_in_the_due_index_gets_it_back() {
+    // Of the id, so that the entry names nobody: a byte that leaves it in its order, and one that does not. Of the
+    // moment its end: it is due in a distant future, and those behind it wait with it.
+    for (place, noticed) in [(8, true), (8 + 8, true), (7, false)] {
+        let (disk, clock) = (Disk::new(), clock());
+        let queue = open(&disk, &clock);
+        let lost = put_new(&queue, &["a@x.test"]).await;
+        let all = [lost.id, put_new(&queue, &["b@x.test"]).await.id, put_new(&queue, &["c@x.test"]).await.id];
+        queue.close().await.unwrap();
+        drop(queue);
+        let key = [&lost.due.unwrap().0.to_le_bytes()[..], &lost.id.number().to_le_bytes()].concat();
+        assert!(disk.flip_behind(&key[..place], &key[place..]));
+        let queue = open(&disk, &clock);
+        let mut claims = claimed(&claim(&queue, 10).await);
+        assert_eq!(ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages).len(), 3);
+        // The writer does things in their order: after this answer it has looked after what was noticed.
+        assert_eq!(queue.order(Order::Release, all.to_vec()).await.unwrap(), [Obeyed::Unchanged; 3]);
+        if !noticed {
+            assert_eq!(queue.order(Order::Retry, all.to_vec()).await.unwrap(), [Obeyed::Done; 3]);
+        }
+        claims.extend(claimed(&claim(&queue, 10).await));
+        claims.sort();
+        assert_eq!(claims, all, "{place}");
+        let events = queue.events(None, 10).await.unwrap();
+        assert_eq!(codes(&events).contains(&"DAMAGED"), noticed, "{place}: {events:?}");
+        // Nobody trips over it again.
+        assert!(claim(&queue, 10).await.is_empty());
+        assert_eq!(queue.next_due().await.unwrap(), None, "{place}");
+        let health = queue.health();
+        assert_eq!((health.queued, health.damaged), (3, 0));
+    }
+}
+
+#[tokio::test]
+async fn one_flipped_byte_anywhere_never_panics_nor_passes_for_mail() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let mut all = Vec::new();
+    for size in [100, 4_200, 9_000] {
+        let message = message(&queue, &["a@x.test"], size);
+        put(&queue, &message).await.unwrap();
+        all.push(message);
+    }
+    queue.close().await.unwrap();
+    drop(queue);
+    let image = disk.image(Fate::Kept);
+    let used: Vec<usize> = (0..image.len()).filter(|place| image[*place] != 0).collect();
+    let mut random = fastrand::Rng::with_seed(4);
+    for _ in 0..400 {
+        let mut image = image.clone();
+        let place = used[random.usize(..used.len())];
+        image[place] ^= 1 << random.u32(..8);
+        let disk = Disk::with(image);
+        let opened = RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(&clock));
+        let Ok(queue) = opened else { continue };
+        let _ = queue.list(Filter::default(), None, 10).await;
+        for claim in queue.claim(queue.now(), MINUTE, 10).await.unwrap_or_default() {
+            let Some(original) = all.iter().find(|one| one.id == claim.message.id) else {
+                panic!("byte {place}: a message that nobody put");
+            };
+            assert_eq!(*claim.message, *original, "byte {place}");
+            if let Ok(read) = read(&queue, original).await {
+                assert!(read == content(original), "byte {place}: damaged content passed for mail");
+            }
+        }
+        let _ = put(&queue, &message(&queue, &["b@x.test"], 700)).await;
+    }
+}
