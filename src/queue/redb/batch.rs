@@ -93,6 +93,7 @@ impl<'t, 's> Batch<'t, 's> {
             }
             Op::Record { facts } => self.record(facts.iter().cloned())?,
             Op::SetAside { id, due, what } => self.set_aside(*id, *due, what)?,
+            Op::Misplaced { id, due } => self.replace(*id, *due)?,
             Op::Disown { ids } => {
                 for id in ids {
                     self.disown(*id)?;

@@ -137,18 +137,28 @@ pub(super) fn take_old(
     Ok(Some(Taken { snapshot, entries }))
 }
 
-/// When the next message that is not leased becomes due.
-pub(super) fn next_due(shared: &Shared) -> Result<Option<Moment>, QueueError> {
+/// The message that becomes due next.
+pub(super) struct Next {
+    pub(super) due: u64,
+    pub(super) id: QueueId,
+    /// The index ends before it, as it does only on a damaged disk. Nobody searches beyond such an entry before its time.
+    pub(super) misplaced: bool,
+}
+
+/// The next message that is not leased.
+pub(super) fn next_due(shared: &Shared) -> Result<Option<Next>, QueueError> {
     let state = shared.state();
     refuse_while_unwritable(&state)?;
     let snapshot = shared.store.begin_read()?;
     let monotonic = shared.monotonic();
     let index = snapshot.open_table(DUE).map_err(queue_error)?;
     for entry in index.iter().map_err(queue_error)? {
-        let (due, id) = entry.map_err(queue_error)?.0.value();
-        let id = QueueId::from_number(id);
+        let (due, number) = entry.map_err(queue_error)?.0.value();
+        let id = QueueId::from_number(number);
         if !state.is_leased(id, monotonic) && !shared.store.is_hidden(id) {
-            return Ok(Some(Moment(due)));
+            let last = index.last().map_err(queue_error)?;
+            let misplaced = last.is_some_and(|(last, _)| last.value() < (due, number));
+            return Ok(Some(Next { due, id, misplaced }));
         }
     }
     Ok(None)

@@ -21,7 +21,7 @@ impl Batch<'_, '_> {
         self.changed |= was_due;
         let Some(read) = self.tables.message(id)? else {
             // There is nothing to show under this id: it is what became of another one's.
-            return if was_due { self.mend(id, what) } else { Ok(()) };
+            return if was_due { self.mend_due(id, what) } else { Ok(()) };
         };
         if self.is_set_aside(id)? {
             return Ok(());
@@ -45,12 +45,21 @@ impl Batch<'_, '_> {
         self.record([self.fact(EventType::Error, code::DAMAGED, id, message)])
     }
 
-    /// An entry of the due index led nowhere: some message has lost its place there.
-    fn mend(&mut self, id: QueueId, what: &str) -> Result<(), redb::Error> {
+    /// An entry of the due index that hides what is behind it goes; its message comes back to its place.
+    pub(super) fn replace(&mut self, id: QueueId, due: u64) -> Result<(), redb::Error> {
+        if self.tables.take_due(due, id)? {
+            self.mend_due(id, "it stood out of order")?;
+        }
+        Ok(())
+    }
+
+    /// A damaged entry of the due index was taken out: at least one message has lost its place there.
+    fn mend_due(&mut self, id: QueueId, what: &str) -> Result<(), redb::Error> {
+        self.changed = true;
         let mended = self.tables.mend_due()?;
         let message = format!(
-            "message {id} was due, and cannot be sent: {what}; {} other messages had lost their place among those \
-             that are due and have it again",
+            "the index of mail that is due was damaged at message {id} ({what}); {} messages had lost their place \
+             there and have it again",
             mended.len()
         );
         self.effects.extend(mended.into_iter().map(Effect::Waits));

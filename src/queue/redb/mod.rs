@@ -39,7 +39,7 @@ use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fact};
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
-use claim::{Taken, Unreadable};
+use claim::{Next, Taken, Unreadable};
 use file::Source;
 use jiff::Timestamp;
 use op::{Answer, Op};
@@ -244,7 +244,15 @@ impl Queue for RedbQueue {
     }
 
     fn next_due(&self) -> Pending<'_, Option<Moment>> {
-        Box::pin(async move { unless_it_panics(|| claim::next_due(&self.shared)).map_err(queue_error)? })
+        Box::pin(async move {
+            let next = unless_it_panics(|| claim::next_due(&self.shared)).map_err(queue_error)??;
+            Ok(next.map(|Next { due, id, misplaced }| {
+                if misplaced {
+                    self.tell(Op::Misplaced { id, due });
+                }
+                Moment(due)
+            }))
+        })
     }
 
     fn claim_old(

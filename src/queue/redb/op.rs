@@ -50,6 +50,11 @@ pub(super) enum Op {
         due: Option<u64>,
         what: String,
     },
+    /// An entry of the due index stands out of order, and whatever comes behind it is not found.
+    Misplaced {
+        id: QueueId,
+        due: u64,
+    },
     /// The attempt with a deleted message has ended: its content goes.
     Sweep {
         id: QueueId,
@@ -115,7 +120,12 @@ impl Op {
                     tracing::warn!(%error, code = fact.code, message = fact.message, "an event was not recorded");
                 }
             }
-            Op::Discard { .. } | Op::SetAside { .. } | Op::Sweep { .. } | Op::Disown { .. } | Op::Touch => {}
+            Op::Discard { .. }
+            | Op::SetAside { .. }
+            | Op::Misplaced { .. }
+            | Op::Sweep { .. }
+            | Op::Disown { .. }
+            | Op::Touch => {}
         }
     }
 
@@ -126,6 +136,7 @@ impl Op {
             Op::Settle { .. }
                 | Op::Discard { .. }
                 | Op::SetAside { .. }
+                | Op::Misplaced { .. }
                 | Op::Sweep { .. }
                 | Op::Disown { .. }
         )
