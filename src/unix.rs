@@ -1,4 +1,5 @@
-//! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd.
+//! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
+//! limit on open files.
 //! A port to another system is a matter of this module.
 
 use std::io;
@@ -73,6 +74,17 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     }
     std::fs::create_dir_all(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Raises the soft limit on open files, which is made for programs that use select, to the hard one. Returns what holds
+/// from here on; none where there is no limit.
+pub fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        return current;
+    }
+    maximum
 }
 
 /// Listening sockets that systemd opened for us (`LISTEN_FDS`), so that port 25 needs no right of our own.
