@@ -1,10 +1,16 @@
-//! Faults of storage, process and resources, against the running binary (CASES D and E, G10).
+//! Faults of storage, process and resources, against the running binary.
 
+mod bulk;
+mod clock;
+mod descriptors;
 mod disk;
 mod flipped;
+mod floor;
 mod full;
 mod memory;
 mod process;
 mod readonly;
 mod refused;
+mod slow;
 mod swallow;
+mod sync;

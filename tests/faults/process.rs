@@ -1,7 +1,8 @@
-#![allow(dead_code)]
 //! What the system says of a process, and faults put into its system calls.
 
-use crate::support::spawn;
+use super::disk::not_proved_here;
+use crate::support::Ended;
+use crate::support::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Highest resident size so far, in KiB.
-pub fn peak_kib(pid: u32) -> u64 {
+fn peak_kib(pid: u32) -> u64 {
     status(pid, "VmHWM:")
 }
 
@@ -18,9 +19,15 @@ pub fn resident_kib(pid: u32) -> u64 {
     status(pid, "VmRSS:")
 }
 
-/// The highest resident size counts from here on.
-pub fn forget_peak(pid: u32) {
-    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a process of ours");
+/// A MiB, in KiB.
+pub const MIB: u64 = 1024;
+
+/// The peak of the process is said in any case, and must be below the bound, in KiB.
+#[track_caller]
+pub fn assert_within(proxy: &Proxy, bound: u64, what: &str) {
+    let peak = peak_kib(proxy.pid());
+    println!("{what}: peak {:.1} MiB, bound {} MiB", peak as f64 / 1024.0, bound / MIB);
+    assert!(peak < bound, "{what}: peak {peak} KiB, more than {bound} KiB");
 }
 
 fn status(pid: u32, field: &str) -> u64 {
@@ -48,24 +55,48 @@ pub fn descriptors(pid: u32) -> usize {
 pub struct Failing(Child);
 
 impl Failing {
-    /// `what` as strace's `-e inject` has it, such as `fdatasync:error=EIO:when=2`.
+    /// `what` as strace's `-e inject` has it, such as `fdatasync:error=EIO:when=2`. Whoever uses it has asked
+    /// [`can_trace`] before.
     #[track_caller]
     pub fn on(pid: u32, file: &Path, what: &[&str]) -> Failing {
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &pid.to_string(), "-P"]).arg(file);
+        command.arg("-P").arg(file);
         for what in what {
             command.arg("-e").arg(format!("inject={what}"));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut strace = spawn(&mut command);
+        Failing::attach(&mut command, pid).expect("it could be asked a moment ago")
+    }
+
+    /// Strace attached to a process with all its threads; or what it says instead.
+    fn attach(strace: &mut Command, pid: u32) -> Result<Failing, String> {
+        strace.args(["-f", "-p", &pid.to_string()]);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut strace = strace.spawn().map_err(|error| format!("strace: {error}"))?;
         let stderr = strace.stderr.take().expect("it was piped");
         let strace = Failing(strace);
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        let mut said = String::new();
         // It names the threads first; from then on it watches. Its reports are read on, so that it never waits.
-        let attached = lines.by_ref().find(|line| line.contains("attached"));
-        assert!(attached.is_some(), "strace cannot attach to the proxy: is ptrace allowed?");
-        std::thread::spawn(move || lines.for_each(drop));
-        strace
+        for line in lines.by_ref() {
+            if line.contains("attached") {
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(strace);
+            }
+            said.push_str(&line);
+        }
+        Err(said)
+    }
+}
+
+/// Whether strace is there and may attach to a process; says so for that test where it may not.
+pub fn can_trace(test: &str) -> bool {
+    let other = Ended(Command::new("sleep").arg("60").spawn().expect("a program of every Linux"));
+    match Failing::attach(&mut Command::new("strace"), other.0.id()) {
+        Ok(_) => true,
+        Err(why) => {
+            not_proved_here(test, &why);
+            false
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! A file system that goes read-only under the running proxy, and folders that cannot be written (CASES E4, G10).
+//! A file system that goes read-only under the running proxy, and folders that cannot be written.
 //!
 //! Modes are no hindrance to root, and tests run as root: the folders here are below a file or on a read-only mount.
 
 use super::disk::{SmallDisk, where_mounting_is_allowed};
-use super::process::Failing;
+use super::process::{Failing, can_trace};
 use crate::support::eventually;
 use crate::support::proxy::{Launch, Proxy};
 use crate::support::recorder::Recorder;
@@ -12,11 +12,15 @@ use crate::support::talk::Talk;
 /// The disks here are smaller than the floor that is usual.
 const NO_FLOOR: &str = "[queue]\nmin_free_space = \"0\"\n";
 
-/// E4. The system mounts nothing read-only while somebody has a file open for writing, unless the file system itself
+/// The system mounts nothing read-only while somebody has a file open for writing, unless the file system itself
 /// has failed. So that failure is played first: while every write and every opening fails, the proxy has closed the
 /// file; then the mount is read-only for real.
+// CASES E4
 #[test]
 fn on_a_read_only_file_system_it_refuses_mail_stays_alive_and_recovers_when_it_is_writable_again() {
+    if !can_trace("faults::readonly") {
+        return;
+    }
     where_mounting_is_allowed(|| {
         let disk = SmallDisk::of(16 * 1024);
         let recorder = Recorder::start();
@@ -62,6 +66,7 @@ fn on_a_read_only_file_system_it_refuses_mail_stays_alive_and_recovers_when_it_i
 }
 
 /// Started there, it does not start, and says why.
+// CASES E4, G10
 #[test]
 fn on_a_read_only_file_system_it_does_not_start() {
     where_mounting_is_allowed(|| {
@@ -91,6 +96,7 @@ fn on_a_read_only_file_system_it_does_not_start() {
     });
 }
 
+// CASES G10
 #[test]
 fn a_data_dir_that_cannot_be_a_folder_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,6 +112,7 @@ fn a_data_dir_that_cannot_be_a_folder_is_an_error_that_names_it() {
     assert_eq!(std::fs::read(&file).unwrap(), b"not a folder");
 }
 
+// CASES G10
 #[test]
 fn a_data_dir_that_is_missing_is_made_with_its_parents_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Files and folders that the proxy must not touch (CASES D9, E9, G10): it says why, ends with 1 or 78, and every byte
+//! Files and folders that the proxy must not touch: it says why, ends with 1 or 78, and every byte
 //! stays as it was.
 
 use crate::support::proxy::{Launch, Proxy};
@@ -51,6 +51,7 @@ fn refused(folder: &Path, words: &[&str]) {
     assert!(files(&data) == before, "something was changed");
 }
 
+// CASES E9
 #[test]
 fn an_empty_or_foreign_file_is_refused_and_never_replaced_by_an_empty_queue() {
     let folder = a_used_folder(false);
@@ -72,6 +73,7 @@ fn an_empty_or_foreign_file_is_refused_and_never_replaced_by_an_empty_queue() {
 }
 
 /// Cut anywhere after a stop: refused, because what is missing may be mail.
+// CASES E9
 #[test]
 fn a_truncated_file_is_refused() {
     let folder = a_used_folder(false);
@@ -85,6 +87,7 @@ fn a_truncated_file_is_refused() {
 
 /// After a kill the file may end with room that nobody used yet. Without that room it opens, and everything is there;
 /// cut any shorter it is refused.
+// CASES E9
 #[test]
 fn a_truncated_file_of_a_killed_proxy_is_refused_or_whole() {
     let folder = a_used_folder(true);
@@ -121,6 +124,7 @@ fn cuts(whole: usize) -> impl Iterator<Item = usize> {
     [9, 320, 4_096, 8_192, whole / 4, whole / 2, whole - 4_096, whole - 1].into_iter()
 }
 
+// CASES G10
 #[test]
 fn a_file_of_a_newer_format_is_refused() {
     let folder = a_used_folder(false);
@@ -134,6 +138,7 @@ fn a_file_of_a_newer_format_is_refused() {
 }
 
 /// The name is taken by something that is no file.
+// CASES G10
 #[test]
 fn a_folder_in_place_of_the_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +146,8 @@ fn a_folder_in_place_of_the_file_is_refused() {
     refused(folder.path(), &[]);
 }
 
-/// D9: told who has it; the first one does not notice.
+/// Told who has it; the first one does not notice.
+// CASES D9
 #[test]
 fn a_second_proxy_on_the_same_folder_ends_and_the_first_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +173,8 @@ fn a_second_proxy_on_the_same_folder_ends_and_the_first_goes_on() {
     assert_eq!(again.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 2);
 }
 
-/// D9, before there is a file: of several first starts at the same moment one stays, and the others do no harm.
+/// Before there is a file: of several first starts at the same moment one stays, and the others do no harm.
+// CASES D9
 #[test]
 fn of_first_starts_at_the_same_moment_exactly_one_stays() {
     for _ in 0..3 {

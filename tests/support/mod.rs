@@ -1,7 +1,7 @@
 //! What the tests share: servers, clients, folders.
 //!
-//! Nothing here is skipped: a test that needs a tool fails without it and says what installs it. Every process that is
-//! started is ended by its own id when its owner is dropped.
+//! Nothing here is skipped: a test that needs a tool fails without it and says what installs it (`tests/faults/disk.rs` has
+//! the exception). Every process that is started is ended by its own id when its owner is dropped.
 
 #![allow(dead_code, reason = "each room of tests uses its part")]
 

@@ -20,6 +20,8 @@ impl Talk {
     #[track_caller]
     pub fn connect_only(server: SocketAddr) -> Talk {
         let stream = TcpStream::connect(server).expect("somebody listens there");
+        // Small pieces one after the other: Nagle and delayed acknowledgements would make each of them wait.
+        stream.set_nodelay(true).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
         Talk(BufReader::new(stream))
