@@ -9,7 +9,6 @@ mod disk;
 mod failing;
 mod file;
 mod model;
-mod speed;
 
 use bytes::Bytes;
 use jiff::Timestamp;
