@@ -6,6 +6,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod cases;
 mod cli;
 mod config;
 mod deliver;

@@ -136,6 +136,7 @@ fn explain(listener: &Listener, error: &io::Error) -> String {
 mod tests {
     use super::*;
 
+    // CASES G6
     #[test]
     fn who_may_not_have_port_25_is_told_three_ways_out() {
         let listener = Listener { name: "local".into(), address: ([127, 0, 0, 1], 25).into(), allow: vec![] };

@@ -43,6 +43,7 @@ fn swaks_sends_a_multipart_message_to_two_recipients() {
     assert_eq!(message.rcpt, ["<bob@upstream.test>", "<\"odd..local part\"@upstream.test>"]);
 }
 
+// CASES A11
 #[test]
 fn swaks_sends_dots_everywhere() {
     let (proxy, recorder) = stage();
@@ -51,6 +52,7 @@ fn swaks_sends_dots_everywhere() {
     arrived(&recorder, &content);
 }
 
+// CASES B13
 #[test]
 fn the_null_reverse_path_stays_null() {
     let (proxy, recorder) = stage();
@@ -88,6 +90,7 @@ fn smtplib_sends_an_attachment_of_20_mib() {
     arrived(&recorder, &content);
 }
 
+// CASES B5
 #[test]
 fn curl_sends_lines_of_100_kb() {
     let (proxy, recorder) = stage();

@@ -41,6 +41,7 @@ fn sighup_reloads_too() {
     recorder.wait(1);
 }
 
+// CASES G9
 #[test]
 fn a_broken_file_changes_nothing_and_says_why() {
     let recorder = Recorder::start();

@@ -27,6 +27,7 @@ fn a_transaction_under_way_may_finish_and_idle_clients_hear_421() {
     assert_eq!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 1);
 }
 
+// CASES D6
 #[test]
 fn mail_that_an_upstream_is_slow_to_take_is_settled_before_the_end() {
     let recorder = Recorder::start();

@@ -7,6 +7,7 @@ use crate::support::recorder::Recorder;
 use std::collections::HashMap;
 
 /// Issue "The main job", point 3: all upstreams down, 10,000 messages, kill -9, everything started again: all arrive, once.
+// CASES D7
 #[test]
 fn ten_thousand_messages_survive_kill_9_and_arrive_once_each() {
     let nobody = free_address();

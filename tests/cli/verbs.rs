@@ -149,6 +149,7 @@ fn ready_check_and_send() {
     assert_eq!(arrived.rcpt.len(), 2);
 }
 
+// CASES D9
 #[test]
 fn a_second_proxy_on_the_same_folder_says_who_holds_it() {
     let proxy = stuck();

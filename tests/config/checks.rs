@@ -2,6 +2,7 @@
 
 use super::Desk;
 
+// CASES G2
 #[test]
 fn g2_two_defaults_are_an_error_that_names_both() {
     let text = |second: &str| {
@@ -17,6 +18,7 @@ fn g2_two_defaults_are_an_error_that_names_both() {
     Desk::with(&text("priority = \"default\"\nenabled = false")).loaded();
 }
 
+// CASES G3
 #[test]
 fn g3_an_upstream_that_is_our_own_listener() {
     let pair = |listens: &str, host: &str| {
@@ -53,6 +55,7 @@ fn g3_an_upstream_that_is_our_own_listener() {
     Desk::with("[upstream.x]\nhost = \"localhost\"\nenabled = false\n").loaded();
 }
 
+// CASES G5
 #[test]
 fn g5_an_open_relay_needs_the_key_that_says_so() {
     let listener = |address: &str, allow: &str, more: &str| {

@@ -125,6 +125,7 @@ const ROWS: &[Row] = &[
     ("hostname = \"a.test\"\nhostname = \"b.test\"", 2, "", "is not TOML", "toml.io"),
 ];
 
+// CASES G1
 #[test]
 fn an_error_names_file_line_key_what_is_wrong_and_what_would_be_right() {
     for (text, line, key, wrong, right) in ROWS {
@@ -170,6 +171,7 @@ fn a_variable_that_may_mean_two_names_is_an_error() {
     assert!(error.wrong.contains("a-b") && error.wrong.contains("a_b"), "{error}");
 }
 
+// CASES G1
 #[test]
 fn all_errors_come_in_one_go_in_the_order_of_the_file() {
     let desk = Desk::with(

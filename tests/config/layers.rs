@@ -53,6 +53,7 @@ fn what_is_no_key_in_the_environment_is_left_alone() {
         .loaded();
 }
 
+// CASES G8
 #[test]
 fn g8_a_password_of_digits_stays_text() {
     for password in ["123456", "0123", "1e5", "true", "[1]", "\"quoted\"", "a,b", " blank "] {

@@ -65,6 +65,7 @@ fn both_are_an_error_unless_one_is_stronger() {
     assert_eq!(password(&desk), "in another");
 }
 
+// CASES G1
 #[test]
 fn no_secret_is_in_an_error_a_warning_or_a_listing() {
     const SECRET: &str = "hunter2";

@@ -24,6 +24,7 @@ fn lost(transaction: &Transaction) -> Option<TroubleKind> {
     transaction.lost.as_ref().map(|trouble| trouble.kind)
 }
 
+// CASES F18
 #[tokio::test]
 async fn every_recipient_has_its_own_answer() {
     let script =
@@ -37,6 +38,7 @@ async fn every_recipient_has_its_own_answer() {
     .await;
 }
 
+// CASES F17
 #[tokio::test]
 async fn mail_refused_is_the_answer_for_all_and_the_session_goes_on() {
     let script = |script: Script| script.once("MAIL", "550 5.7.1 not you").once("MAIL", "451 4.3.0 later");
@@ -49,6 +51,7 @@ async fn mail_refused_is_the_answer_for_all_and_the_session_goes_on() {
     .await;
 }
 
+// CASES F22
 #[tokio::test]
 async fn after_a_refused_transaction_the_next_one_starts_clean() {
     let script = |script: Script| script.once("DATA", "451 4.3.0 later").once("RCPT TO:<late", "550 no");
@@ -61,6 +64,7 @@ async fn after_a_refused_transaction_the_next_one_starts_clean() {
     .await;
 }
 
+// CASES F19
 #[tokio::test]
 async fn without_recipients_nothing_is_sent_even_after_354() {
     let server =
@@ -74,6 +78,7 @@ async fn without_recipients_nothing_is_sent_even_after_354() {
     assert!(raw.ends_with(b"DATA\r\n"), "{}", String::from_utf8_lossy(&raw));
 }
 
+// CASES F12, B35
 #[tokio::test]
 async fn an_extension_that_is_missing_is_found_out_without_talking() {
     let server = Scripted::start(|script| script.ehlo(&["SIZE 1000", "PIPELINING"]));
@@ -94,6 +99,7 @@ async fn an_extension_that_is_missing_is_found_out_without_talking() {
     assert_eq!(server.sessions()[0].commands.len(), 4);
 }
 
+// CASES F21
 #[tokio::test]
 async fn data_answered_with_250_is_nonsense() {
     with_and_without_pipelining(
@@ -107,6 +113,7 @@ async fn data_answered_with_250_is_nonsense() {
     .await;
 }
 
+// CASES F13
 #[tokio::test]
 async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_at_a_time() {
     let server =
@@ -123,6 +130,7 @@ async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_a
     assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
 }
 
+// CASES F13
 #[tokio::test]
 async fn a_reply_too_many_refuses_nobody() {
     for (step, replies) in
@@ -141,6 +149,7 @@ async fn a_reply_too_many_refuses_nobody() {
     }
 }
 
+// CASES F33
 #[tokio::test]
 async fn replies_that_came_count_though_the_server_closed_while_we_pipelined() {
     let server =
@@ -154,6 +163,7 @@ async fn replies_that_came_count_though_the_server_closed_while_we_pipelined() {
     assert_eq!(lost(&done), Some(TroubleKind::Lost));
 }
 
+// CASES F34
 #[tokio::test]
 async fn a_421_ends_the_session_and_decides_nothing_before_the_dot() {
     for step in ["MAIL", "RCPT TO:<b", "DATA"] {
@@ -171,6 +181,7 @@ async fn a_421_ends_the_session_and_decides_nothing_before_the_dot() {
     }
 }
 
+// CASES F34
 #[tokio::test]
 async fn a_421_to_the_final_dot_is_a_reply() {
     let server = Scripted::start(|script| script.at_dot(Act::last("421 4.3.2 closing")));
@@ -178,6 +189,7 @@ async fn a_421_to_the_final_dot_is_a_reply() {
     assert_eq!((short(&done), lost(&done)), (vec!["Content 421".to_owned()], Some(TroubleKind::Lost)));
 }
 
+// CASES F22, F29, F31, F36
 #[tokio::test]
 async fn at_the_final_dot_any_valid_reply_decides() {
     for (reply, expected) in [
@@ -199,6 +211,7 @@ async fn at_the_final_dot_any_valid_reply_decides() {
     assert_eq!(reply.to_string(), "250 Zugestellt f\\xfcr \\x00 Sie");
 }
 
+// CASES F25, F26, F27, F28
 #[tokio::test]
 async fn at_the_final_dot_everything_else_leaves_it_unknown() {
     for act in [
@@ -258,6 +271,7 @@ async fn a_refusal_is_heard_while_the_server_reads_no_more() {
     assert!(start.elapsed() < LONG);
 }
 
+// CASES F23
 #[tokio::test]
 async fn a_server_that_stops_reading_is_given_up_before_the_dot() {
     let server = Scripted::start(|script| script.in_content(100_000, Act::Hang));

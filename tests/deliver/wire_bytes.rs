@@ -16,6 +16,7 @@ async fn relayed(prefix: &str, content: &[u8], drop_bcc: bool) -> Received {
     server.wait_for(1).remove(0)
 }
 
+// CASES A12
 #[tokio::test]
 async fn the_final_dot_follows_the_last_line_at_once() {
     assert_eq!(relayed("", b"a\r\n", false).await.raw, b"a\r\n.\r\n");
@@ -24,12 +25,14 @@ async fn the_final_dot_follows_the_last_line_at_once() {
     assert_eq!(relayed("Received: x\r\n", b"", false).await.raw, b"Received: x\r\n.\r\n");
 }
 
+// CASES A11
 #[tokio::test]
 async fn dots_are_doubled_on_the_way_and_nowhere_else() {
     let content = b".x\r\n.\r\n..\r\na.\r\n\r\n.\r\n.b";
     assert_eq!(relayed("", content, false).await.raw, b"..x\r\n..\r\n...\r\na.\r\n\r\n..\r\n..b\r\n.\r\n");
 }
 
+// CASES B5
 #[tokio::test]
 async fn long_lines_stay_whole() {
     let content =
@@ -52,6 +55,7 @@ async fn bcc_stays_here_and_nothing_else_does() {
     assert_eq!(relayed("", content, false).await.content, content);
 }
 
+// CASES B19
 #[tokio::test]
 async fn addresses_are_sent_byte_for_byte() {
     let server = Scripted::start(|script| script.ehlo(&["PIPELINING", "SMTPUTF8", "8BITMIME", "SIZE"]));
@@ -84,6 +88,7 @@ fn lax_ends(raw: &[u8]) -> usize {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+    // CASES A14
     #[test]
     fn no_content_makes_two_messages_even_at_a_lax_upstream(
         pieces in proptest::collection::vec(prop_oneof![

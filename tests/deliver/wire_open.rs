@@ -10,6 +10,7 @@ fn basic(upstream: &mut Upstream) {
     upstream.danger_allow_plaintext_auth = true;
 }
 
+// CASES F1, F37
 #[tokio::test]
 async fn nobody_there_is_a_trouble_with_connecting() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -20,6 +21,7 @@ async fn nobody_there_is_a_trouble_with_connecting() {
     assert_eq!(open(&nowhere).await.err().unwrap().kind, TroubleKind::Connect);
 }
 
+// CASES F2, F3, F4, F14
 #[tokio::test]
 async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
     for (step, act, kind) in [
@@ -51,6 +53,7 @@ async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
     }
 }
 
+// CASES F6
 #[tokio::test]
 async fn a_server_that_does_not_know_ehlo_is_asked_with_helo() {
     let server = Scripted::start(|script| script.on("EHLO", "500 what?"));
@@ -86,6 +89,7 @@ async fn plain_goes_before_login_and_login_helps_out() {
     }
 }
 
+// CASES F9
 #[tokio::test]
 async fn the_password_never_leaves_in_clear_text_unless_that_is_allowed() {
     let server = Scripted::start(|script| script.ehlo(&["AUTH PLAIN LOGIN"]));
@@ -97,6 +101,7 @@ async fn the_password_never_leaves_in_clear_text_unless_that_is_allowed() {
     assert_eq!(server.wait_for_ends(1)[0].commands, ["EHLO mail.test"]);
 }
 
+// CASES C17
 #[tokio::test]
 async fn no_trouble_tells_the_password_even_if_the_server_does() {
     for reply in ["535 wrong: s3cret", "501 what is AUTH PLAIN AGFwcABzM2NyZXQ=?", "s3cret is no reply"] {

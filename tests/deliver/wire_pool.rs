@@ -27,6 +27,7 @@ async fn one_connection_carries_many_messages_up_to_its_limit() {
     assert!(server.transactions().iter().all(|received| received.session == 0));
 }
 
+// CASES F35
 #[tokio::test]
 async fn a_connection_that_ends_at_its_next_first_command_is_nobodys_fault() {
     for goodbye in [Act::Close, Act::last("421 4.4.2 idle for too long")] {
@@ -45,6 +46,7 @@ async fn a_connection_that_ends_at_its_next_first_command_is_nobodys_fault() {
     }
 }
 
+// CASES F35
 #[tokio::test]
 async fn a_connection_closed_while_idle_is_not_handed_out() {
     let server = Scripted::start(|script| script);

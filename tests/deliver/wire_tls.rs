@@ -46,6 +46,7 @@ async fn mail_travels_encrypted_where_it_should() {
     assert_eq!(server.wait_for_ends(1)[0].commands.last().unwrap(), "QUIT");
 }
 
+// CASES F10
 #[tokio::test]
 async fn certificates_are_verified_where_tls_is_required() {
     let good = Identity::of(&["127.0.0.1"]);
@@ -67,6 +68,7 @@ async fn certificates_are_verified_where_tls_is_required() {
     }
 }
 
+// CASES F8, F9
 #[tokio::test]
 async fn where_tls_is_required_nothing_leaves_without_it() {
     let identity = Identity::of(&["127.0.0.1"]);
@@ -89,6 +91,7 @@ async fn where_tls_is_required_nothing_leaves_without_it() {
     }
 }
 
+// CASES F8
 #[tokio::test]
 async fn opportunistic_tls_falls_back_to_clear_text_on_a_new_connection() {
     let identity = Identity::of(&["127.0.0.1"]);
@@ -102,6 +105,7 @@ async fn opportunistic_tls_falls_back_to_clear_text_on_a_new_connection() {
     }
 }
 
+// CASES F11
 #[tokio::test]
 async fn what_was_said_in_clear_text_behind_220_is_forgotten() {
     let identity = Identity::of(&["127.0.0.1"]);

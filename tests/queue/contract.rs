@@ -91,6 +91,7 @@ async fn every_recipient_has_its_own_outcome() {
     assert_eq!(read(&queue, &message).await.unwrap(), content(&message), "it can be sent again");
 }
 
+// CASES E12
 #[tokio::test]
 async fn a_lease_that_ran_out_fences_its_holder_off() {
     let home = Home::new();

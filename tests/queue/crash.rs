@@ -164,6 +164,7 @@ async fn a_power_cut_at_any_sync_loses_nothing_and_revives_nothing() {
     assert!(cuts > 50, "only {cuts} syncs: the life is too short");
 }
 
+// CASES E10
 #[tokio::test]
 async fn a_second_power_cut_while_the_first_is_repaired_loses_nothing_either() {
     for cut in (5..60).step_by(7) {

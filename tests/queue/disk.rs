@@ -24,7 +24,6 @@ struct State {
     /// In their order, since the last sync.
     unsynced: Vec<Change>,
     syncs: u64,
-    written: u64,
     /// The power goes at the start of this sync.
     cut_at: Option<u64>,
     faults: Faults,
@@ -87,10 +86,6 @@ impl Disk {
 
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
-    }
-
-    pub fn written(&self) -> u64 {
-        self.lock().written
     }
 
     /// Holds syncs up, or lets them go on.
@@ -235,7 +230,6 @@ impl StorageBackend for Mounted {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         state.allocated.extend(blocks);
-        state.written += data.len() as u64;
         write(&mut state.live, offset as usize, data);
         state.unsynced.push(Change::Write(offset as usize, data.to_vec()));
         Ok(())

@@ -27,6 +27,7 @@ fn no_writes() -> Faults {
     Faults { write: Some(ENOSPC), set_len: Some(ENOSPC), ..Faults::default() }
 }
 
+// CASES E1, E2
 #[tokio::test]
 async fn a_full_disk_refuses_mail_and_takes_it_again_when_there_is_room() {
     let (disk, clock) = (Disk::new(), clock());
@@ -52,6 +53,7 @@ async fn a_full_disk_refuses_mail_and_takes_it_again_when_there_is_room() {
     assert_eq!(claimed(&claim(&queue, 10).await), [before.id, after.id]);
 }
 
+// CASES E3, E5
 #[tokio::test]
 async fn an_outcome_that_cannot_be_recorded_is_recorded_later_and_nobody_else_gets_the_message() {
     for fault in [no_writes(), Faults { sync: Some(EIO), ..Faults::default() }] {
@@ -96,6 +98,7 @@ fn futures_poll<T>(future: &mut std::pin::Pin<Box<dyn Future<Output = T> + Send 
 
 /// A commit syncs twice: what it has written, then that it counts. An error of either leaves it open what is in the
 /// file.
+// CASES E5
 #[tokio::test]
 async fn what_was_answered_with_an_error_never_appears_though_its_commit_may_have_landed() {
     for good_syncs in 0..4 {

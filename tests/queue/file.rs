@@ -16,6 +16,7 @@ fn refused(home: &Home) -> String {
     error
 }
 
+// CASES E9
 #[test]
 fn an_empty_a_foreign_and_a_cut_file_are_refused_and_never_replaced() {
     let home = Home::new();
@@ -48,6 +49,7 @@ fn a_redb_database_of_another_program_is_refused() {
     assert!(refused(&home).contains("not a queue of postroom"));
 }
 
+// CASES G10
 #[test]
 fn a_file_of_a_newer_format_is_refused() {
     let home = Home::new();
@@ -62,6 +64,7 @@ fn a_file_of_a_newer_format_is_refused() {
     assert!(error.contains("newer postroom (format 2, this one reads 1)"), "{error}");
 }
 
+// CASES D9
 #[tokio::test]
 async fn a_second_process_is_told_who_is_in_the_way_and_does_no_harm() {
     let home = Home::new();

@@ -10,7 +10,6 @@ mod disk;
 mod failing;
 mod file;
 mod model;
-mod speed;
 
 use bytes::Bytes;
 use jiff::Timestamp;

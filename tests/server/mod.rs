@@ -4,5 +4,6 @@ mod reference;
 
 mod addresses;
 mod header;
+mod memory;
 mod smuggling;
 mod systemd;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SHORT: Duration = Duration::from_millis(300);
 
 /// D1: a byte now and then does not keep a session alive, for the deadline of a command line is a total one.
+// CASES D1
 #[tokio::test]
 async fn a_command_that_drips_is_timed_out() {
     let mut settings = settings();
@@ -29,6 +30,7 @@ async fn a_command_that_drips_is_timed_out() {
     door.empty().await;
 }
 
+// CASES D1
 #[tokio::test]
 async fn content_that_drips_is_timed_out_and_nothing_of_it_is_queued() {
     let mut settings = settings();
@@ -57,7 +59,7 @@ async fn content_that_drips_is_timed_out_and_nothing_of_it_is_queued() {
     assert!(door.queue.taken().is_empty());
 }
 
-/// B3.
+// CASES B3
 #[tokio::test]
 async fn a_line_without_end_is_refused_and_closed() {
     let door = Door::open(settings()).await;
@@ -80,7 +82,7 @@ async fn a_line_without_end_is_refused_and_closed() {
     door.empty().await;
 }
 
-/// B25.
+// CASES B25
 #[tokio::test]
 async fn a_client_that_speaks_before_the_greeting_is_refused() {
     // The client's words are there before anybody accepts, so there is no race with the greeting.
@@ -96,7 +98,7 @@ async fn a_client_that_speaks_before_the_greeting_is_refused() {
     assert_eq!(heard.lines().count(), 1);
 }
 
-/// D2.
+// CASES D2
 #[tokio::test]
 async fn sessions_beyond_the_limit_hear_421_and_places_come_back() {
     let mut settings = settings();
@@ -125,6 +127,7 @@ async fn sessions_beyond_the_limit_hear_421_and_places_come_back() {
 }
 
 /// D2: with no file descriptor left the accept loop rests and does not spin, and goes on when there are some again.
+// CASES D2
 #[tokio::test]
 async fn accepting_outlives_the_limit_on_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

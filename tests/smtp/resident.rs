@@ -32,6 +32,7 @@ async fn idle_sessions_are_cheap() {
 }
 
 /// Many large messages at once stay within `content_memory`, whatever their number.
+// CASES D3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_messages_stay_within_content_memory() {
     const MESSAGES: usize = 100;

@@ -2,6 +2,7 @@
 
 use super::door::{Door, settings};
 
+// CASES D5
 #[tokio::test]
 async fn idle_sessions_end_at_once_and_transactions_may_finish() {
     let door = Door::open(settings()).await;
@@ -26,6 +27,7 @@ async fn idle_sessions_end_at_once_and_transactions_may_finish() {
     assert_eq!(door.queue.taken().len(), 2);
 }
 
+// CASES D5
 #[tokio::test]
 async fn what_does_not_finish_within_the_grace_is_not_queued() {
     let door = Door::open(settings()).await;

@@ -66,6 +66,7 @@ async fn the_message_tells_where_it_came_from() {
 }
 
 /// E1, E4: no room is 452, any other fault 451; the session goes on and so does reception when the fault is gone.
+// CASES E1, E4
 #[tokio::test]
 async fn what_is_not_stored_is_never_acknowledged() {
     let door = Door::open(settings()).await;
@@ -129,6 +130,7 @@ async fn chunks_of_a_message_that_is_given_up_are_discarded() {
 }
 
 /// E6: one event for an episode, not one for each message.
+// CASES E6
 #[tokio::test]
 async fn low_disk_is_recorded_once() {
     let mut settings = settings();
@@ -143,7 +145,7 @@ async fn low_disk_is_recorded_once() {
     assert_eq!(facts.iter().filter(|fact| fact.code == code::LOW_DISK).count(), 1);
 }
 
-/// D4.
+// CASES D4
 #[tokio::test]
 async fn a_panic_ends_only_its_own_session() {
     let mut settings = settings();

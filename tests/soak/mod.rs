@@ -41,6 +41,7 @@ const DISK: u32 = 2048;
 /// How long the queue may stand still at the end, all faults gone: longer than a circuit stays open.
 const STANDSTILL: Duration = Duration::from_secs(180);
 
+// CASES D7
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_doubled_without_a_reason() {
     if disk::reborn("soak::nothing_acknowledged_is_lost_and_nothing_doubled_without_a_reason") {
