@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::config::settings::Upstream;
 use crate::event::logemails::LogEmails;
 use crate::mail::Message;
-use crate::queue::{Claim, Queue};
+use crate::queue::{Claim, Queue, QueueError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,6 +77,8 @@ struct Running {
     losses: Losses,
     last_round: Duration,
     claim_failed: bool,
+    /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
+    quiet_until: Option<Moment>,
     /// The age of waiting mail is to be looked at.
     age_is_due: bool,
 }
@@ -102,6 +104,7 @@ impl Engine {
             losses: Losses::default(),
             last_round,
             claim_failed: false,
+            quiet_until: None,
             age_is_due: false,
         };
         running.work().await;
@@ -130,12 +133,17 @@ impl Running {
                 continue;
             }
             self.expire_if_nobody_can_be_asked(&settings).await;
-            let wake = self.next_wake(&settings, looked).await;
+            let wake = self.next_wake(&settings, looked);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
-                () = woken.notified() => {}
+                () = woken.notified() => self.quiet_until = None,
                 () = freed.notified() => {}
-                changed = self.engine.settings.changed() => if changed.is_err() { return },
+                changed = self.engine.settings.changed() => {
+                    self.quiet_until = None;
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 () = self.engine.clock.sleep_until(wake) => {}
             }
             if self.engine.clock.monotonic() >= self.last_round + ROUND {
@@ -213,22 +221,29 @@ impl Running {
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
         let room = settings.queue.batch_size.saturating_sub(self.waiting.len());
-        if room == 0 || !self.can_send(settings) {
+        let now = self.engine.queue.now();
+        if room == 0 || !self.can_send(settings) || self.quiet_until.is_some_and(|until| now < until) {
             return false;
         }
-        match self.engine.queue.claim(self.engine.queue.now(), LEASE, room).await {
-            Ok(claims) => {
-                let some = !claims.is_empty();
-                let since = self.engine.clock.monotonic();
-                self.waiting.extend(claims.into_iter().map(|claim| Waiting { claim, since }));
-                some
-            }
+        match self.claim_due(now, room).await {
+            Ok(some) => some,
             Err(error) => {
                 tracing::error!("no mail can be claimed: {error}");
                 self.claim_failed = true;
                 false
             }
         }
+    }
+
+    async fn claim_due(&mut self, now: Moment, room: usize) -> Result<bool, QueueError> {
+        let claims = self.engine.queue.claim(now, LEASE, room).await?;
+        let (count, since) = (claims.len(), self.engine.clock.monotonic());
+        self.waiting.extend(claims.into_iter().map(|claim| Waiting { claim, since }));
+        if count < room {
+            // So a connection that is free again need not make us ask.
+            self.quiet_until = Some(self.engine.queue.next_due().await?.unwrap_or(Moment(u64::MAX)));
+        }
+        Ok(count > 0)
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
@@ -244,7 +259,7 @@ impl Running {
 
     /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
     /// available at `looked` are no reason.
-    async fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
+    fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
         let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
         let mut wake = self.last_round + ROUND;
         if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
@@ -254,7 +269,7 @@ impl Running {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
         } else if self.can_send(settings)
             && self.waiting.len() < settings.queue.batch_size
-            && let Ok(Some(due)) = self.engine.queue.next_due().await
+            && let Some(due) = self.quiet_until
         {
             wake = wake.min(mono + due.since(now));
         }

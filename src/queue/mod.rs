@@ -231,7 +231,8 @@ pub trait Queue: Send + Sync + 'static {
     /// How many events are kept from now on.
     fn keep_events(&self, keep: u64);
 
-    /// Told of every new or newly due message: what the engine waits on.
+    /// Told of every message that is new, newly due or given back: what the engine waits on. Who knows [`Queue::next_due`]
+    /// and has not been told since need not ask again before that time.
     fn woken(&self) -> Arc<tokio::sync::Notify>;
 
     /// At a glance.

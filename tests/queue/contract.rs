@@ -398,6 +398,9 @@ async fn whoever_waits_for_mail_is_woken() {
     woken.notified().await;
     queue.order(Order::Retry, vec![message.id]).await.unwrap();
     woken.notified().await;
+    let claim = claim_one(&queue).await;
+    queue.put_back(claim);
+    woken.notified().await;
 }
 
 #[tokio::test]

@@ -70,9 +70,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// With this clock, 100,000 events and a cache of 24 MiB.
+    /// With this clock, 100,000 events and a cache of 16 MiB.
     pub fn new(clock: Arc<dyn Clock>) -> Options {
-        Options { clock, keep_events: 100_000, cache_size: 24 * 1024 * 1024 }
+        Options { clock, keep_events: 100_000, cache_size: 16 * 1024 * 1024 }
     }
 }
 
@@ -234,12 +234,14 @@ impl Queue for RedbQueue {
 
     fn put_back(&self, claim: Claim) {
         let id = claim.message.id;
-        let doomed = {
+        let (ended, doomed) = {
             let mut state = self.shared.state();
-            state.end_lease(id, claim.token) && state.doomed.contains(&id)
+            (state.end_lease(id, claim.token), state.doomed.contains(&id))
         };
-        if doomed {
-            self.tell(Op::Sweep { id });
+        match (ended, doomed) {
+            (true, true) => self.tell(Op::Sweep { id }),
+            (true, false) => self.shared.woken.notify_one(),
+            (false, _) => {}
         }
     }
 
