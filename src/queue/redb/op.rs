@@ -88,6 +88,11 @@ impl Op {
         }
     }
 
+    /// The end of an attempt: its connection is free already, so nobody waits for the commit.
+    pub(super) fn is_verdict(&self) -> bool {
+        matches!(self, Op::Settle { .. })
+    }
+
     /// Answers whoever asked.
     pub(super) fn answer(self, reply: Reply) {
         // An answer that nobody waits for any more is no error: the caller was cancelled.

@@ -1,7 +1,8 @@
 //! The writer: one thread that takes all that waits, commits it in one transaction, then answers everyone.
 //!
-//! Alone, nobody waits for company: a commit begins as soon as there is one thing to do, and what comes in while it
-//! runs is the next batch. So the batches grow by themselves with the number of callers.
+//! Whoever waits at the front door waits for no company: a commit begins as soon as there is one such thing to do, and
+//! what comes in while it runs is the next batch. So the batches grow by themselves with the number of callers. Verdicts
+//! alone, for which nobody waits, let a millisecond pass: most ride on the commit of the next message.
 //! What happens when a commit fails is told in [`super::recovery`].
 
 use super::super::QueueError;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 /// A batch takes at most this many operations and, but for the last of them, bytes of content.
 pub(super) const BATCH_OPS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How long verdicts wait for a commit to ride on.
+const RIDE: Duration = Duration::from_millis(1);
 /// How often the timeline and the leases are looked after.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -72,16 +75,24 @@ impl Writer {
 
     /// Takes all that waits, up to the bounds of a batch. Returns the end of the queue's life if that comes up.
     fn gather(&self, first: Op, ops: &mut Vec<Op>) -> Option<Option<Answer<()>>> {
-        let mut bytes = first.bytes();
+        let until = Instant::now() + RIDE;
+        let (mut bytes, mut only_verdicts) = (first.bytes(), first.is_verdict());
         ops.push(first);
         while ops.len() < BATCH_OPS && bytes < BATCH_BYTES {
-            match self.inbox.try_recv() {
-                Ok(Op::Close { answer }) => return Some(Some(answer)),
-                Ok(op) => {
+            let next = match self.inbox.try_recv() {
+                Err(_) if only_verdicts => {
+                    self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+                }
+                next => next.ok(),
+            };
+            match next {
+                Some(Op::Close { answer }) => return Some(Some(answer)),
+                Some(op) => {
                     bytes += op.bytes();
+                    only_verdicts &= op.is_verdict();
                     ops.push(op);
                 }
-                Err(_) => break,
+                None => break,
             }
         }
         None
