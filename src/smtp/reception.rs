@@ -174,7 +174,8 @@ impl<'q> Reception<'q> {
         let message = self.message(door, dialogue, envelope);
         let fact = queued(&message);
         let (size, recipients) = (message.size, message.recipients.len());
-        let tail = std::mem::take(&mut self.chunks.filling).into();
+        // It may stay in memory until it has been delivered: without the room that it had to grow.
+        let tail = std::mem::take(&mut self.chunks.filling).into_boxed_slice().into();
         // From here on the queue decides alone: a chunk given up now might belong to a message that exists.
         let staged = std::mem::take(&mut self.staged);
         match self.queue.put(message, tail, vec![fact]).await {
