@@ -9,6 +9,7 @@ use super::health::{Health, Slot};
 use super::known::Known;
 use super::pool::Pool;
 use super::route::{self, Journey};
+use super::settling;
 use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
 use crate::clock::{Clock, Moment};
@@ -199,15 +200,15 @@ impl Running {
     /// All together, so that they share commits.
     async fn put_off_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
         let context = self.context(settings.clone());
-        let mut settling = JoinSet::new();
+        let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
-            settling.spawn(async move { attempt::put_off(&context, &claim, &why, false).await });
+            under_way.spawn(async move { settling::put_off(&context, &claim, &why, false).await });
         }
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
             () = self.stop.gently.cancelled() => {}
-            () = async { while settling.join_next().await.is_some() {} } => {}
+            () = async { while under_way.join_next().await.is_some() {} } => {}
         }
     }
 
@@ -301,7 +302,7 @@ impl Running {
                 Err(Panicked) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
-                    attempt::put_off(&context, &claim, why, true).await;
+                    settling::put_off(&context, &claim, why, true).await;
                     under_way.settled();
                 }
             }

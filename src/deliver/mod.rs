@@ -18,6 +18,7 @@ pub mod retry;
 pub mod route;
 pub mod ruling;
 mod sasl;
+mod settling;
 mod stream;
 mod tls;
 pub mod transaction;

@@ -1,0 +1,90 @@
+//! The end of an attempt: its verdicts, what people are told of them and when the rest is due again, in one commit.
+
+use super::attempt::Context;
+use super::retry;
+use crate::event::outcome::{self, Delays, OutcomeRecord};
+use crate::event::{EventType, Fact, code};
+use crate::mail::{EnhancedCode, Outcome, Recipient, Verdict};
+use crate::queue::{Claim, Settlement};
+
+/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact.
+pub(super) async fn settle(
+    context: &Context,
+    claim: &Claim,
+    mut verdicts: Vec<Verdict>,
+    counted: bool,
+    failed_upstream: Option<String>,
+    delays: Delays,
+) {
+    let message = &claim.message;
+    let (now, wall) = (context.queue.now(), context.clock.wall());
+    let rules = &context.settings.queue;
+    let expired = now.since(message.life_start) >= rules.expire_after;
+    for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
+        verdict.outcome = Outcome::Expired;
+        verdict.enhanced = EnhancedCode(5, 4, 7);
+    }
+    let mut facts: Vec<Fact> = message
+        .open_recipients()
+        .zip(&verdicts)
+        .map(|((_, recipient), verdict)| {
+            outcome::record(&OutcomeRecord {
+                time: wall,
+                queue_id: message.id,
+                reverse_path: &message.reverse_path,
+                recipient: &recipient.address,
+                verdict,
+                delays,
+            })
+        })
+        .collect();
+    let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
+    let attempts = message.attempts + u32::from(counted);
+    let wait = retry::delay(&rules.retry, attempts.max(1), fastrand::f64() * 2.0 - 1.0);
+    let next_due = now.after(wait);
+    let about_all = |kind, code, text: String| Fact {
+        queue_id: Some(message.id),
+        upstream: failed_upstream.clone(),
+        ..Fact::new(wall, kind, "Mail", code, text)
+    };
+    if any(Outcome::Deferred) > 0 {
+        let (open, at) = (any(Outcome::Deferred), context.queue.wall(next_due));
+        let text = format!("{open} of {} recipients put off until {at:.0}", message.recipients.len());
+        facts.push(about_all(EventType::Warning, code::DEFERRED, text));
+    }
+    if any(Outcome::Expired) > 0 {
+        let life = humantime::format_duration(rules.expire_after);
+        let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
+        facts.push(about_all(EventType::Error, code::EXPIRED, text));
+    }
+    let settlement =
+        Settlement { verdicts, counted, next_due, failed_upstream: failed_upstream.clone(), facts };
+    if let Err(error) = context.queue.settle(claim.clone(), settlement).await {
+        // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
+        tracing::error!(queue_id = %message.id, "the outcome could not be recorded: {error}");
+    }
+}
+
+/// Puts a message off without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
+/// then). Its age is looked at.
+pub(super) async fn put_off(context: &Context, claim: &Claim, why: &str, counted: bool) {
+    let verdict = |recipient: &Recipient| {
+        let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
+        Verdict {
+            outcome: Outcome::Deferred,
+            upstream,
+            reply,
+            enhanced: EnhancedCode(4, 4, 1),
+            refused_by: recipient.refused_by.clone(),
+        }
+    };
+    let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
+    let failed_upstream = claim.message.failed_upstream.clone();
+    settle(context, claim, verdicts, counted, failed_upstream, Delays::default()).await;
+}
+
+/// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
+pub(super) fn said_before(recipient: &Recipient) -> Option<(Option<String>, String)> {
+    let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
+    Some((recipient.upstream.clone(), reply))
+}
