@@ -48,7 +48,10 @@ pub fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
         std::fs::write(&file, configuration(&data_dir, args.listen, flaky.address(), steady.address()))?;
         let sources = Sources {
             file: Some(file.clone()),
-            environment: Vec::new(),
+            environment: std::env::var("RUST_LOG")
+                .map(|level| ("RUST_LOG".to_owned(), level))
+                .into_iter()
+                .collect(),
             working_dir: temporary.path().to_owned(),
             overrides: Vec::new(),
         };

@@ -35,9 +35,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     })
 }
 
-/// Diagnosis goes to standard error; RUST_LOG outranks the configuration.
+/// Diagnosis goes to standard error, as much of it as the configuration says (RUST_LOG is a part of that).
 pub fn start_log(settings: &LogSettings) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.level));
+    let filter = EnvFilter::new(&settings.level);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first one's log.
     let _ = match settings.json {

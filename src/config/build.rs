@@ -143,9 +143,8 @@ fn queue(table: &Table<'_>, data_dir: &Path) -> QueueSettings {
 fn log(table: &Table<'_>) -> LogSettings {
     let form =
         "give it off, error, warn, info, debug or trace, or a filter such as info,postroom::smtp=debug";
-    let lenient = table.origin("level").place == "RUST_LOG";
     LogSettings {
-        level: table.read("level", form, String::new(), |text: String| value::log_filter(&text, lenient)),
+        level: table.read("level", form, String::new(), |text: String| value::log_filter(&text)),
         json: table.choice("format", false, &[("text", false), ("json", true)], &[]),
     }
 }

@@ -5,6 +5,7 @@
 
 use super::error::{ConfigError, quoted};
 use super::layers::{NAMED, child, insert};
+use super::value as reading;
 use figment::value::{Dict, Value};
 use std::collections::BTreeMap;
 
@@ -40,7 +41,10 @@ impl Environment {
             let Some((_, value)) = variables.iter().find(|(n, v)| n == name && !v.is_empty()) else {
                 continue;
             };
-            environment.set(name, path, value);
+            match *name {
+                "RUST_LOG" => environment.set(name, path, &reading::spelt_out(value)),
+                _ => environment.set(name, path, value),
+            }
             if name.starts_with(ASKS_FOR_AUTH) {
                 environment.set(name, &["upstream", "relayhost", "auth"], "basic");
             }

@@ -152,12 +152,11 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, Fault> {
     values.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
-/// A level, or a filter as `RUST_LOG` has it. `lenient` is for RUST_LOG itself, which other programs read too.
-pub(super) fn log_filter(text: &str, lenient: bool) -> Result<String, Fault> {
-    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+/// A level, or a filter as `RUST_LOG` has it.
+pub(super) fn log_filter(text: &str) -> Result<String, Fault> {
     for part in text.split(',').map(str::trim) {
         // A misspelt level would be taken for the name of a module, and nothing would ever be logged.
-        if !lenient && !part.contains('=') && !is_level(part) {
+        if !part.contains('=') && !is_level(part) {
             return Err(format!("{} is no level", quoted(part)).into());
         }
     }
@@ -165,6 +164,22 @@ pub(super) fn log_filter(text: &str, lenient: bool) -> Result<String, Fault> {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{} is no filter: {error}", quoted(text)).into()),
     }
+}
+
+/// What `RUST_LOG`, which other programs read too, says in fewer words than [`log_filter`] wants: a word that is no level is
+/// a module with all that it logs.
+pub(super) fn spelt_out(filter: &str) -> String {
+    let parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let spelt_out = |part: &str| match part.contains('=') || is_level(part) {
+        true => part.to_owned(),
+        false => format!("{part}=trace"),
+    };
+    let parts: Vec<String> = parts.map(spelt_out).collect();
+    if parts.is_empty() { "off".to_owned() } else { parts.join(",") }
+}
+
+fn is_level(part: &str) -> bool {
+    !part.is_empty() && part.parse::<LevelFilter>().is_ok()
 }
 
 #[cfg(test)]
@@ -265,12 +280,17 @@ mod tests {
     #[test]
     fn log_filters() {
         for text in ["info", "WARN", "off", "info,postroom::smtp=debug", "postroom=trace"] {
-            assert_eq!(log_filter(text, false).as_deref(), Ok(text));
+            assert_eq!(log_filter(text).as_deref(), Ok(text));
         }
         for text in ["", "inof", "verbose", "postroom=loud", "info,"] {
-            assert!(log_filter(text, false).is_err(), "{text}");
+            assert!(log_filter(text).is_err(), "{text}");
         }
-        assert!(log_filter("hyper", true).is_ok());
+        for (short, long) in
+            [("hyper", "hyper=trace"), ("debug", "debug"), (" a ,,b=info", "a=trace,b=info"), (",", "off")]
+        {
+            assert_eq!(spelt_out(short), long);
+            assert_eq!(log_filter(long).as_deref(), Ok(long));
+        }
     }
 
     proptest! {
@@ -284,7 +304,7 @@ mod tests {
             let _ = rate_limit(&text);
             let _ = path(&text);
             let _ = list(&text);
-            let _ = log_filter(&text, false);
+            let _ = log_filter(&text);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Starting where something is in the way: a message that says what to do, the right exit code, nothing damaged.
 
-use crate::support::proxy::{Proxy, postroom};
+use crate::support::proxy::{Launch, Proxy, postroom};
 use crate::support::recorder::Recorder;
 use crate::support::scripted::Scripted;
 use crate::support::{clients, eventually, free_address};
@@ -206,4 +206,18 @@ fn a_queue_file_that_is_no_queue_is_refused_and_left_as_it_is() {
         assert!(said.contains("queue.redb") && !said.contains("panicked"), "{said}");
         assert_eq!(std::fs::read(&queue).unwrap(), content);
     }
+}
+
+/// RUST_LOG is stronger than the file, our own variable stronger than both.
+#[test]
+fn the_log_is_as_loud_as_the_configuration_says() {
+    let said = |launch: Launch| {
+        let mut proxy = Proxy::start_with("[log]\nlevel = \"error\"\n", launch);
+        assert_eq!(proxy.terminate().code(), Some(0));
+        proxy.refused().1
+    };
+    let loud = Launch::default().variable("RUST_LOG", "info");
+    assert!(said(loud.clone()).contains("listener "));
+    assert_eq!(said(Launch::default()), "");
+    assert_eq!(said(loud.variable("POSTROOM_LOG__LEVEL", "error")), "");
 }

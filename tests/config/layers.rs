@@ -116,7 +116,7 @@ fn rust_log_works_too() {
         level(Desk::new().variable("RUST_LOG", "debug").variable("POSTROOM_LOG__LEVEL", "error")),
         "error"
     );
-    assert_eq!(level(Desk::new().variable("RUST_LOG", "hyper")), "hyper");
+    assert_eq!(level(Desk::new().variable("RUST_LOG", "hyper")), "hyper=trace");
 }
 
 #[test]
