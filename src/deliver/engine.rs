@@ -325,6 +325,8 @@ impl Running {
     /// Once a round: idle connections, failed mail that is kept long enough, and the age of mail that waits.
     async fn look_around(&mut self, settings: &Arc<Settings>) {
         self.engine.pool.expire(tokio::time::Instant::now());
+        // Should anything have become due without a word, it waits for a minute and not for ever.
+        self.quiet_until = None;
         self.put_off_refused(settings, ROUND).await;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.engine.clock.wall().checked_sub(days)

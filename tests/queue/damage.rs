@@ -102,6 +102,56 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
     }
 }
 
+/// An entry with an earlier moment than the record's: no settlement would find it, so that its message would be sent again
+/// and again without a pause while the upstream puts it off.
+#[tokio::test]
+async fn a_message_that_is_due_too_early_keeps_to_its_schedule() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let early = put_new(&queue, &["a@x.test"]).await;
+    let other = put_new(&queue, &["b@x.test"]).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    misplace(&disk, &early, 4);
+    let queue = open(&disk, &clock);
+    assert_eq!(claimed(&claim(&queue, 10).await), [other.id]);
+    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
+    let attempt = claim_one(&queue).await;
+    assert_eq!(attempt.message.id, early.id);
+    settle(&queue, attempt, &[Outcome::Deferred]).await;
+    assert!(claim(&queue, 10).await.is_empty());
+    assert_eq!(queue.next_due().await.unwrap(), Some(moment_in(&queue, MINUTE)));
+}
+
+/// The last entry, with a moment before the first one's: noticed, mended, and that is all.
+#[tokio::test]
+async fn the_due_index_is_mended_once() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let mut all = Vec::new();
+    for minutes in 1..=4 {
+        let mut message = message(&queue, &["a@x.test"], 500);
+        message.due = Some(moment_in(&queue, minutes * MINUTE));
+        put(&queue, &message).await.unwrap();
+        all.push(message);
+    }
+    queue.close().await.unwrap();
+    drop(queue);
+    misplace(&disk, &all[3], 4);
+    let queue = open(&disk, &clock);
+    for order in [Order::Release, Order::Retry, Order::Hold] {
+        for _ in 0..3 {
+            queue.next_due().await.unwrap();
+            assert_eq!(queue.order(Order::Release, vec![all[3].id]).await.unwrap(), [Obeyed::Unchanged]);
+        }
+        queue.order(order, vec![all[3].id]).await.unwrap();
+        let events = queue.events(None, 20).await.unwrap();
+        assert_eq!(codes(&events).iter().filter(|code| **code == "DAMAGED").count(), 1, "{order:?}");
+        queue.order(Order::Release, vec![all[3].id]).await.unwrap();
+    }
+    assert_eq!(queue.next_due().await.unwrap(), all[3].due.map(|_| queue.now()), "retried: due at once");
+}
+
 /// Alone and due in a distant future, it looks like any message that waits. An operator who does not want to wait is
 /// obeyed, though the record says that it is due already.
 #[tokio::test]

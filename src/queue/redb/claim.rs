@@ -27,11 +27,11 @@ struct Entry {
     fresh: Option<Arc<Message>>,
 }
 
-/// A due index entry whose record is not there or cannot be read.
+/// A due index entry whose record is not there or cannot be read, or says another moment (`what` is none then).
 pub(super) struct Unreadable {
     pub(super) id: QueueId,
     pub(super) due: u64,
-    pub(super) what: String,
+    pub(super) what: Option<String>,
 }
 
 /// Leases what is due, the longest due first. Walks over what is leased already, which is never much.
@@ -207,8 +207,12 @@ impl Taken {
             let stored =
                 messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value()));
             match stored.unwrap_or_else(|| Err("its record is missing".to_owned())) {
+                // Claimed by an entry that no settlement would find, it would be due again at once, again and again.
+                Ok(stored) if stored.message.due != Some(Moment(*due)) => {
+                    unreadable.push(Unreadable { id: *id, due: *due, what: None });
+                }
                 Ok(stored) => claims.push(Claim { message: Arc::new(stored.message), token: *token }),
-                Err(what) => unreadable.push(Unreadable { id: *id, due: *due, what }),
+                Err(what) => unreadable.push(Unreadable { id: *id, due: *due, what: Some(what) }),
             }
         }
         Ok((claims, unreadable))

@@ -15,7 +15,8 @@ impl Batch<'_, '_> {
     /// the moment under which it stood in the due index, if it was found there.
     pub(super) fn set_aside(&mut self, id: QueueId, due: Option<u64>, what: &str) -> Result<(), redb::Error> {
         let was_due = match due {
-            Some(due) => self.tables.take_due(due, id)?,
+            // Whoever noticed may have said so before: what is set aside already is not looked for all over the index.
+            Some(due) => self.tables.take_due(due, id, !self.is_set_aside(id)?)?,
             None => false,
         };
         self.changed |= was_due;
@@ -47,8 +48,8 @@ impl Batch<'_, '_> {
 
     /// An entry of the due index that hides what is behind it goes; its message comes back to its place.
     pub(super) fn replace(&mut self, id: QueueId, due: u64) -> Result<(), redb::Error> {
-        if self.tables.take_due(due, id)? {
-            self.mend_due(id, "it stood out of order")?;
+        if self.tables.take_due(due, id, true)? {
+            self.mend_due(id, "it did not stand in its place")?;
         }
         Ok(())
     }
@@ -68,11 +69,14 @@ impl Batch<'_, '_> {
 }
 
 impl Tables<'_> {
-    /// Takes an entry out of the due index, wherever it stands. Whether there was one.
-    fn take_due(&mut self, due: u64, id: QueueId) -> Result<bool, redb::Error> {
+    /// Takes an entry out of the due index, wherever it stands if it is looked for `everywhere`. Whether there was one.
+    fn take_due(&mut self, due: u64, id: QueueId, everywhere: bool) -> Result<bool, redb::Error> {
         let entry = (due, id.number());
         if self.due.remove(entry)?.is_some() {
             return Ok(true);
+        }
+        if !everywhere {
+            return Ok(false);
         }
         let mut found = false;
         self.due.retain(|key, _| {
@@ -82,23 +86,27 @@ impl Tables<'_> {
         Ok(found)
     }
 
-    /// Puts every message that waits into the due index that is not there. Returns the beginnings of their lives.
+    /// Makes the due index anew from the records: where one entry is damaged, searches for others may go astray. Returns
+    /// the beginnings of the lives of those that were not found in it.
     fn mend_due(&mut self) -> Result<Vec<u64>, redb::Error> {
-        let mut lost = Vec::new();
+        let (mut waiting, mut lost) = (Vec::new(), Vec::new());
         for entry in self.messages.iter()? {
             let (number, bytes) = entry?;
             let number = number.value();
             let Ok(stored) = record::read_message(number, bytes.value()) else { continue };
             if let Some((due, life_start)) = Place::of(&stored).and_then(Place::waits)
                 && self.damaged.get(number)?.is_none()
-                && self.due.get((due, number))?.is_none()
             {
-                lost.push(((due, number), life_start));
+                waiting.push(((due, number), life_start));
+                if self.due.get((due, number))?.is_none() {
+                    lost.push(life_start);
+                }
             }
         }
-        for (key, life_start) in &lost {
-            self.due.insert(*key, *life_start)?;
+        self.due.retain(|_, _| false)?;
+        for (key, life_start) in waiting {
+            self.due.insert(key, life_start)?;
         }
-        Ok(lost.into_iter().map(|(_, life_start)| life_start).collect())
+        Ok(lost)
     }
 }

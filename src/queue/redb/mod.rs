@@ -161,7 +161,10 @@ impl RedbQueue {
         };
         let (claims, unreadable) = leased.take();
         for Unreadable { id, due, what } in unreadable {
-            self.tell(Op::SetAside { id, due: Some(due), what });
+            self.tell(match what {
+                Some(what) => Op::SetAside { id, due: Some(due), what },
+                None => Op::Misplaced { id, due },
+            });
         }
         Ok(claims)
     }

@@ -134,17 +134,19 @@ impl Op {
         }
     }
 
-    /// Whether the writer tries it again by itself when its commit has failed.
+    /// Where damage has been noticed, if that is what it is about.
+    pub(super) fn notice(&self) -> Option<(QueueId, Option<u64>)> {
+        match self {
+            Op::SetAside { id, due, .. } => Some((*id, *due)),
+            Op::Misplaced { id, due } => Some((*id, Some(*due))),
+            _ => None,
+        }
+    }
+
+    /// Whether the writer tries it again by itself when its commit has failed. Damage is noticed again by the next reader:
+    /// should it be so great that looking after it fails, everything else goes on.
     pub(super) fn is_tried_again(&self) -> bool {
-        matches!(
-            self,
-            Op::Settle { .. }
-                | Op::Discard { .. }
-                | Op::SetAside { .. }
-                | Op::Misplaced { .. }
-                | Op::Sweep { .. }
-                | Op::Disown { .. }
-        )
+        matches!(self, Op::Settle { .. } | Op::Discard { .. } | Op::Sweep { .. } | Op::Disown { .. })
     }
 
     /// When it cannot be done now: what is to be tried again. Whoever asked for anything else is told, and what a put

@@ -17,7 +17,8 @@ impl Batch<'_, '_> {
                 return Ok(Obeyed::NotFound);
             }
             Some(Err(what)) if order == Order::Delete => {
-                // Nothing but its id is known. Setting it aside finds the index entries that name it.
+                // Nothing but its id is known. Setting it aside finds the index entries that name it, but for one.
+                self.tables.due.retain(|(_, number), _| number != id.number())?;
                 self.set_aside(id, None, &what)?;
                 self.delete(id, None, None)?;
                 return Ok(Obeyed::Done);
