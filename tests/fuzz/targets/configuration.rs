@@ -73,7 +73,8 @@ fn secrets(text: Option<&str>, sources: &Sources, everything: &[&str]) -> Vec<St
             }
         }
         // Of a file that is not TOML nothing is quoted.
-        _ => found.push(MARK.to_owned()),
+        _ if everything[0].contains(MARK) => found.push(MARK.to_owned()),
+        _ => {}
     }
     let is_secret = |name: &str| {
         name == "RELAYHOST_PASSWORD"
