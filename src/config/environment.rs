@@ -5,7 +5,7 @@
 
 use super::error::{ConfigError, quoted};
 use super::layers::{NAMED, child, insert};
-use super::value as reading;
+use super::value;
 use figment::value::{Dict, Value};
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl Environment {
                 continue;
             };
             match *name {
-                "RUST_LOG" => environment.set(name, path, &reading::spelt_out(value)),
+                "RUST_LOG" => environment.set(name, path, &value::spelt_out(value)),
                 _ => environment.set(name, path, value),
             }
             if name.starts_with(ASKS_FOR_AUTH) {

@@ -2,10 +2,10 @@
 
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::Proxy;
-use crate::support::raw::RawClient;
 use crate::support::recorder::Recorder;
 use crate::support::samples::with_attachment;
 use crate::support::scripted::{Act, Scripted};
+use crate::support::talk::Talk;
 use crate::support::{eventually, free_address};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -227,7 +227,7 @@ fn two_proxies_that_send_to_each_other_stop_at_the_first_that_knows_the_message(
 #[test]
 fn without_our_name_in_it_a_loop_ends_at_the_hop_limit() {
     let proxy = Proxy::start("[limits]\nreceived_hops = 3\n");
-    let mut client = RawClient::greeted(proxy.address());
+    let mut client = Talk::hello(proxy.address());
     let hops = |count: usize| "Received: from x by y; z\r\n".repeat(count) + "Subject: t\r\n\r\nx\r\n.\r\n";
     assert!(client.transact(hops(4).as_bytes()).starts_with("554 5.4.6"));
     assert!(client.transact(hops(3).as_bytes()).starts_with("250 "));

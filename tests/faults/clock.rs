@@ -4,8 +4,8 @@
 //!
 //! libfaketime sets the clock of that one process; the monotonic clock goes on as it does when somebody sets a real one.
 
-use super::disk::not_proved_here;
 use crate::support::eventually;
+use crate::support::not_proved_here;
 use crate::support::proxy::{Launch, Proxy};
 use crate::support::scripted::Scripted;
 use crate::support::talk::Talk;

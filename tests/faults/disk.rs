@@ -5,6 +5,7 @@
 //! user is root. Where neither is allowed the test says so on standard error and in `target/not-proved-here.txt`, which
 //! `scripts/test` prints at its end; the failing disk of `tests/queue` then stands alone.
 
+use crate::support::not_proved_here;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,16 +38,6 @@ pub fn where_mounting_is_allowed<F: FnOnce()>(test: F) {
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success() && said.contains("1 passed"), "in a namespace of its own:\n{said}");
     print!("{said}");
-}
-
-/// Says that something was not tested, where people see it.
-pub fn not_proved_here(test: &str, why: &str) {
-    eprintln!("NOT PROVED HERE: {test}: {why}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/not-proved-here.txt");
-    std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("target/ can be made");
-    let file = std::fs::File::options().append(true).create(true).open(path);
-    file.and_then(|mut file| file.write_all(format!("NOT PROVED HERE: {test}: {why}\n").as_bytes()))
-        .expect("target/ can be written");
 }
 
 fn can_mount(unshare: &[&str]) -> bool {

@@ -5,7 +5,7 @@ use super::disk::{SmallDisk, where_mounting_is_allowed};
 use super::process::{Failing, can_trace};
 use crate::support::eventually;
 use crate::support::proxy::{Launch, Proxy};
-use crate::support::recorder::{Recorded, Recorder};
+use crate::support::recorder::Recorder;
 use crate::support::talk::Talk;
 use std::collections::BTreeMap;
 
@@ -30,11 +30,13 @@ fn send_until_refused(client: &mut Talk, size: usize, acknowledged: &mut Vec<Str
     }
 }
 
-/// Every acknowledged recipient got its message, once, and nobody else got any.
+/// Every acknowledged recipient gets its message, once, and nobody else gets any.
 #[track_caller]
-fn assert_arrived(messages: &[Recorded], acknowledged: &[String]) {
+fn assert_arrives(proxy: &Proxy, recorder: &Recorder, acknowledged: &[String]) {
+    recorder.wait(acknowledged.len());
+    wait_until_empty(proxy);
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for message in messages {
+    for message in recorder.wait(0) {
         *times.entry(message.rcpt.concat()).or_default() += 1;
     }
     let expected = acknowledged.iter().map(|recipient| (format!("<{recipient}>"), 1)).collect();
@@ -83,9 +85,7 @@ fn what_does_not_fit_is_refused_and_the_rest_arrives_when_there_is_room_again() 
             acknowledged.push(late);
             proxy.configure(&format!("{NO_FLOOR}{}", recorder.upstream("only")));
             proxy.command(&["reload"]);
-            recorder.wait(acknowledged.len());
-            wait_until_empty(&proxy);
-            assert_arrived(&recorder.wait(0), &acknowledged);
+            assert_arrives(&proxy, &recorder, &acknowledged);
             println!("{size} bytes each: {} acknowledged, all arrived", acknowledged.len());
         }
     });
@@ -127,9 +127,7 @@ fn killed_on_a_full_disk_it_opens_again_and_has_everything() {
             let recorder = Recorder::start();
             proxy.configure(&format!("{NO_FLOOR}{}", recorder.upstream("only")));
             proxy.start_again();
-            recorder.wait(acknowledged.len());
-            wait_until_empty(&proxy);
-            assert_arrived(&recorder.wait(0), &acknowledged);
+            assert_arrives(&proxy, &recorder, &acknowledged);
             println!("{left} bytes left: {} acknowledged, all arrived", acknowledged.len());
         }
     });
@@ -156,9 +154,7 @@ fn an_outcome_that_finds_no_room_is_recorded_later_and_nothing_is_sent_again() {
     drop(no_room);
     wait_until_empty(&proxy);
     assert!(Talk::hello(proxy.address()).mail("r2@b.test", 500).starts_with("250"));
-    recorder.wait(2);
-    wait_until_empty(&proxy);
-    assert_arrived(&recorder.wait(0), &["r0@b.test".to_owned(), "r2@b.test".to_owned()]);
+    assert_arrives(&proxy, &recorder, &["r0@b.test".to_owned(), "r2@b.test".to_owned()]);
 }
 
 /// The machine dies before there is room: one repeat, no loss.

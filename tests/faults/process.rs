@@ -1,7 +1,7 @@
 //! What the system says of a process, and faults put into its system calls.
 
-use super::disk::not_proved_here;
 use crate::support::Ended;
+use crate::support::not_proved_here;
 use crate::support::proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};

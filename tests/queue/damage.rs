@@ -152,6 +152,29 @@ async fn the_due_index_is_mended_once() {
     assert_eq!(queue.next_due().await.unwrap(), all[3].due.map(|_| queue.now()), "retried: due at once");
 }
 
+/// A record that cannot be read keeps a place in the index that is made anew: whoever claims it notices.
+#[tokio::test]
+async fn a_damaged_record_is_noticed_though_the_index_was_made_anew() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    let early = put_new(&queue, &["a@x.test"]).await;
+    let mut broken = message(&queue, &["broken@x.test"], 500);
+    broken.due = Some(moment_in(&queue, MINUTE));
+    put(&queue, &broken).await.unwrap();
+    queue.close().await.unwrap();
+    drop(queue);
+    misplace(&disk, &early, 4);
+    assert!(disk.flip(b"broken@x.test"));
+    let queue = open(&disk, &clock);
+    assert!(claim(&queue, 10).await.is_empty());
+    // The writer does things in their order: the index has been mended after the first answer, and what the claim
+    // between the two found has been set aside after the second.
+    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(claimed(&claim(&queue, 10).await), [early.id]);
+    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!((queue.health().queued, queue.health().damaged), (1, 1));
+}
+
 /// Alone and due in a distant future, it looks like any message that waits. An operator who does not want to wait is
 /// obeyed, though the record says that it is due already.
 #[tokio::test]

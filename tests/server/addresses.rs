@@ -3,7 +3,7 @@
 
 use crate::support::lax::{LaxUpstream, Taken};
 use crate::support::proxy::Proxy;
-use crate::support::raw::RawClient;
+use crate::support::talk::Talk;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -54,7 +54,7 @@ fn address() -> impl Strategy<Value = String> {
 
 struct Stage {
     upstream: LaxUpstream,
-    client: RawClient,
+    client: Talk,
     _proxy: Proxy,
     sent: usize,
 }
@@ -66,14 +66,14 @@ impl Stage {
         let limits = "[limits]\nerrors_per_session = 1000000\n";
         let proxy =
             Proxy::start(&format!("[log]\nlevel = \"warn\"\n{limits}{}{more}", upstream.upstream("lax")));
-        Stage { client: RawClient::greeted(proxy.address()), upstream, _proxy: proxy, sent: 0 }
+        Stage { client: Talk::hello(proxy.address()), upstream, _proxy: proxy, sent: 0 }
     }
 
     /// Ends the transaction with a content and returns what came of it upstream.
     fn finish(&mut self) -> Taken {
-        self.client.command("DATA", "354");
-        self.client.say("Subject: t\r\n\r\nx\r\n.\r\n");
-        self.client.expect("250 2.0.0 queued as ");
+        self.client.say("DATA", "354");
+        self.client.send("Subject: t\r\n\r\nx\r\n.\r\n");
+        self.client.hear("250 2.0.0 queued as ");
         self.sent += 1;
         self.upstream.wait_for_exactly(self.sent)
     }
@@ -117,9 +117,9 @@ fn what_the_upstream_gets_is_what_the_client_wrote() {
         let stage = &mut *stage.borrow_mut();
         let utf8 =
             if sender.is_ascii() && recipients.iter().all(|one| one.is_ascii()) { "" } else { " SMTPUTF8" };
-        stage.client.command(&format!("MAIL FROM:<{sender}>{utf8}"), "250 2.1.0");
+        stage.client.say(&format!("MAIL FROM:<{sender}>{utf8}"), "250 2.1.0");
         for recipient in &recipients {
-            stage.client.command(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
+            stage.client.say(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
         }
         let taken = stage.finish();
         let (from, parameters) = path(&taken.mail);
@@ -169,7 +169,7 @@ fn no_address_becomes_a_parameter_a_command_or_another_recipient() {
         let stage = &mut *stage.borrow_mut();
         let mut say = |start: &[u8], path: &[u8], closed: bool, end: &str| {
             let close: &[u8] = if closed { b">" } else { b"" };
-            stage.client.say([start, path, close, end.as_bytes(), b"\r\n"].concat());
+            stage.client.send([start, path, close, end.as_bytes(), b"\r\n"].concat());
             stage.client.reply().starts_with("250")
         };
         if !say(b"MAIL FROM:<", &sender, true, " SMTPUTF8") {
@@ -181,7 +181,7 @@ fn no_address_becomes_a_parameter_a_command_or_another_recipient() {
             .map(|(path, _)| path)
             .collect();
         if taken.is_empty() {
-            stage.client.command("RSET", "250");
+            stage.client.say("RSET", "250");
             return Ok(());
         }
         accepted.set(accepted.get() + taken.len());
@@ -224,9 +224,9 @@ fn a_path_of_256_octets_passes_and_one_more_is_refused() {
         "d".repeat(60) + "." + &"e".repeat(60) + "." + &"f".repeat(26)
     );
     assert_eq!(longest.len(), 254);
-    stage.client.command(&format!("MAIL FROM:<{longest}>"), "250");
-    stage.client.command(&format!("RCPT TO:<{longest}>"), "250");
-    stage.client.command(&format!("RCPT TO:<l{longest}>"), "501");
+    stage.client.say(&format!("MAIL FROM:<{longest}>"), "250");
+    stage.client.say(&format!("RCPT TO:<{longest}>"), "250");
+    stage.client.say(&format!("RCPT TO:<l{longest}>"), "501");
     let taken = stage.finish();
     assert!(taken.mail.starts_with(format!("<{longest}>").as_bytes()));
     assert_eq!(taken.rcpt, [format!("<{longest}>").into_bytes()]);

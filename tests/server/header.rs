@@ -4,7 +4,7 @@
 use super::reference;
 use crate::support::lax::LaxUpstream;
 use crate::support::proxy::Proxy;
-use crate::support::raw::RawClient;
+use crate::support::talk::Talk;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -77,7 +77,7 @@ fn bcc_never_leaves_what_is_missing_is_added_and_all_else_stays() {
     let upstream = LaxUpstream::start();
     let more = "connection_limit = 1\nmessages_per_connection = 100000\n";
     let proxy = Proxy::start(&format!("[log]\nlevel = \"warn\"\n{}{more}", upstream.upstream("lax")));
-    let client = std::cell::RefCell::new(RawClient::greeted(proxy.address()));
+    let client = std::cell::RefCell::new(Talk::hello(proxy.address()));
     let sent = std::cell::Cell::new(0);
     let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
     let strategy = (proptest::collection::vec(field(), 0..8), body());

@@ -1,8 +1,8 @@
 //! Memory does not follow what comes in.
 
 use crate::support::proxy::Proxy;
-use crate::support::raw::RawClient;
 use crate::support::recorder::Recorder;
+use crate::support::talk::Talk;
 
 /// The highest resident size of the process so far, in MiB.
 fn peak(proxy: &Proxy) -> u64 {
@@ -17,7 +17,7 @@ fn peak(proxy: &Proxy) -> u64 {
 fn a_header_of_15_megabytes_passes_unchanged_in_bounded_memory() {
     let recorder = Recorder::start();
     let proxy = Proxy::start(&recorder.upstream("only"));
-    let mut client = RawClient::greeted(proxy.address());
+    let mut client = Talk::hello(proxy.address());
     assert!(client.transact(b"Subject: t\r\n\r\nx\r\n.\r\n").starts_with("250 "));
     recorder.wait(1);
     let before = peak(&proxy);

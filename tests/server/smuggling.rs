@@ -4,7 +4,7 @@
 use super::reference;
 use crate::support::lax::LaxUpstream;
 use crate::support::proxy::Proxy;
-use crate::support::raw::RawClient;
+use crate::support::talk::Talk;
 use postroom::config::settings::{BareNewline, TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
@@ -42,7 +42,7 @@ fn payloads() -> Vec<Vec<u8>> {
 struct Stage {
     proxy: Proxy,
     upstream: LaxUpstream,
-    client: RawClient,
+    client: Talk,
     delivered: usize,
 }
 
@@ -53,7 +53,7 @@ impl Stage {
         let more = "connection_limit = 1\nmessages_per_connection = 100000\n";
         let proxy =
             Proxy::start(&format!("[log]\nlevel = \"warn\"\n{config}{}{more}", upstream.upstream("lax")));
-        let client = RawClient::greeted(proxy.address());
+        let client = Talk::hello(proxy.address());
         Stage { proxy, upstream, client, delivered: 0 }
     }
 
@@ -62,19 +62,19 @@ impl Stage {
         let content = pieces.concat();
         self.client.begin_data("<a@x.test>", &["<b@y.test>"]);
         for piece in pieces {
-            self.client.say(piece);
+            self.client.send(piece);
         }
         let end: &[u8] =
             if content.is_empty() || content.ends_with(b"\r\n") { b".\r\n" } else { b"\r\n.\r\n" };
-        self.client.say(end);
+        self.client.send(end);
         let whole = [&content, end].concat();
         assert_eq!(reference::end(&whole), Some(whole.len()), "the test sends one content");
         let content = &whole[..whole.len() - 3];
         if content.contains(&0) || (reject && reference::has_bare_newline(content)) {
-            self.client.expect("550 5.");
+            self.client.hear("550 5.");
             return;
         }
-        self.client.expect("250 2.0.0 queued as ");
+        self.client.hear("250 2.0.0 queued as ");
         self.delivered += 1;
         let taken = self.upstream.wait_for_exactly(self.delivered);
         assert!(taken.is_clean(), "{:?}", String::from_utf8_lossy(&taken.raw));

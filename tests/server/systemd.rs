@@ -1,7 +1,7 @@
 //! Run by systemd: the units are sound and lock the service in, and a socket that systemd has opened is taken.
 
-use crate::support::raw::RawClient;
-use crate::support::{Ended, eventually, spawn};
+use crate::support::talk::Talk;
+use crate::support::{Ended, eventually, not_proved_here, spawn};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -21,13 +21,13 @@ fn units() -> tempfile::TempDir {
     folder
 }
 
-/// What systemd-analyze says. Where there is none, says so.
-fn analyze(arguments: &[&str]) -> Option<Output> {
+/// What systemd-analyze says. Where there is none, says that `test` proves nothing here.
+fn analyze(test: &str, arguments: &[&str]) -> Option<Output> {
     let folder = units();
     match Command::new("systemd-analyze").args(arguments).current_dir(folder.path()).output() {
         Ok(output) => Some(output),
         Err(error) => {
-            println!("NOT CHECKED: systemd-analyze cannot be started: {error}");
+            not_proved_here(test, &format!("systemd-analyze cannot be started: {error}"));
             None
         }
     }
@@ -35,7 +35,10 @@ fn analyze(arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
-    let Some(output) = analyze(&["verify", "./postroom.service", "./postroom.socket"]) else { return };
+    let Some(output) = analyze("the units are sound", &["verify", "./postroom.service", "./postroom.socket"])
+    else {
+        return;
+    };
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && !said.contains("postroom."), "{said}");
@@ -44,9 +47,10 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 /// Of systemd's scale from 0 (locked in) to 10, a web server as usually packaged has 9.2.
 #[test]
 fn the_service_is_locked_in() {
-    let Some(output) =
-        analyze(&["security", "--offline=true", "--no-pager", "--threshold=20", "./postroom.service"])
-    else {
+    let Some(output) = analyze(
+        "the service is locked in",
+        &["security", "--offline=true", "--no-pager", "--threshold=20", "./postroom.service"],
+    ) else {
         return;
     };
     let said =
@@ -117,7 +121,7 @@ fn a_socket_that_systemd_opened_is_taken_and_needs_no_right_of_our_own() {
         assert!(port < 1024, "a port that takes a right to bind");
     }
     // The client's connection waits in the backlog until the service is up.
-    let mut client = RawClient::greeted(address);
+    let mut client = Talk::hello(address);
     assert!(client.transact(b"Subject: t\r\n\r\nx\r\n.\r\n").starts_with("250 2.0.0 queued as "));
     assert!(process.0.try_wait().unwrap().is_none());
 }

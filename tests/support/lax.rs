@@ -2,7 +2,7 @@
 //! Whoever sends it a bare CR or LF in the wrong place has sent it a second message. It keeps every command and every
 //! content as it came.
 
-use super::PATIENCE;
+use super::{PATIENCE, plain_upstream};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
@@ -77,7 +77,7 @@ impl LaxUpstream {
 
     /// The configuration of an upstream that is this server.
     pub fn upstream(&self, name: &str) -> String {
-        format!("[upstream.{name}]\nhost = \"{}\"\ntls = \"none\"\n", self.address)
+        plain_upstream(name, self.address)
     }
 
     /// Waits for that many messages at least, and returns all.

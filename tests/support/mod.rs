@@ -1,6 +1,6 @@
 //! What the tests share: servers, clients, folders.
 //!
-//! Nothing here is skipped: a test that needs a tool fails without it and says what installs it (`tests/faults/disk.rs` has
+//! Nothing here is skipped: a test that needs a tool fails without it and says what installs it ([`not_proved_here`] is
 //! the exception). Every process that is started is ended by its own id when its owner is dropped.
 
 #![allow(dead_code, reason = "each room of tests uses its part")]
@@ -8,7 +8,6 @@
 pub mod clients;
 pub mod lax;
 pub mod proxy;
-pub mod raw;
 pub mod recorder;
 pub mod samples;
 pub mod scripted;
@@ -17,7 +16,9 @@ pub mod smtp_sink;
 mod stage;
 pub mod talk;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -67,4 +68,19 @@ impl Drop for Ended {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Says that something was not tested, where people see it.
+pub fn not_proved_here(test: &str, why: &str) {
+    eprintln!("NOT PROVED HERE: {test}: {why}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/not-proved-here.txt");
+    std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("target/ can be made");
+    let file = std::fs::File::options().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(format!("NOT PROVED HERE: {test}: {why}\n").as_bytes()))
+        .expect("target/ can be written");
+}
+
+/// The configuration of an upstream in clear text.
+pub fn plain_upstream(name: &str, address: SocketAddr) -> String {
+    format!("[upstream.{name}]\nhost = \"{address}\"\ntls = \"none\"\n")
 }

@@ -3,7 +3,7 @@
 //! Plain and patient: it takes everything, offers PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and ENHANCEDSTATUSCODES, and
 //! looks for nothing but the end of the content, CRLF.CRLF. Upstreams that misbehave are scripted elsewhere.
 
-use super::PATIENCE;
+use super::{PATIENCE, plain_upstream};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -77,7 +77,7 @@ impl Recorder {
 
     /// The configuration of an upstream that is this server.
     pub fn upstream(&self, name: &str) -> String {
-        format!("[upstream.{name}]\nhost = \"{}\"\ntls = \"none\"\n", self.address)
+        plain_upstream(name, self.address)
     }
 
     /// What came so far, once there are that many messages.

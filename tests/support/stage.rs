@@ -3,10 +3,10 @@
 
 use super::clients::{Envelope, curl_smtp, smtp_source, smtp_source_file, smtplib, swaks};
 use super::lax::LaxUpstream;
-use super::raw::RawClient;
 use super::recorder::Recorder;
 use super::samples::{long_lines, one_line, sample, with_attachment};
 use super::smtp_sink::SmtpSink;
+use super::talk::Talk;
 
 const ENVELOPE: Envelope<'static> = Envelope { from: "ann@client.test", to: &["bob@upstream.test"] };
 
@@ -79,7 +79,7 @@ fn the_lax_upstream_is_really_lax() {
     let evil = "MAIL FROM:<evil@x.test>\r\nRCPT TO:<evil@y.test>\r\nDATA\r\nevil";
     for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r\r\n"] {
         let lax = LaxUpstream::start();
-        let mut client = RawClient::greeted(lax.address());
+        let mut client = Talk::hello(lax.address());
         client.transact(format!("x{end}{evil}\r\n.\r\n").as_bytes());
         let smuggled = lax.wait_for(2).remove(1);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! An SMTP client that says one thing at a time, for tests that stop in the middle.
+//! An SMTP client that says one thing at a time, or exactly the bytes it is given, for tests that stop in the middle.
 
 use super::PATIENCE;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -35,7 +35,7 @@ impl Talk {
         talk
     }
 
-    /// Says a line and returns the last line of the reply, which has to begin so.
+    /// Says a line and returns the reply, which has to begin so.
     #[track_caller]
     pub fn say(&mut self, line: &str, expected: &str) -> String {
         self.send(format!("{line}\r\n"));
@@ -48,7 +48,7 @@ impl Talk {
         self.0.get_mut().write_all(bytes.as_ref()).expect("the server reads");
     }
 
-    /// The last line of the next reply, which has to begin so.
+    /// The next reply, which has to begin so.
     #[track_caller]
     pub fn hear(&mut self, expected: &str) -> String {
         let reply = self.reply();
@@ -56,18 +56,21 @@ impl Talk {
         reply
     }
 
-    /// The last line of the next reply; empty when the server has closed.
+    /// The next reply, its lines joined by line feeds; empty when the server has closed.
     #[track_caller]
     pub fn reply(&mut self) -> String {
+        let mut reply = String::new();
         loop {
-            let mut line = String::new();
-            match self.0.read_line(&mut line) {
+            let mut line = Vec::new();
+            match self.0.read_until(b'\n', &mut line) {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return String::new(),
                 read => read.expect("a reply in time"),
             };
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return line;
+            reply.push_str(String::from_utf8_lossy(&line).trim_end());
+            if line.get(3) != Some(&b'-') {
+                return reply;
             }
+            reply.push('\n');
         }
     }
 
@@ -107,6 +110,26 @@ impl Talk {
         let lines = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
         self.send(lines.repeat(size / lines.len()));
         self.send(".\r\n");
+        self.reply()
+    }
+
+    /// A transaction up to 354; what stands behind `MAIL FROM:` and each `RCPT TO:` is given whole.
+    #[track_caller]
+    pub fn begin_data(&mut self, mail: &str, recipients: &[&str]) {
+        let recipients: String = recipients.iter().map(|one| format!("RCPT TO:{one}\r\n")).collect();
+        let count = recipients.lines().count();
+        self.send(format!("MAIL FROM:{mail}\r\n{recipients}DATA\r\n"));
+        for _ in 0..=count {
+            self.hear("250");
+        }
+        self.hear("354");
+    }
+
+    /// A whole transaction with one recipient; the content is sent as it is given, its end included. Returns the reply.
+    #[track_caller]
+    pub fn transact(&mut self, content: &[u8]) -> String {
+        self.begin_data("<a@x.test>", &["<b@y.test>"]);
+        self.send(content);
         self.reply()
     }
 

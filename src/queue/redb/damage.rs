@@ -86,21 +86,25 @@ impl Tables<'_> {
         Ok(found)
     }
 
-    /// Makes the due index anew from the records: where one entry is damaged, searches for others may go astray. Returns
-    /// the beginnings of the lives of those that were not found in it.
+    /// Makes the due index anew from the records: where one entry is damaged, searches for others may go astray. A record
+    /// that cannot be read is due at once, so that whoever claims it notices. Returns the beginnings of the lives of
+    /// those that were not found in it.
     fn mend_due(&mut self) -> Result<Vec<u64>, redb::Error> {
         let (mut waiting, mut lost) = (Vec::new(), Vec::new());
         for entry in self.messages.iter()? {
             let (number, bytes) = entry?;
             let number = number.value();
-            let Ok(stored) = record::read_message(number, bytes.value()) else { continue };
-            if let Some((due, life_start)) = Place::of(&stored).and_then(Place::waits)
-                && self.damaged.get(number)?.is_none()
-            {
-                waiting.push(((due, number), life_start));
-                if self.due.get((due, number))?.is_none() {
-                    lost.push(life_start);
-                }
+            if self.damaged.get(number)?.is_some() {
+                continue;
+            }
+            let Ok(stored) = record::read_message(number, bytes.value()) else {
+                waiting.push(((0, number), 0));
+                continue;
+            };
+            let Some((due, life_start)) = Place::of(&stored).and_then(Place::waits) else { continue };
+            waiting.push(((due, number), life_start));
+            if self.due.get((due, number))?.is_none() {
+                lost.push(life_start);
             }
         }
         self.due.retain(|_, _| false)?;

@@ -50,7 +50,8 @@ pub(super) enum Op {
         due: Option<u64>,
         what: String,
     },
-    /// An entry of the due index stands out of order, and whatever comes behind it is not found.
+    /// An entry of the due index stands out of order, so that whatever comes behind it is not found, or under another
+    /// moment than its record says.
     Misplaced {
         id: QueueId,
         due: u64,

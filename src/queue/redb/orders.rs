@@ -17,7 +17,8 @@ impl Batch<'_, '_> {
                 return Ok(Obeyed::NotFound);
             }
             Some(Err(what)) if order == Order::Delete => {
-                // Nothing but its id is known. Setting it aside finds the index entries that name it, but for one.
+                // Nothing but its id is known, so its entry among those that are due has to be looked for; setting it
+                // aside finds the other entries that name it.
                 self.tables.due.retain(|(_, number), _| number != id.number())?;
                 self.set_aside(id, None, &what)?;
                 self.delete(id, None, None)?;
