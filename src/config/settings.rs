@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Everything that is in force.
@@ -150,6 +151,18 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Tells these settings from others under the same name, for as long as the process runs: equal settings have equal
+    /// revisions. It is keyed with what this process alone knows, so that it may be stored and tells nothing of a password.
+    pub fn revision(&self) -> u64 {
+        static KEY: OnceLock<RandomState> = OnceLock::new();
+        let password = match &self.auth {
+            Auth::Anonymous => "",
+            Auth::Basic { password, .. } => password.expose_secret(),
+        };
+        // Debug shows every field but the password, and will show those that are still to come.
+        KEY.get_or_init(RandomState::new).hash_one((format!("{self:?}"), password))
+    }
+
     /// As `conf/postroom.toml` has it when nothing but the host is written.
     pub fn new(name: &str, host: &str, port: u16) -> Upstream {
         Upstream {

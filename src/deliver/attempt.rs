@@ -23,7 +23,7 @@ use crate::config::settings::Upstream;
 use crate::event::logemails::{self, LogEmails};
 use crate::event::outcome::Delays;
 use crate::event::{EventType, Fact, code};
-use crate::mail::{Address, BodyType, EnhancedCode, Outcome, Verdict};
+use crate::mail::{Address, BodyType, EnhancedCode, Outcome, Refusal, Verdict};
 use crate::policy::added;
 use crate::queue::{CHUNK_SIZE, Claim, Queue};
 use jiff::tz::TimeZone;
@@ -72,13 +72,19 @@ pub enum End {
 /// One open recipient on its way through the attempt.
 struct Fate {
     address: Address,
-    refused_by: Vec<String>,
+    refused_by: Vec<Refusal>,
     /// What was said of it in an earlier attempt by one of those.
     before: Option<(Option<String>, String)>,
     /// Final, or not to be asked about again in this attempt.
     decided: Option<Verdict>,
     /// The last answer that left it open.
     last: Option<Verdict>,
+}
+
+impl Fate {
+    fn is_refused_by(&self, upstream: &Upstream) -> bool {
+        self.refused_by.iter().any(|refusal| refusal.upstream == upstream.name)
+    }
 }
 
 struct Attempt<'a> {
@@ -103,7 +109,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         .open_recipients()
         .map(|(_, recipient)| Fate {
             address: recipient.address.clone(),
-            refused_by: route::refusals(&recipient.refused_by, &context.settings.upstreams).to_vec(),
+            refused_by: route::standing_refusals(&recipient.refused_by, &context.settings.upstreams),
             before: said_before(recipient),
             decided: None,
             last: None,
@@ -208,7 +214,7 @@ impl Attempt<'_> {
 
     /// Places of the recipients that this upstream is asked about.
     fn open_at(&self, upstream: &Upstream) -> Vec<usize> {
-        let open = |fate: &Fate| fate.decided.is_none() && !fate.refused_by.contains(&upstream.name);
+        let open = |fate: &Fate| fate.decided.is_none() && !fate.is_refused_by(upstream);
         (0..self.fates.len()).filter(|place| open(&self.fates[*place])).collect()
     }
 
@@ -218,7 +224,7 @@ impl Attempt<'_> {
         let mut again = false;
         for (place, answer) in asked.iter().zip(&transaction.answers) {
             let fate = &mut self.fates[*place];
-            let verdict = |outcome, refused_by: &Vec<String>| Verdict {
+            let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
                 outcome,
                 upstream: Some(upstream.name.clone()),
                 reply: ruling::words(answer),
@@ -242,7 +248,8 @@ impl Attempt<'_> {
                     self.failed_upstream = Some(upstream.name.clone());
                 }
                 Ruling::NotHere => {
-                    fate.refused_by.push(upstream.name.clone());
+                    let (upstream, revision) = (upstream.name.clone(), upstream.revision());
+                    fate.refused_by.push(Refusal { upstream, revision });
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
                 }
                 Ruling::Undecided => {}
@@ -337,6 +344,8 @@ impl Attempt<'_> {
         if let Some(verdict) = fate.decided {
             return verdict;
         }
+        let all_refused = route::candidates(&self.context.settings.upstreams)
+            .all(|candidate| fate.is_refused_by(candidate));
         let before = fate.before;
         let mut verdict = fate.last.unwrap_or_else(|| {
             let trouble = self.last_trouble.as_ref();
@@ -346,8 +355,6 @@ impl Attempt<'_> {
             let enhanced = EnhancedCode(4, 4, 2);
             Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
         });
-        let all_refused = route::candidates(&self.context.settings.upstreams)
-            .all(|candidate| fate.refused_by.contains(&candidate.name));
         if all_refused && !fate.refused_by.is_empty() {
             verdict.outcome = Outcome::Failed;
         }

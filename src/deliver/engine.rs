@@ -393,5 +393,8 @@ fn choose(claim: &Claim, settings: &Settings, health: &Arc<Health>) -> Option<Sl
 /// The upstreams that no recipient of it can be sent through.
 fn refused_by(claim: &Claim, settings: &Settings) -> Vec<String> {
     let open = claim.message.open_recipients();
-    route::common(open.map(|(_, recipient)| route::refusals(&recipient.refused_by, &settings.upstreams)))
+    let refusals: Vec<_> = open
+        .map(|(_, recipient)| route::standing_refusals(&recipient.refused_by, &settings.upstreams))
+        .collect();
+    route::common(refusals.iter().map(Vec::as_slice))
 }

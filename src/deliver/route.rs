@@ -6,6 +6,7 @@
 
 use super::health::{Health, Slot};
 use crate::config::settings::Upstream;
+use crate::mail::Refusal;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -41,22 +42,31 @@ pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upst
     upstreams.iter().filter(|upstream| upstream.enabled)
 }
 
-/// Those of a recipient's refusals that keep upstreams from being asked. Where all candidates are among them (a reload
-/// took the others away, or set one up anew under its old name) none does: they are asked once more, and then it is final.
-pub fn refusals<'a>(refused_by: &'a [String], upstreams: &[Arc<Upstream>]) -> &'a [String] {
-    match candidates(upstreams).all(|upstream| refused_by.contains(&upstream.name)) {
-        true => &[],
-        false => refused_by,
+/// Those of a recipient's refusals that keep upstreams from being asked: an upstream that was set up anew since then may
+/// take what it refused before. Where all candidates are among them, because a reload took the others away, none does:
+/// they are asked once more, and then it is final.
+pub fn standing_refusals(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
+    let stands = |refusal: &&Refusal| {
+        candidates(upstreams)
+            .any(|upstream| refusal.upstream == upstream.name && upstream.revision() == refusal.revision)
+    };
+    let standing: Vec<Refusal> = refused_by.iter().filter(stands).cloned().collect();
+    match candidates(upstreams)
+        .all(|upstream| standing.iter().any(|refusal| refusal.upstream == upstream.name))
+    {
+        true => Vec::new(),
+        false => standing,
     }
 }
 
-/// The upstreams that none of several recipients can be sent through: what all the lists of refusals have in common.
-pub fn common<'a>(lists: impl IntoIterator<Item = &'a [String]>) -> Vec<String> {
+/// Names of the upstreams that none of several recipients can be sent through: what all the lists of refusals have in
+/// common.
+pub fn common<'a>(lists: impl IntoIterator<Item = &'a [Refusal]>) -> Vec<String> {
     let mut lists = lists.into_iter();
     let Some(first) = lists.next() else { return Vec::new() };
-    let mut common = first.to_vec();
+    let mut common: Vec<String> = first.iter().map(|refusal| refusal.upstream.clone()).collect();
     for list in lists {
-        common.retain(|name| list.contains(name));
+        common.retain(|name| list.iter().any(|refusal| refusal.upstream == *name));
     }
     common
 }
@@ -65,7 +75,7 @@ pub fn common<'a>(lists: impl IntoIterator<Item = &'a [String]>) -> Vec<String> 
 pub(crate) mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::config::settings::Priority;
+    use crate::config::settings::{Auth, Priority};
     use jiff::Timestamp;
 
     pub(crate) fn upstream(name: &str) -> Upstream {
@@ -122,15 +132,40 @@ pub(crate) mod tests {
         let journey = Journey { tried: &tried, refused_by: &refused_by, ..Journey::default() };
         assert_eq!(choose(&upstreams, journey, &health()).unwrap().upstream().name, "b-normal");
     }
+
+    fn refusal(upstream: &Upstream) -> Refusal {
+        Refusal { upstream: upstream.name.clone(), revision: upstream.revision() }
+    }
+
     #[test]
     fn who_refused_is_asked_again_only_when_nobody_else_is_left() {
         let upstreams = [Arc::new(upstream("a")), Arc::new(upstream("b"))];
-        let [a, b, gone] = ["a", "b", "gone"].map(str::to_owned);
+        let [a, b, gone] = ["a", "b", "gone"].map(|name| refusal(&upstream(name)));
         let lists =
             [vec![], vec![a.clone()], vec![a.clone(), gone.clone()], vec![b.clone(), gone, a.clone()]];
-        let counts: Vec<usize> = lists.iter().map(|list| refusals(list, &upstreams).len()).collect();
-        assert_eq!(counts, [0, 1, 2, 0]);
-        assert_eq!(common(lists[1..].iter().map(Vec::as_slice)), [a]);
+        let counts: Vec<usize> = lists.iter().map(|list| standing_refusals(list, &upstreams).len()).collect();
+        assert_eq!(counts, [0, 1, 1, 0]);
+        assert_eq!(common(lists[1..].iter().map(Vec::as_slice)), ["a"]);
         assert!(common([&lists[0][..], &lists[1]]).is_empty() && common([]).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_ends_when_its_upstream_is_set_up_anew() {
+        let mut upstreams = [Arc::new(upstream("a")), Arc::new(upstream("b"))];
+        let refused_by = [refusal(&upstreams[0])];
+        assert_eq!(standing_refusals(&refused_by, &upstreams), refused_by);
+        upstreams[0] =
+            Arc::new(Upstream { command_timeout: std::time::Duration::from_secs(7), ..upstream("a") });
+        assert_eq!(standing_refusals(&refused_by, &upstreams), []);
+    }
+
+    #[test]
+    fn a_revision_tells_passwords_apart() {
+        let with = |password: &str| Upstream {
+            auth: Auth::Basic { username: "app".into(), password: password.to_owned().into() },
+            ..upstream("a")
+        };
+        assert_eq!(with("x").revision(), with("x").revision());
+        assert_ne!(with("x").revision(), with("y").revision());
     }
 }

@@ -39,8 +39,7 @@ pub(super) async fn settle(
         })
         .collect();
     let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
-    let attempts = message.attempts + u32::from(counted);
-    let wait = retry::delay(&rules.retry, attempts.max(1), fastrand::f64() * 2.0 - 1.0);
+    let wait = retry::delay(&rules.retry, message.deferrals + 1, fastrand::f64() * 2.0 - 1.0);
     let next_due = now.after(wait);
     let about_all = |kind, code, text: String| Fact {
         queue_id: Some(message.id),

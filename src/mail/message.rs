@@ -61,7 +61,29 @@ pub struct Recipient {
     pub upstream: Option<String>,
     /// Upstreams that said for good that they cannot take it, for reasons that speak of the account or the server and
     /// not of the mail: they are not asked again, and when every candidate is in here the recipient has failed.
-    pub refused_by: Vec<String>,
+    pub refused_by: Vec<Refusal>,
+}
+
+/// An upstream's refusal that speaks of the account or the server. It holds as long as the upstream is set up as it was.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// The revision of its settings when it refused. Means nothing to another process: after a restart all are asked anew.
+    pub revision: u64,
+}
+
+/// Who goes first when mail waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// A person waits for it: a password reset.
+    Urgent,
+    /// What says nothing about itself.
+    #[default]
+    Normal,
+    /// Newsletters and lists.
+    Bulk,
 }
 
 impl Recipient {
@@ -141,12 +163,18 @@ pub struct Message {
     pub header: HeaderFacts,
     /// Where it came from.
     pub origin: Origin,
+    /// The site it belongs to, decided when it was accepted; empty: none, all sites' upstreams may take it.
+    pub site: String,
+    /// Decided when it was accepted.
+    pub class: Class,
     /// Wall clock at the end of reception.
     pub received_at: Timestamp,
     /// Milliseconds from MAIL to the end of the content.
     pub reception_ms: u64,
     /// Attempts counted so far (PRODUCT rule 12).
     pub attempts: u32,
+    /// How often it was deferred in this life: the step of the retry schedule that it has reached.
+    pub deferrals: u32,
     /// The upstream that failed last: asked behind all available ones on a retry (PRODUCT rule 2).
     pub failed_upstream: Option<String>,
     /// When the next attempt is due; none while held or with no recipient open.

@@ -12,6 +12,8 @@ pub mod verdict;
 pub use address::{Address, ReversePath};
 pub use header::{FieldFilter, HeaderScan};
 pub use id::QueueId;
-pub use message::{BodyType, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState};
+pub use message::{
+    BodyType, Class, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState, Refusal,
+};
 pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser, printable};
 pub use verdict::{Outcome, Verdict};

@@ -1,5 +1,6 @@
 //! What an attempt decided about one recipient.
 
+use super::message::Refusal;
 use super::reply::EnhancedCode;
 use serde::{Deserialize, Serialize};
 
@@ -28,5 +29,5 @@ pub struct Verdict {
     /// The upstream's enhanced code, or the one that fits what went wrong (RFC 3463).
     pub enhanced: EnhancedCode,
     /// Replaces [`super::Recipient::refused_by`].
-    pub refused_by: Vec<String>,
+    pub refused_by: Vec<Refusal>,
 }

@@ -104,8 +104,8 @@ pub struct Page {
 /// What an operator asks of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Due now; failed and expired recipients open again with a fresh schedule, a fresh life and no upstream in `refused_by`; delivered ones are never
-    /// touched.
+    /// Due now, and every upstream that refused may be asked again; failed and expired recipients open again with a fresh
+    /// schedule and a fresh life; delivered ones are never touched.
     Retry,
     /// Goes nowhere until released. An attempt that is under way finishes first.
     Hold,

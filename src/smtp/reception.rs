@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::transaction::{Dialogue, Envelope, Terms, too_big};
 use crate::event::{EventType, Fact, code};
 use crate::mail::header::HeaderScan;
-use crate::mail::{Message, Origin, QueueId, Recipient};
+use crate::mail::{Class, Message, Origin, QueueId, Recipient};
 use crate::queue::{CHUNK_SIZE, Pending, Queue, QueueError};
 use bytes::Bytes;
 use std::task::Poll;
@@ -219,9 +219,12 @@ impl<'q> Reception<'q> {
                 helo,
                 protocol: protocol.to_owned(),
             },
+            site: String::new(),
+            class: Class::Normal,
             received_at: door.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
             attempts: 0,
+            deferrals: 0,
             failed_upstream: None,
             due: Some(now),
             life_start: now,

@@ -1,6 +1,6 @@
 //! The engine with scripted upstreams: PRODUCT rules 2 to 5, 9, 12 and 13, CASES F at the level of the message.
 
-use super::stage::{Stage, at, outcomes, server, upstream};
+use super::stage::{Stage, at, outcomes, refused_by, server, upstream};
 use crate::support::free_address;
 use crate::support::scripted::Act;
 use postroom::event::code;
@@ -137,7 +137,7 @@ async fn what_speaks_of_the_account_is_final_only_when_every_candidate_said_so()
     let id = stage.put(&["b@y.test"]).await;
     let message = stage.when_attempted(id, 1).await;
     assert_eq!(message.state(), MessageState::Deferred, "the third one has not been heard");
-    assert_eq!(message.recipients[0].refused_by, ["first", "second"]);
+    assert_eq!(refused_by(&message), ["first", "second"]);
 
     // The third one is back: only it is asked.
     let back = server(|s| s);

@@ -9,7 +9,7 @@ use postroom::deliver::health::Health;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
-    Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+    Address, BodyType, Class, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
 };
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{Queue, QueueError};
@@ -105,9 +105,12 @@ impl Stage {
                 helo: "c.test".into(),
                 protocol: "ESMTP".into(),
             },
+            site: String::new(),
+            class: Class::Normal,
             received_at: wall,
             reception_ms: 0,
             attempts: 0,
+            deferrals: 0,
             failed_upstream: None,
             due: Some(now),
             life_start: now,
@@ -186,4 +189,9 @@ fn load(folder: &tempfile::TempDir, config: &str) -> Arc<Settings> {
 pub fn outcomes(message: &Message) -> Vec<(RecipientState, String)> {
     let of = |recipient: &Recipient| (recipient.state, recipient.reply.clone().unwrap_or_default());
     message.recipients.iter().map(of).collect()
+}
+
+/// The upstreams that refused the first recipient.
+pub fn refused_by(message: &Message) -> Vec<&str> {
+    message.recipients[0].refused_by.iter().map(|refusal| refusal.upstream.as_str()).collect()
 }

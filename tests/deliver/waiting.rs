@@ -1,7 +1,7 @@
 //! Mail that is claimed and waits for an upstream: it is neither forgotten nor put off without need, and what operators
 //! and reloads do to it meanwhile holds.
 
-use super::stage::{Stage, at, outcomes, server, upstream};
+use super::stage::{Stage, at, outcomes, refused_by, server, upstream};
 use crate::support::free_address;
 use crate::support::recorder::Recorder;
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ async fn mail_that_waits_for_the_only_upstream_left_is_looked_at_and_expires() {
     let stage = Stage::start(&config).await;
     let id = stage.put(&["b@y.test"]).await;
     let first = stage.when_attempted(id, 1).await;
-    assert_eq!(first.recipients[0].refused_by, ["up"]);
+    assert_eq!(refused_by(&first), ["up"]);
     // Its retries come due; nobody whom it could ask is there, though somebody else is.
     let mut rounds = 0;
     let message = loop {

@@ -207,12 +207,12 @@ async fn upstreams_that_refused_are_remembered_until_a_retry_and_only_counted_at
     {
         let attempt = claim_one(&queue).await;
         let mut settled = settlement(&queue, &attempt, &[outcome]);
-        settled.verdicts[0].refused_by = vec![refused_by.to_owned()];
+        settled.verdicts[0].refused_by = vec![Refusal { upstream: refused_by.to_owned(), revision: 1 }];
         settled.counted = counted;
         queue.settle(attempt, settled).await.unwrap();
         let shown = queue.show(message.id).await.unwrap();
         assert_eq!(
-            (shown.attempts, shown.recipients[0].refused_by[0].as_str()),
+            (shown.attempts, shown.recipients[0].refused_by[0].upstream.as_str()),
             (u32::from(counted), refused_by)
         );
         home.clock.advance(MINUTE);

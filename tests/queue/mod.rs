@@ -10,6 +10,7 @@ mod disk;
 mod failing;
 mod file;
 mod model;
+mod older;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -71,9 +72,12 @@ pub fn message(queue: &dyn Queue, recipients: &[&str], size: usize) -> Message {
             helo: "client.test".to_owned(),
             protocol: "ESMTP".to_owned(),
         },
+        site: String::new(),
+        class: Class::Normal,
         received_at,
         reception_ms: 3,
         attempts: 0,
+        deferrals: 0,
         failed_upstream: None,
         due: Some(now),
         life_start: now,

@@ -58,6 +58,7 @@ impl Model {
         self.facts += 1;
         let Some(message) = self.messages.get_mut(&claim.message.id) else { return };
         message.attempts += 1;
+        message.deferrals += u32::from(outcomes.contains(&Outcome::Deferred));
         let held = message.held_since.is_some();
         for ((place, _), outcome) in claim.message.open_recipients().zip(outcomes) {
             let recipient = &mut message.recipients[place];
@@ -111,7 +112,7 @@ impl Model {
                 }
                 if !failed.is_empty() {
                     failed.into_iter().for_each(|one| one.state = RecipientState::Pending);
-                    (message.attempts, message.life_start) = (0, now);
+                    (message.attempts, message.deferrals, message.life_start) = (0, 0, now);
                 }
                 message.due = Some(message.due.map_or(now, |due| due.min(now)));
             }

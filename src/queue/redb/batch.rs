@@ -259,6 +259,8 @@ fn decide(message: &mut Message, claimed: &Message, settlement: &Settlement, now
         recipient.refused_by.clone_from(&verdict.refused_by);
     }
     message.attempts += u32::from(settlement.counted);
+    let deferred = settlement.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Deferred);
+    message.deferrals = message.deferrals.saturating_add(u32::from(deferred));
     if settlement.failed_upstream.is_some() {
         message.failed_upstream.clone_from(&settlement.failed_upstream);
     }

@@ -49,15 +49,17 @@ impl Batch<'_, '_> {
         for recipient in &mut message.recipients {
             if matches!(recipient.state, RecipientState::Failed | RecipientState::Expired) {
                 recipient.state = RecipientState::Pending;
-                recipient.refused_by.clear();
                 reopened = true;
             }
+            // Whoever asks for a retry may have repaired the upstream that refused.
+            recipient.refused_by.clear();
         }
         if message.open_recipients().next().is_none() {
             return Ok(Obeyed::Unchanged);
         }
         if reopened {
             message.attempts = 0;
+            message.deferrals = 0;
             message.failed_upstream = None;
             message.life_start = now;
         }

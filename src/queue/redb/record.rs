@@ -1,7 +1,13 @@
-//! What is stored, as bytes: a format version, a checksum, then postcard.
+//! What is stored, as bytes: a version, a checksum, then postcard.
+//!
+//! Each kind of record counts its own versions. The newest is what is written; every older one is read for ever, by the
+//! frozen types of [`v1`] and its successors, so that a newer program takes a queue over as it is. A record is written anew, in
+//! the newest version, when something about it changes.
 //!
 //! redb's own checksums are looked at only when it repairs a file; a byte that the disk has flipped would otherwise
 //! be read as mail.
+
+mod v1;
 
 use super::super::Health;
 use super::timeline::Kept;
@@ -9,10 +15,12 @@ use crate::event::Fact;
 use crate::mail::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The newest version of each record that this program writes and reads.
-const VERSION: u8 = 1;
+/// The version of each kind of record that this program writes.
+const MESSAGE_VERSION: u8 = 2;
+const FACT_VERSION: u8 = 1;
+const LEDGER_VERSION: u8 = 1;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
 
@@ -64,35 +72,49 @@ pub(super) struct Ledger {
 }
 
 pub(super) fn write_message(stored: &Stored) -> Vec<u8> {
-    seal(&(stored.changed_ms, &stored.message))
+    seal(MESSAGE_VERSION, &(stored.changed_ms, &stored.message))
 }
 
 /// The record under this id. The checksum does not cover the key that it stands under, but the record names its message.
 pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<Stored, String> {
-    let (changed_ms, message): (_, Message) = open(bytes)?;
-    match message.id.number() == id {
-        true => Ok(Stored { changed_ms, message }),
-        false => Err(format!("the record is that of message {}: its key is damaged", message.id)),
+    let (version, body) = open(bytes)?;
+    let stored = match version {
+        1 => decode::<v1::Stored>(body)?.into(),
+        MESSAGE_VERSION => {
+            let (changed_ms, message) = decode(body)?;
+            Stored { changed_ms, message }
+        }
+        newer => return Err(unknown_version(newer, MESSAGE_VERSION)),
+    };
+    match stored.message.id.number() == id {
+        true => Ok(stored),
+        false => Err(format!("the record is that of message {}: its key is damaged", stored.message.id)),
     }
 }
 
 pub(super) fn write_fact(fact: &Fact) -> Vec<u8> {
-    seal(fact)
+    seal(FACT_VERSION, fact)
 }
 
 pub(super) fn read_fact(bytes: &[u8]) -> Result<Fact, String> {
-    open(bytes)
+    match open(bytes)? {
+        (FACT_VERSION, body) => decode(body),
+        (newer, _) => Err(unknown_version(newer, FACT_VERSION)),
+    }
 }
 
 pub(super) fn write_ledger(ledger: &Ledger) -> Vec<u8> {
-    seal(ledger)
+    seal(LEDGER_VERSION, ledger)
 }
 
 pub(super) fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
-    open(bytes)
+    match open(bytes)? {
+        (LEDGER_VERSION, body) => decode(body),
+        (newer, _) => Err(unknown_version(newer, LEDGER_VERSION)),
+    }
 }
 
-fn seal<T: Serialize>(value: &T) -> Vec<u8> {
+fn seal<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(&[0; HEAD]);
     #[expect(
@@ -100,26 +122,36 @@ fn seal<T: Serialize>(value: &T) -> Vec<u8> {
         reason = "postcard fails on I/O and unsized sequences; a Vec and these types have neither"
     )]
     let mut bytes = postcard::to_extend(value, head).expect("serializing to memory");
-    bytes[0] = VERSION;
-    let checksum = xxh3_64(&bytes[HEAD..]);
+    bytes[0] = version;
+    let checksum = checksum(version, &bytes[HEAD..]);
     bytes[1..HEAD].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// Version and body of a record whose checksum is right.
+fn open(bytes: &[u8]) -> Result<(u8, &[u8]), String> {
     let Some((head, body)) = bytes.split_at_checked(HEAD) else {
         return Err(format!("the record has only {} bytes", bytes.len()));
     };
-    if head[1..] != xxh3_64(body).to_le_bytes() {
+    if head[1..] != checksum(head[0], body).to_le_bytes() {
         return Err("the record does not match its checksum".to_owned());
     }
-    if head[0] != VERSION {
-        return Err(format!(
-            "the record has format version {}, this program reads version {VERSION}",
-            head[0]
-        ));
-    }
+    Ok((head[0], body))
+}
+
+/// Covers the version too. (With a seed of zero, as the first version has it, XXH3 is what it is without one.)
+fn checksum(version: u8, body: &[u8]) -> u64 {
+    xxh3_64_with_seed(body, u64::from(version.wrapping_sub(1)))
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     postcard::from_bytes(body).map_err(|error| format!("the record cannot be read: {error}"))
+}
+
+fn unknown_version(found: u8, newest: u8) -> String {
+    format!(
+        "the record has version {found}, this program reads versions up to {newest}: a newer Postroom wrote it"
+    )
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ impl Fresh {
 mod tests {
     use super::*;
     use crate::clock::Moment;
-    use crate::mail::{BodyType, HeaderFacts, Origin, ReversePath};
+    use crate::mail::{BodyType, Class, HeaderFacts, Origin, ReversePath};
 
     fn message(size: usize) -> Arc<Message> {
         Arc::new(Message {
@@ -204,9 +204,12 @@ mod tests {
                 helo: String::new(),
                 protocol: String::new(),
             },
+            site: String::new(),
+            class: Class::Normal,
             received_at: jiff::Timestamp::UNIX_EPOCH,
             reception_ms: 0,
             attempts: 0,
+            deferrals: 0,
             failed_upstream: None,
             due: None,
             life_start: Moment(0),

@@ -7,7 +7,9 @@
 use super::{Cuts, Tape};
 use postroom::clock::Moment;
 use postroom::event::{logemails, words};
-use postroom::mail::{BodyType, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath};
+use postroom::mail::{
+    BodyType, Class, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath,
+};
 use postroom::policy::added::added;
 
 const INSTANCE: &str = "00c0ffee00c0ffee";
@@ -181,9 +183,12 @@ fn message(header: HeaderFacts, flags: u8, name: &str) -> Message {
             helo: name.to_owned(),
             protocol: "ESMTP".to_owned(),
         },
+        site: String::new(),
+        class: Class::Normal,
         received_at: jiff::Timestamp::UNIX_EPOCH,
         reception_ms: 0,
         attempts: 0,
+        deferrals: 0,
         failed_upstream: None,
         due: Some(now),
         life_start: now,

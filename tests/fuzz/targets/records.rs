@@ -3,7 +3,8 @@
 //!
 //! An input: flags, then four records (length in two bytes, bytes): message, fact, ledger, content chunk. Flags: 1, 2,
 //! 4, 8: that record has a right version and checksum in front; 16: the ledger is in the file; 32: content, too; 64: the
-//! records are put into a queue file and a queue works on it, which takes its time; without it they are only decoded.
+//! records are put into a queue file and a queue works on it, which takes its time; without it they are only decoded; 128: the
+//! message is in the version that is written now, not in the first one.
 
 use super::Tape;
 use postroom::clock::{ManualClock, Moment};
@@ -18,34 +19,40 @@ use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-const VERSION: u8 = 1;
+/// The version in which messages are written; facts and the ledger are still as the first release wrote them.
+const MESSAGE_VERSION: u8 = 2;
 const CONTENT: &[u8] = b"Subject: sound\r\n\r\nas it came\r\n";
 const EVENT: u64 = 1_000;
 
 pub fn run(data: &[u8]) {
     let mut tape = Tape(data);
     let flags = tape.byte();
-    let mut record = |sealed: u8| {
+    let mut record = |sealed: u8, version: u8| {
         let length = usize::from(tape.byte()) | usize::from(tape.byte()) << 8;
         let body = tape.take(length).to_vec();
-        if flags & sealed == 0 { body } else { seal(&body) }
+        if flags & sealed == 0 { body } else { seal(version, &body) }
     };
-    let (message, fact, ledger) = (record(1), record(2), record(4));
-    let chunk = record(0);
+    let version = if flags & 128 == 0 { 1 } else { MESSAGE_VERSION };
+    let (message, fact, ledger) = (record(1, version), record(2, 1), record(4, 1));
+    let chunk = record(0, 1);
     // A chunk has its checksum in front and no version.
-    let chunk = if flags & 8 == 0 { chunk } else { [&checksum(&chunk)[..], &chunk].concat() };
+    let chunk = if flags & 8 == 0 { chunk } else { [&checksum(1, &chunk)[..], &chunk].concat() };
 
-    let written: Option<(u64, Message)> = open(&message);
+    let mut written: Option<(u64, Message)> = open(MESSAGE_VERSION, &message);
     if flags & 64 == 0 {
         written.inspect(is_stable);
-        open(&fact).inspect(|fact: &Fact| is_stable(fact));
+        open(1, &fact).inspect(|fact: &Fact| is_stable(fact));
         return;
     }
     let id = match &written {
         // The file would have one key for both.
         Some((_, message)) if message.id == sound().id => return,
         Some((_, message)) => message.id,
-        None => QueueId::from_number(77),
+        // Records of the first version begin with the same fields.
+        None => match postcard::take_from_bytes::<(u64, QueueId)>(message.get(9..).unwrap_or_default()) {
+            Ok(((_, id), _)) if id != sound().id => id,
+            _ => QueueId::from_number(77),
+        },
     };
     let disk = Disk(Arc::new(Mutex::new(TEMPLATE.clone())));
     let database = Builder::new().create_with_backend(disk.clone()).unwrap();
@@ -66,11 +73,15 @@ pub fn run(data: &[u8]) {
     transaction.commit().unwrap();
     drop(database);
 
-    let written_fact: Option<Fact> = open(&fact);
+    let written_fact: Option<Fact> = open(1, &fact);
     let chunk = (flags & 32 != 0).then_some(&chunk[..]);
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
             let queue = queue(&disk);
+            if flags & 128 == 0 {
+                // What a record of the first version says is known to the queue alone.
+                written = queue.show(id).await.ok().map(|message| (0, (*message).clone()));
+            }
             reads(&queue, id, written.as_ref(), written_fact.as_ref(), chunk).await;
             works(&queue, id, written.as_ref()).await;
             queue.close().await.unwrap();
@@ -124,7 +135,7 @@ async fn reads(
 
     let expected = chunk.and_then(|chunk| {
         let (head, body) = chunk.split_at_checked(8)?;
-        (head == checksum(body)).then_some(body)
+        (head == checksum(1, body)).then_some(body)
     });
     match (queue.chunk(id, 0).await, expected) {
         (Ok(read), Some(expected)) => assert_eq!(read, expected),
@@ -186,18 +197,20 @@ async fn comes_back(queue: &RedbQueue, message: &Message, fact: Option<Fact>) {
 }
 
 /// Version, checksum, body: as the file has it.
-pub fn seal(body: &[u8]) -> Vec<u8> {
-    [&[VERSION][..], &checksum(body), body].concat()
+pub fn seal(version: u8, body: &[u8]) -> Vec<u8> {
+    [&[version][..], &checksum(version, body), body].concat()
 }
 
-fn checksum(body: &[u8]) -> [u8; 8] {
-    xxhash_rust::xxh3::xxh3_64(body).to_le_bytes()
+fn checksum(version: u8, body: &[u8]) -> [u8; 8] {
+    xxhash_rust::xxh3::xxh3_64_with_seed(body, u64::from(version - 1)).to_le_bytes()
 }
 
 /// What a record says, if it is sound.
-fn open<T: DeserializeOwned>(record: &[u8]) -> Option<T> {
+fn open<T: DeserializeOwned>(version: u8, record: &[u8]) -> Option<T> {
     let (head, body) = record.split_at_checked(9)?;
-    (head[0] == VERSION && head[1..] == checksum(body)).then(|| postcard::from_bytes(body).ok()).flatten()
+    (head[0] == version && head[1..] == checksum(version, body))
+        .then(|| postcard::from_bytes(body).ok())
+        .flatten()
 }
 
 const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
@@ -246,7 +259,7 @@ pub fn sound() -> &'static Message {
                 state: RecipientState::Delivered,
                 reply: Some("250 2.0.0 ok".to_owned()),
                 upstream: Some("primary".to_owned()),
-                refused_by: vec!["backup".to_owned()],
+                refused_by: vec![Refusal { upstream: "backup".to_owned(), revision: 7 }],
             },
         ],
         body: BodyType::EightBitMime,
@@ -264,9 +277,12 @@ pub fn sound() -> &'static Message {
             helo: "c.test".to_owned(),
             protocol: "ESMTP".to_owned(),
         },
+        site: String::new(),
+        class: Class::Normal,
         received_at: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
         reception_ms: 3,
         attempts: 0,
+        deferrals: 0,
         failed_upstream: None,
         due: Some(Moment(1)),
         life_start: Moment(1),

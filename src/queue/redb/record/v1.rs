@@ -1,0 +1,125 @@
+//! Records as the first release wrote them, frozen: field by field what stands in queue files that are still in use.
+//! Nothing here is ever changed.
+
+use crate::clock::Moment;
+use crate::mail::{
+    Address, BodyType, Class, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::net::IpAddr;
+
+/// Time of the last change, and the message.
+#[derive(Deserialize)]
+pub(super) struct Stored(u64, OldMessage);
+
+#[derive(Deserialize)]
+struct OldMessage {
+    id: QueueId,
+    reverse_path: ReversePath,
+    recipients: Vec<OldRecipient>,
+    body: BodyType,
+    smtp_utf8: bool,
+    size: u64,
+    chunks: u32,
+    header: OldHeaderFacts,
+    origin: OldOrigin,
+    received_at: Timestamp,
+    reception_ms: u64,
+    attempts: u32,
+    failed_upstream: Option<String>,
+    due: Option<Moment>,
+    life_start: Moment,
+    held_since: Option<Moment>,
+}
+
+#[derive(Deserialize)]
+struct OldRecipient {
+    address: Address,
+    state: RecipientState,
+    reply: Option<String>,
+    upstream: Option<String>,
+    /// Names alone: nobody can tell any more under which settings an upstream refused, so it is asked once more.
+    _refused_by: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct OldHeaderFacts {
+    starts_well: bool,
+    has_date: bool,
+    has_message_id: bool,
+    has_from: bool,
+    has_bcc: bool,
+    has_eight_bit: bool,
+    received_hops: u32,
+    subject: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OldOrigin {
+    listener: String,
+    client: Option<IpAddr>,
+    helo: String,
+    protocol: String,
+}
+
+impl From<Stored> for super::Stored {
+    fn from(Stored(changed_ms, message): Stored) -> super::Stored {
+        super::Stored { changed_ms, message: message.into() }
+    }
+}
+
+impl From<OldMessage> for Message {
+    fn from(old: OldMessage) -> Message {
+        Message {
+            id: old.id,
+            reverse_path: old.reverse_path,
+            recipients: old.recipients.into_iter().map(Recipient::from).collect(),
+            body: old.body,
+            smtp_utf8: old.smtp_utf8,
+            size: old.size,
+            chunks: old.chunks,
+            header: old.header.into(),
+            origin: old.origin.into(),
+            site: String::new(),
+            class: Class::Normal,
+            received_at: old.received_at,
+            reception_ms: old.reception_ms,
+            attempts: old.attempts,
+            // Each attempt that left something open had moved it one step on of the schedule.
+            deferrals: old.attempts,
+            failed_upstream: old.failed_upstream,
+            due: old.due,
+            life_start: old.life_start,
+            held_since: old.held_since,
+        }
+    }
+}
+
+impl From<OldRecipient> for Recipient {
+    fn from(old: OldRecipient) -> Recipient {
+        let OldRecipient { address, state, reply, upstream, .. } = old;
+        Recipient { address, state, reply, upstream, refused_by: Vec::new() }
+    }
+}
+
+impl From<OldHeaderFacts> for HeaderFacts {
+    fn from(old: OldHeaderFacts) -> HeaderFacts {
+        HeaderFacts {
+            starts_well: old.starts_well,
+            has_date: old.has_date,
+            has_message_id: old.has_message_id,
+            has_from: old.has_from,
+            has_bcc: old.has_bcc,
+            has_eight_bit: old.has_eight_bit,
+            received_hops: old.received_hops,
+            subject: old.subject,
+        }
+    }
+}
+
+impl From<OldOrigin> for Origin {
+    fn from(old: OldOrigin) -> Origin {
+        Origin { listener: old.listener, client: old.client, helo: old.helo, protocol: old.protocol }
+    }
+}

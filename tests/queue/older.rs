@@ -1,0 +1,67 @@
+//! A queue file that an older Postroom wrote is taken over as it is.
+
+use super::{clock, options};
+use postroom::mail::{MessageState, RecipientState};
+use postroom::queue::redb::RedbQueue;
+use postroom::queue::{Filter, Health, Queue};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Unpacks a sample of `tests/samples` to a file.
+fn unpack(sample: &str, to: &Path) {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(sample);
+    let unpacked = Command::new("gzip").args(["-d", "-c"]).arg(packed).stdout(Stdio::piped()).output();
+    let unpacked = unpacked.expect("gzip, which every system has");
+    assert!(unpacked.status.success());
+    std::fs::File::create(to).unwrap().write_all(&unpacked.stdout).unwrap();
+}
+
+/// Written by version 0.1.0: seven messages in every state that they can be in, one of them in three chunks. Once every
+/// record that lacked a new field would have been "damaged".
+#[tokio::test]
+async fn what_the_first_release_stored_is_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.redb");
+    unpack("queue-v1.redb.gz", &path);
+
+    // Without a proxy, too, and without changing anything.
+    let reader = RedbQueue::open_read_only(&path).unwrap();
+    assert_eq!(reader.list(&Filter::default(), None, 100).unwrap().messages.len(), 7);
+    drop(reader);
+
+    let clock = clock();
+    let queue = RedbQueue::open(&path, options(&clock)).unwrap();
+    let expected =
+        Health { writable: true, queued: 1, deferred: 4, held: 1, failed: 1, damaged: 0, claimed: 0 };
+    assert_eq!(queue.health(), expected);
+    let page = queue.list(Filter::default(), None, 100).await.unwrap();
+    let told: Vec<_> = page
+        .messages
+        .iter()
+        .map(|one| (one.header.subject.as_deref().unwrap_or_default(), one.state(), one.attempts))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("held", MessageState::Held, 0),
+            ("queued", MessageState::Queued, 0),
+            ("refused by one", MessageState::Deferred, 1),
+            ("three chunks", MessageState::Deferred, 1),
+            ("failed", MessageState::Failed, 1),
+            ("partly delivered", MessageState::Deferred, 1),
+            ("deferred", MessageState::Deferred, 1),
+        ]
+    );
+    let partly: Vec<_> = page.messages[5].recipients.iter().map(|one| one.state).collect();
+    assert_eq!(partly, [RecipientState::Delivered, RecipientState::Deferred, RecipientState::Failed]);
+    let large = &page.messages[3];
+    let mut content = Vec::new();
+    for number in 0..large.chunks {
+        content.extend(queue.chunk(large.id, number).await.unwrap());
+    }
+    assert_eq!((large.chunks, content.len() as u64), (3, large.size));
+    assert!(content.ends_with(b"0008999 a line of a large message\r\n"));
+    assert!(queue.events(None, 1_000).await.unwrap().iter().any(|event| event.fact.code == "HELD"));
+    queue.close().await.unwrap();
+}
