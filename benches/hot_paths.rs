@@ -115,7 +115,7 @@ impl Stage {
 
     #[expect(clippy::unwrap_used, reason = "a benchmark of failures is none")]
     fn claim(&self, count: usize) -> Vec<Claim> {
-        let claimed = self.queue.claim(self.queue.now(), Duration::from_secs(60), count);
+        let claimed = self.queue.claim(self.queue.now(), Duration::from_secs(60), &[String::new()], count);
         self.runtime.block_on(claimed).unwrap()
     }
 
@@ -153,9 +153,12 @@ fn message(queue: &RedbQueue) -> Message {
             helo: "shop.example.com".to_owned(),
             protocol: "ESMTP".to_owned(),
         },
+        site: String::new(),
+        class: Class::Normal,
         received_at,
         reception_ms: 1,
         attempts: 0,
+        deferrals: 0,
         failed_upstream: None,
         due: Some(now),
         life_start: now,

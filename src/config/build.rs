@@ -8,6 +8,7 @@ use super::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings,
 use super::table::{Reader, Table};
 use super::upstream;
 use super::{ConfigErrors, value, walk};
+use crate::mail::Class;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,14 @@ pub(super) fn data_dir_alone(merged: &Merged) -> Option<PathBuf> {
     if root.origin("data_dir").layer == Layer::Default { None } else { root.path_beside("data_dir") }
 }
 
+/// The empty word leaves it to the message's own header.
+const CLASSES: &[(&str, Option<Class>)] = &[
+    ("urgent", Some(Class::Urgent)),
+    ("normal", Some(Class::Normal)),
+    ("bulk", Some(Class::Bulk)),
+    ("", None),
+];
+
 fn listener(reader: &Reader<'_>, table: &Table<'_>) -> Listener {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let form = r#"give it an IP address and a port such as "127.0.0.1:25" or "[::1]:25""#;
@@ -96,7 +105,8 @@ fn listener(reader: &Reader<'_>, table: &Table<'_>) -> Listener {
             "name your own networks, or set danger_open_relay = true if that is what you want",
         );
     }
-    Listener { name: table.name().to_owned(), address, allow }
+    let class = table.choice("class", None, CLASSES, &[]);
+    Listener { name: table.name().to_owned(), address, allow, class }
 }
 
 /// Far beyond what a machine can do, and far from what a counter can hold.

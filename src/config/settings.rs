@@ -1,5 +1,6 @@
 //! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
 
+use crate::mail::Class;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use std::hash::{BuildHasher, RandomState};
@@ -52,6 +53,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Networks that may relay.
     pub allow: Vec<IpNet>,
+    /// Class of all mail that comes in here; none: what its header says.
+    pub class: Option<Class>,
 }
 
 /// What a client may use up. A change holds for new sessions.

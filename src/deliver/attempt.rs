@@ -335,7 +335,8 @@ impl Attempt<'_> {
         }
         let verdicts: Vec<Verdict> =
             std::mem::take(&mut self.fates).into_iter().map(|fate| self.close(fate)).collect();
-        settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays).await;
+        settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays, false)
+            .await;
         End::Settled
     }
 

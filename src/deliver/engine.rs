@@ -37,6 +37,9 @@ const TRUSTED: Duration = Duration::from_secs(1);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Messages looked at in one go when nobody can be asked.
 const OLD_AT_A_TIME: usize = 500;
+/// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
+/// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
+const LOOK_AHEAD: usize = 5;
 
 /// What the engine is made of; the same parts serve its attempts.
 pub struct Engine {
@@ -84,11 +87,15 @@ struct Running {
     age_is_due: bool,
 }
 
-/// A claim that waits for an upstream: for a busy one, or, where the free ones have refused it, for another.
+/// A claim that waits for an upstream.
 struct Waiting {
     claim: Claim,
     /// Monotonic.
     since: Duration,
+    /// When it was last compared with the queue. Monotonic.
+    checked: Duration,
+    /// The upstreams that no recipient of it can be sent through: it waits for one of the others.
+    refused_by: Vec<String>,
 }
 
 impl Engine {
@@ -127,9 +134,7 @@ impl Running {
                 self.put_back_all();
             }
             self.start_attempts(&settings).await;
-            if self.waiting.len() >= settings.queue.batch_size && self.can_send(&settings) {
-                self.put_off_refused(&settings, Duration::ZERO).await;
-            }
+            self.defer_refused(&settings).await;
             if self.claim_more(&settings).await {
                 continue;
             }
@@ -141,6 +146,7 @@ impl Running {
                 () = freed.notified() => {}
                 changed = self.engine.settings.changed() => {
                     self.quiet_until = None;
+                    self.look_at_new_upstreams(&settings);
                     if changed.is_err() {
                         return;
                     }
@@ -157,16 +163,14 @@ impl Running {
     /// Every claimed message that some upstream is available for goes its way.
     async fn start_attempts(&mut self, settings: &Arc<Settings>) {
         let mut unlucky = VecDeque::new();
-        while let Some(waiting) = self.waiting.pop_front() {
-            if self.is_full(settings) {
-                self.waiting.push_front(waiting);
-                break;
-            }
-            let Some(slot) = choose(&waiting.claim, settings, &self.engine.health) else {
+        while self.can_send(settings)
+            && let Some(mut waiting) = self.waiting.pop_front()
+        {
+            let Some(slot) = choose(&waiting, settings, &self.engine.health) else {
                 unlucky.push_back(waiting);
                 continue;
             };
-            match self.still_stands(&waiting).await {
+            match self.still_stands(&mut waiting).await {
                 true => self.start(waiting.claim, slot, settings),
                 false => self.engine.queue.put_back(waiting.claim),
             }
@@ -176,40 +180,78 @@ impl Running {
     }
 
     /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
-    async fn still_stands(&self, waiting: &Waiting) -> bool {
-        if self.engine.clock.monotonic() < waiting.since + TRUSTED {
+    async fn still_stands(&self, waiting: &mut Waiting) -> bool {
+        let now = self.engine.clock.monotonic();
+        if now < waiting.checked + TRUSTED {
             return true;
         }
+        waiting.checked = now;
         let claimed = &waiting.claim.message;
         let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
         self.engine.queue.show(claimed.id).await.is_ok_and(as_claimed)
     }
 
-    /// Puts off what has waited for that long because upstreams have refused it: so it does not keep the rest from being
-    /// claimed, and its age is looked at. What only waits for a busy upstream stays.
-    async fn put_off_refused(&mut self, settings: &Arc<Settings>, waited: Duration) {
+    /// Looks after mail that some upstream has refused: it waits here for one that is merely busy, for a while, and for its
+    /// next due time otherwise, so that it does not keep the rest from being claimed and its age is looked at.
+    async fn defer_refused(&mut self, settings: &Arc<Settings>) {
         let now = self.engine.clock.monotonic();
-        let (refused, others) = std::mem::take(&mut self.waiting).into_iter().partition(|one: &Waiting| {
-            one.since + waited <= now && !refused_by(&one.claim, settings).is_empty()
-        });
+        let (refused, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|one| !one.refused_by.is_empty());
         self.waiting = others;
-        let refused = Vec::from_iter(VecDeque::into_iter(refused).map(|one| one.claim));
-        self.put_off_all(settings, refused, "waits for the upstreams that have not refused it").await;
+        let mut deferred = Vec::new();
+        for (place, mut waiting) in refused.into_iter().enumerate() {
+            let in_vain = !self.has_busy_upstream(&waiting, settings)
+                || now >= waiting.since + ROUND
+                || place >= settings.queue.batch_size;
+            if !self.still_stands(&mut waiting).await {
+                self.engine.queue.put_back(waiting.claim);
+            } else if in_vain {
+                deferred.push(waiting.claim);
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
+        self.defer_all(settings, deferred, "waits for the upstreams that have not refused it").await;
+    }
+
+    /// Whether some upstream that has not refused the message works, and only has no connection free.
+    fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
+        route::candidates(&settings.upstreams)
+            .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
+            .any(|upstream| self.engine.health.standing(upstream).state != "open")
     }
 
     /// All together, so that they share commits.
-    async fn put_off_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
+    async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
         let context = self.context(settings.clone());
         let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
-            under_way.spawn(async move { settling::put_off(&context, &claim, &why, false).await });
+            under_way.spawn(async move { settling::defer(&context, &claim, &why, false).await });
         }
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
             () = self.stop.gently.cancelled() => {}
             () = async { while under_way.join_next().await.is_some() {} } => {}
         }
+    }
+
+    /// After a reload: who has refused what is judged anew, and what waits because of it need not wait for its time.
+    fn look_at_new_upstreams(&mut self, old: &Settings) {
+        if self.engine.settings.borrow().upstreams == old.upstreams {
+            return;
+        }
+        self.put_back_all();
+        let (queue, stop) = (self.engine.queue.clone(), self.stop.gently.clone());
+        self.attempts.spawn(async move {
+            let hastened = tokio::select! {
+                hastened = queue.hasten_refused() => hastened,
+                () = stop.cancelled() => Ok(()),
+            };
+            if let Err(error) = hastened {
+                tracing::warn!("mail that upstreams refused waits for its due time: {error}");
+            }
+        });
     }
 
     fn put_back_all(&mut self) {
@@ -221,12 +263,12 @@ impl Running {
     /// Claims more when somebody is available. True if there was anything.
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
-        let room = settings.queue.batch_size.saturating_sub(self.waiting.len());
+        let room = self.room(settings);
         let now = self.engine.queue.now();
         if room == 0 || !self.can_send(settings) || self.quiet_until.is_some_and(|until| now < until) {
             return false;
         }
-        match self.claim_due(now, room).await {
+        match self.claim_due(now, room, settings).await {
             Ok(some) => some,
             Err(error) => {
                 tracing::error!("no mail can be claimed: {error}");
@@ -236,15 +278,28 @@ impl Running {
         }
     }
 
-    async fn claim_due(&mut self, now: Moment, room: usize) -> Result<bool, QueueError> {
-        let claims = self.engine.queue.claim(now, LEASE, room).await?;
+    async fn claim_due(&mut self, now: Moment, room: usize, settings: &Settings) -> Result<bool, QueueError> {
+        let sites = sites_that_can_go();
+        let claims = self.engine.queue.claim(now, LEASE, &sites, room).await?;
         let (count, since) = (claims.len(), self.engine.clock.monotonic());
-        self.waiting.extend(claims.into_iter().map(|claim| Waiting { claim, since }));
+        self.waiting.extend(claims.into_iter().map(|claim| {
+            let refused_by = refused_by(&claim, settings);
+            Waiting { claim, since, checked: since, refused_by }
+        }));
         if count < room {
             // So a connection that is free again need not make us ask.
-            self.quiet_until = Some(self.engine.queue.next_due().await?.unwrap_or(Moment(u64::MAX)));
+            self.quiet_until = Some(self.engine.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
         }
         Ok(count > 0)
+    }
+
+    /// How many more messages are claimed now: as many as there are free connections, and a few.
+    fn room(&self, settings: &Settings) -> usize {
+        let free: usize = route::candidates(&settings.upstreams)
+            .filter_map(|upstream| self.engine.health.free(upstream))
+            .sum();
+        let wanted = settings.queue.batch_size.min(free + LOOK_AHEAD);
+        wanted.saturating_sub(self.waiting.iter().filter(|one| one.refused_by.is_empty()).count())
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
@@ -266,10 +321,14 @@ impl Running {
         if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
+        if self.waiting.iter().any(|one| !one.refused_by.is_empty()) {
+            // An operator may have done something about it, and it does not wait here for long.
+            wake = wake.min(mono + TRUSTED);
+        }
         if self.claim_failed {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
         } else if self.can_send(settings)
-            && self.waiting.len() < settings.queue.batch_size
+            && self.room(settings) > 0
             && let Some(due) = self.quiet_until
         {
             wake = wake.min(mono + due.since(now));
@@ -302,7 +361,7 @@ impl Running {
                 Err(Panicked) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
-                    settling::put_off(&context, &claim, why, true).await;
+                    settling::defer(&context, &claim, why, true).await;
                     under_way.settled();
                 }
             }
@@ -327,7 +386,6 @@ impl Running {
         self.engine.pool.expire(tokio::time::Instant::now());
         // Should anything have become due without a word, it waits for a minute and not for ever.
         self.quiet_until = None;
-        self.put_off_refused(settings, ROUND).await;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.engine.clock.wall().checked_sub(days)
             && let Err(error) = self.engine.queue.remove_failed(before).await
@@ -371,7 +429,7 @@ impl Running {
             if old.is_empty() {
                 return;
             }
-            self.put_off_all(settings, old, &reply).await;
+            self.defer_all(settings, old, &reply).await;
         }
     }
 }
@@ -384,9 +442,14 @@ fn most_attempts(settings: &Settings) -> usize {
     connections + settings.queue.batch_size
 }
 
-fn choose(claim: &Claim, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
-    let failed_last = claim.message.failed_upstream.as_deref();
-    let journey = Journey { failed_last, tried: &[], refused_by: &refused_by(claim, settings) };
+/// The sites whose mail may go now, mail of no site (`""`) among them: all that there are.
+fn sites_that_can_go() -> [String; 1] {
+    [String::new()]
+}
+
+fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
+    let failed_last = waiting.claim.message.failed_upstream.as_deref();
+    let journey = Journey { failed_last, tried: &[], refused_by: &waiting.refused_by };
     route::choose(&settings.upstreams, journey, health)
 }
 

@@ -6,8 +6,10 @@ use crate::event::outcome::{self, Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
 use crate::mail::{EnhancedCode, Outcome, Recipient, Verdict};
 use crate::queue::{Claim, Settlement};
+use std::collections::BTreeSet;
 
-/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact.
+/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. `quiet`:
+/// nothing is decided, and what was said when the waiting began still holds, so only an end of its life is told.
 pub(super) async fn settle(
     context: &Context,
     claim: &Claim,
@@ -15,6 +17,7 @@ pub(super) async fn settle(
     counted: bool,
     failed_upstream: Option<String>,
     delays: Delays,
+    quiet: bool,
 ) {
     let message = &claim.message;
     let (now, wall) = (context.queue.now(), context.clock.wall());
@@ -24,8 +27,10 @@ pub(super) async fn settle(
         verdict.outcome = Outcome::Expired;
         verdict.enhanced = EnhancedCode(5, 4, 7);
     }
+    let quiet = quiet && !expired;
     let mut facts: Vec<Fact> = message
         .open_recipients()
+        .filter(|_| !quiet)
         .zip(&verdicts)
         .map(|((_, recipient), verdict)| {
             outcome::record(&OutcomeRecord {
@@ -46,9 +51,12 @@ pub(super) async fn settle(
         upstream: failed_upstream.clone(),
         ..Fact::new(wall, kind, "Mail", code, text)
     };
-    if any(Outcome::Deferred) > 0 {
+    if any(Outcome::Deferred) > 0 && !quiet {
         let (open, at) = (any(Outcome::Deferred), context.queue.wall(next_due));
-        let text = format!("{open} of {} recipients put off until {at:.0}", message.recipients.len());
+        let mut text = format!("{open} of {} recipients deferred until {at:.0}", message.recipients.len());
+        if let Some(names) = refused_by(&verdicts) {
+            text += &format!("; {names} refused, the other upstreams are waited for");
+        }
         facts.push(about_all(EventType::Warning, code::DEFERRED, text));
     }
     if any(Outcome::Expired) > 0 {
@@ -64,9 +72,9 @@ pub(super) async fn settle(
     }
 }
 
-/// Puts a message off without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
-/// then). Its age is looked at.
-pub(super) async fn put_off(context: &Context, claim: &Claim, why: &str, counted: bool) {
+/// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
+/// then). Its age is looked at. What waits on as before is neither logged nor recorded again.
+pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: bool) {
     let verdict = |recipient: &Recipient| {
         let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
         Verdict {
@@ -79,11 +87,19 @@ pub(super) async fn put_off(context: &Context, claim: &Claim, why: &str, counted
     };
     let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
     let failed_upstream = claim.message.failed_upstream.clone();
-    settle(context, claim, verdicts, counted, failed_upstream, Delays::default()).await;
+    settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), !counted).await;
 }
 
 /// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
 pub(super) fn said_before(recipient: &Recipient) -> Option<(Option<String>, String)> {
     let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
     Some((recipient.upstream.clone(), reply))
+}
+
+/// Names of the upstreams that refused what is deferred; none where none did.
+fn refused_by(verdicts: &[Verdict]) -> Option<String> {
+    let deferred = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Deferred);
+    let names: BTreeSet<&str> =
+        deferred.flat_map(|verdict| &verdict.refused_by).map(|refusal| refusal.upstream.as_str()).collect();
+    (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join(", "))
 }

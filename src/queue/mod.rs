@@ -180,9 +180,11 @@ pub trait Queue: Send + Sync + 'static {
     /// After an error nothing of the message is owed: it does not exist, now or after a restart.
     fn put(&self, message: Message, tail: Bytes, facts: Vec<Fact>) -> Pending<'_, ()>;
 
-    /// Due messages, the longest due first, each leased to the caller for `lease`. Whoever does not settle within the
-    /// lease loses the message to the next claim.
-    fn claim(&self, now: Moment, lease: Duration, limit: usize) -> Pending<'_, Vec<Claim>>;
+    /// Due messages of these sites (`""`: mail of no site), each leased to the caller for `lease`. Urgent mail goes before
+    /// normal, normal before bulk, within a class first attempts before retries and the longest due first, sites in turn;
+    /// what is behind gets every tenth message while it waits. Whoever does not settle within the lease loses the message
+    /// to the next claim.
+    fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>>;
 
     /// One chunk of stored content, its checksum verified.
     fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes>;
@@ -194,8 +196,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Gives a lease back: the message is due as it was and no attempt is counted.
     fn put_back(&self, claim: Claim);
 
-    /// When the next message that is not leased becomes due; none with nothing waiting.
-    fn next_due(&self) -> Pending<'_, Option<Moment>>;
+    /// When the next message of these sites that is not leased becomes due; none with nothing waiting.
+    fn next_due(&self, sites: &[String]) -> Pending<'_, Option<Moment>>;
 
     /// Leases messages due by `now` whose life began at or before `born_by`, the longest due first: those that may
     /// expire because nobody could be asked.
@@ -212,6 +214,10 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Removes failed messages whose last change is older than `before` (wall clock). Returns how many.
     fn remove_failed(&self, before: Timestamp) -> Pending<'_, u64>;
+
+    /// Makes every message due now that some upstream has refused: those that wait for their time may find an upstream that
+    /// was set up anew. A message under way in an attempt is not touched by it.
+    fn hasten_refused(&self) -> Pending<'_, ()>;
 
     /// A page of at most `limit`, newest first, from `cursor` on (inclusive).
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;

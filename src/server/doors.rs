@@ -139,7 +139,12 @@ mod tests {
     // CASES G6
     #[test]
     fn who_may_not_have_port_25_is_told_three_ways_out() {
-        let listener = Listener { name: "local".into(), address: ([127, 0, 0, 1], 25).into(), allow: vec![] };
+        let listener = Listener {
+            name: "local".into(),
+            address: ([127, 0, 0, 1], 25).into(),
+            allow: vec![],
+            class: None,
+        };
         let text = explain(&listener, &ErrorKind::PermissionDenied.into());
         for word in ["listener.local.address", "127.0.0.1:25", "setcap", "systemd socket", "2525"] {
             assert!(text.contains(word), "{text}");

@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::transaction::{Dialogue, Envelope, Terms, too_big};
 use crate::event::{EventType, Fact, code};
 use crate::mail::header::HeaderScan;
-use crate::mail::{Class, Message, Origin, QueueId, Recipient};
+use crate::mail::{Message, Origin, QueueId, Recipient};
 use crate::queue::{CHUNK_SIZE, Pending, Queue, QueueError};
 use bytes::Bytes;
 use std::task::Poll;
@@ -220,7 +220,7 @@ impl<'q> Reception<'q> {
                 protocol: protocol.to_owned(),
             },
             site: String::new(),
-            class: Class::Normal,
+            class: terms.class().unwrap_or_else(|| self.scan.class()),
             received_at: door.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
             attempts: 0,

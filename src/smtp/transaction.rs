@@ -6,7 +6,7 @@
 use super::command::{self, Command, Mail, Wrong};
 use super::reply::Reply;
 use crate::config::Settings;
-use crate::mail::{Address, BodyType, ReversePath};
+use crate::mail::{Address, BodyType, Class, ReversePath};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +23,13 @@ pub struct Terms {
     pub client: IpAddr,
     /// It is within the listener's `allow`.
     pub may_relay: bool,
+}
+
+impl Terms {
+    /// The class that the listener gives to all its mail, if it does.
+    pub fn class(&self) -> Option<Class> {
+        self.settings.listeners.iter().find(|one| *one.name == *self.listener)?.class
+    }
 }
 
 /// What the session does next.

@@ -72,7 +72,7 @@ impl Queue for Broken {
     fn put(&self, _: Message, _: Chunk, _: Vec<Fact>) -> Pending<'_, ()> {
         unreachable!()
     }
-    fn claim(&self, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
+    fn claim(&self, _: Moment, _: Duration, _: &[String], _: usize) -> Pending<'_, Vec<Claim>> {
         unreachable!()
     }
     fn settle(&self, _: Claim, _: Settlement) -> Pending<'_, ()> {
@@ -81,7 +81,7 @@ impl Queue for Broken {
     fn put_back(&self, _: Claim) {
         unreachable!()
     }
-    fn next_due(&self) -> Pending<'_, Option<Moment>> {
+    fn next_due(&self, _: &[String]) -> Pending<'_, Option<Moment>> {
         unreachable!()
     }
     fn claim_old(&self, _: Moment, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
@@ -91,6 +91,9 @@ impl Queue for Broken {
         unreachable!()
     }
     fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
+        unreachable!()
+    }
+    fn hasten_refused(&self) -> Pending<'_, ()> {
         unreachable!()
     }
     fn list(&self, _: Filter, _: Option<QueueId>, _: usize) -> Pending<'_, Page> {

@@ -5,6 +5,7 @@
 mod broken;
 mod engine;
 mod faults;
+mod refusals;
 mod stage;
 mod waiting;
 mod wire;

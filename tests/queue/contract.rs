@@ -48,7 +48,7 @@ async fn a_delivered_message_is_gone_for_good_and_its_facts_are_recorded() {
     assert!(matches!(queue.show(message.id).await, Err(QueueError::NotFound(id)) if id == message.id));
     assert!(queue.chunk(message.id, 0).await.is_err());
     assert_eq!(codes(&queue.events(None, 10).await.unwrap()), ["QUEUED", "attempted"]);
-    assert_eq!(queue.next_due().await.unwrap(), None);
+    assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
 }
 
 /// Nothing claimed, nothing damaged.
@@ -68,7 +68,7 @@ async fn every_recipient_has_its_own_outcome() {
     settled.failed_upstream = Some("secondary".to_owned());
     queue.settle(first, settled).await.unwrap();
     assert!(claim(&queue, 1).await.is_empty(), "due in a minute");
-    assert_eq!(queue.next_due().await.unwrap(), Some(moment_in(&queue, MINUTE)));
+    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(moment_in(&queue, MINUTE)));
     let queue = restart(queue, &home).await;
     assert_eq!(queue.health(), idle(0, 1, 0, 0));
 
@@ -99,7 +99,7 @@ async fn a_lease_that_ran_out_fences_its_holder_off() {
     let message = put_new(&queue, &["ann@example.com"]).await;
     let slow = claim_one(&queue).await;
     home.clock.advance(5 * MINUTE);
-    assert_eq!(queue.next_due().await.unwrap(), Some(message.due.unwrap()));
+    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(message.due.unwrap()));
     let fast = claim_one(&queue).await;
     settle(&queue, slow.clone(), &[Outcome::Delivered]).await;
     queue.put_back(slow.clone());
@@ -150,7 +150,7 @@ async fn held_mail_goes_nowhere_until_released_and_the_time_held_does_not_count(
     assert_eq!((held.state(), held.recipients[0].state), (MessageState::Held, RecipientState::Held));
     home.clock.advance(90 * MINUTE);
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.next_due().await.unwrap(), None);
+    assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
     assert_eq!(queue.order(Order::Release, vec![message.id]).await.unwrap(), [Obeyed::Done]);
     let released = claim_one(&queue).await.message;
     assert_eq!(released.life_start, message.life_start.after(90 * MINUTE));
@@ -436,7 +436,7 @@ async fn a_wall_clock_that_jumps_moves_no_due_time_neither_now_nor_after_a_resta
     queue.record(vec![fact(QueueId::fresh(1), "CLOCK")]);
     let queue = restart(queue, &home).await;
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.next_due().await.unwrap(), Some(due));
+    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(due));
     home.clock.advance(MINUTE);
     assert_eq!(claim(&queue, 1).await.len(), 1);
 }

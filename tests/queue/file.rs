@@ -57,11 +57,11 @@ fn a_file_of_a_newer_format_is_refused() {
     let database = redb::Database::open(home.path()).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", 2_u32.to_le_bytes().as_slice()).unwrap();
+    transaction.open_table(meta).unwrap().insert("format", 3_u32.to_le_bytes().as_slice()).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = refused(&home);
-    assert!(error.contains("newer postroom (format 2, this one reads 1)"), "{error}");
+    assert!(error.contains("newer postroom (format 3, this one reads 2)"), "{error}");
 }
 
 // CASES D9

@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 mod failing;
 mod file;
+mod lanes;
 mod model;
 mod older;
 
@@ -130,8 +131,13 @@ async fn read(queue: &dyn Queue, message: &Message) -> Result<Vec<u8>, QueueErro
     Ok(content)
 }
 
+/// Mail that belongs to no site.
+fn no_site() -> [String; 1] {
+    [String::new()]
+}
+
 async fn claim(queue: &dyn Queue, limit: usize) -> Vec<Claim> {
-    queue.claim(queue.now(), 5 * MINUTE, limit).await.unwrap()
+    queue.claim(queue.now(), 5 * MINUTE, &no_site(), limit).await.unwrap()
 }
 
 async fn claim_one(queue: &dyn Queue) -> Claim {

@@ -3,7 +3,7 @@
 use super::*;
 use postroom::queue::{Filter, Obeyed, Order};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -42,15 +42,34 @@ struct Model {
     /// By id: when the lease ends.
     leases: BTreeMap<QueueId, Moment>,
     facts: usize,
+    /// First attempts that went ahead of waiting retries since the last retry.
+    ahead: u32,
 }
 
 impl Model {
-    fn due(&self, now: Moment) -> Vec<QueueId> {
+    /// First attempts before retries, each the longest due first; every tenth is a retry that waits behind them.
+    fn claim(&mut self, now: Moment, limit: usize) -> Vec<QueueId> {
         let free = |id: &QueueId| self.leases.get(id).is_none_or(|until| *until <= now);
-        let due = self.messages.values().filter_map(|message| Some((message.due?, message.id)));
-        let mut due: Vec<_> = due.filter(|(due, id)| *due <= now && free(id)).collect();
-        due.sort();
-        due.into_iter().map(|(_, id)| id).collect()
+        let lane = |retry: bool| {
+            let due = self.messages.values().filter_map(|message| Some((message.due?, message)));
+            let due = due.filter(|(due, message)| *due <= now && free(&message.id));
+            let mut due: Vec<_> = due
+                .filter(|(_, message)| (message.attempts > 0 || message.deferrals > 0) == retry)
+                .map(|(due, message)| (due, message.id))
+                .collect();
+            due.sort();
+            VecDeque::from(due)
+        };
+        let (mut first, mut retries, mut claimed) = (lane(false), lane(true), Vec::new());
+        while claimed.len() < limit {
+            let both = !first.is_empty() && !retries.is_empty();
+            let from_behind = both && self.ahead == 9;
+            self.ahead = if both && !from_behind { self.ahead + 1 } else { 0 };
+            let from = if first.is_empty() || from_behind { &mut retries } else { &mut first };
+            let Some((_, id)) = from.pop_front() else { break };
+            claimed.push(id);
+        }
+        claimed
     }
 
     fn settle(&mut self, claim: &Claim, outcomes: &[Outcome], now: Moment, next_due: Moment) {
@@ -140,8 +159,7 @@ async fn live(steps: Vec<Step>) {
             }
             Step::Claim { limit } => {
                 let got = claim(&queue, *limit).await;
-                let mut expected = model.due(now);
-                expected.truncate(*limit);
+                let expected = model.claim(now, *limit);
                 assert_eq!(claimed(&got), expected, "step {number} {step:?}");
                 for claim in got {
                     assert_eq!(*claim.message, model.messages[&claim.message.id], "step {number}");
@@ -219,7 +237,7 @@ async fn live(steps: Vec<Step>) {
         let now = queue.now();
         let free = |one: &&Message| model.leases.get(&one.id).is_none_or(|until| *until <= now);
         let next = model.messages.values().filter(free).filter_map(|one| one.due).min();
-        assert_eq!(queue.next_due().await.unwrap(), next, "step {number} {step:?}");
+        assert_eq!(queue.next_due(&no_site()).await.unwrap(), next, "step {number} {step:?}");
     }
     queue.close().await.unwrap();
 }

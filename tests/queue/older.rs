@@ -62,6 +62,14 @@ async fn what_the_first_release_stored_is_all_there() {
     }
     assert_eq!((large.chunks, content.len() as u64), (3, large.size));
     assert!(content.ends_with(b"0008999 a line of a large message\r\n"));
+    // The index of what waits was laid out anew: retries once their time has come, and what was never tried before them.
+    // It was stopped with sending switched off, so no time has passed for it.
+    queue.freeze(false);
+    clock.advance(10 * super::MINUTE);
+    let claims = super::claim(&queue, 100).await;
+    let subjects: Vec<_> =
+        claims.iter().map(|claim| claim.message.header.subject.as_deref().unwrap_or_default()).collect();
+    assert_eq!(subjects, ["queued", "refused by one", "three chunks", "partly delivered", "deferred"]);
     assert!(queue.events(None, 1_000).await.unwrap().iter().any(|event| event.fact.code == "HELD"));
     queue.close().await.unwrap();
 }

@@ -21,6 +21,7 @@ pub fn settings() -> Settings {
             name: "local".into(),
             address: "127.0.0.1:0".parse().unwrap(),
             allow: vec!["127.0.0.0/8".parse().unwrap()],
+            class: None,
         }],
         limits: Limits {
             message_size: 25 * 1024 * 1024,

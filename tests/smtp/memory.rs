@@ -87,7 +87,7 @@ impl Queue for MemoryQueue {
             Ok(())
         })
     }
-    fn claim(&self, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
+    fn claim(&self, _: Moment, _: Duration, _: &[String], _: usize) -> Pending<'_, Vec<Claim>> {
         unused()
     }
     fn chunk(&self, _: QueueId, _: u32) -> Pending<'_, Bytes> {
@@ -97,7 +97,7 @@ impl Queue for MemoryQueue {
         unused()
     }
     fn put_back(&self, _: Claim) {}
-    fn next_due(&self) -> Pending<'_, Option<Moment>> {
+    fn next_due(&self, _: &[String]) -> Pending<'_, Option<Moment>> {
         unused()
     }
     fn claim_old(&self, _: Moment, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
@@ -107,6 +107,9 @@ impl Queue for MemoryQueue {
         unused()
     }
     fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
+        unused()
+    }
+    fn hasten_refused(&self) -> Pending<'_, ()> {
         unused()
     }
     fn list(&self, _: Filter, _: Option<QueueId>, _: usize) -> Pending<'_, Page> {

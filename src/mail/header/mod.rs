@@ -6,6 +6,7 @@
 //!
 //! Limit: a line whose colon is not among its first 998 bytes is no field.
 
+mod class;
 mod filter;
 mod line;
 mod scan;

@@ -1,6 +1,7 @@
 //! Learning the facts of a header while it goes by.
 
-use super::super::message::HeaderFacts;
+use super::super::message::{Class, HeaderFacts};
+use super::class::{ClassField, ClassFields};
 use super::line::{Held, Line, NAME_LIMIT, Place, classify};
 use memchr::{memchr, memmem};
 
@@ -9,6 +10,7 @@ use memchr::{memchr, memmem};
 enum Reading {
     Received,
     Subject,
+    Class,
     Other,
 }
 
@@ -21,6 +23,7 @@ pub struct HeaderScan {
     first_line: bool,
     pub(super) held: Held,
     pub(super) subject: Option<Vec<u8>>,
+    class: ClassFields,
     instance: Vec<u8>,
     instance_seen: bool,
     /// The last bytes of a Received value, for an instance id that is cut in two.
@@ -37,6 +40,7 @@ impl HeaderScan {
             first_line: true,
             held: Held::default(),
             subject: None,
+            class: ClassFields::default(),
             instance: instance.as_bytes().to_vec(),
             instance_seen: false,
             tail: Vec::new(),
@@ -63,6 +67,11 @@ impl HeaderScan {
     /// What was learned so far.
     pub fn facts(&self) -> HeaderFacts {
         HeaderFacts { subject: self.subject.as_deref().map(readable), ..self.facts.clone() }
+    }
+
+    /// The class that the header asks for so far.
+    pub fn class(&self) -> Class {
+        self.class.class()
     }
 
     /// Reads the beginning of a line, up to its colon or its first white space. Returns what is left.
@@ -122,6 +131,10 @@ impl HeaderScan {
             self.facts.has_from = true;
         } else if is("Bcc") {
             self.facts.has_bcc = true;
+        } else if let Some(field) = ClassField::named(name)
+            && self.class.begin(field)
+        {
+            self.reading = Reading::Class;
         }
     }
 
@@ -131,6 +144,7 @@ impl HeaderScan {
         let (value, rest) = bytes.split_at(end);
         match self.reading {
             Reading::Received => self.look_for_instance(value),
+            Reading::Class => self.class.push(value),
             Reading::Subject => {
                 if let Some(subject) = &mut self.subject {
                     let (leading, room) = (subject.is_empty(), NAME_LIMIT - subject.len());

@@ -91,9 +91,12 @@ impl<'t, 's> Batch<'t, 's> {
             Op::RemoveFailed { before_ms, limit, .. } => {
                 return Ok(Reply::Count(self.remove_failed(*before_ms, *limit)?));
             }
+            Op::HastenRefused { from, limit, .. } => {
+                return Ok(Reply::Next(self.hasten_refused(*from, *limit)?));
+            }
             Op::Record { facts } => self.record(facts.iter().cloned())?,
-            Op::SetAside { id, due, what } => self.set_aside(*id, *due, what)?,
-            Op::Misplaced { id, due } => self.replace(*id, *due)?,
+            Op::SetAside { id, key, what } => self.set_aside(*id, *key, what)?,
+            Op::Misplaced { key } => self.replace(*key)?,
             Op::Disown { ids } => {
                 for id in ids {
                     self.disown(*id)?;

@@ -5,18 +5,23 @@
 
 use super::batch::{Batch, Effect};
 use super::record;
-use super::tables::{Place, Tables};
+use super::tables::{DueKey, Place, Tables};
 use crate::event::{EventType, code};
 use crate::mail::QueueId;
 use redb::ReadableTable;
 
 impl Batch<'_, '_> {
-    /// Takes the message out of all indexes and marks it, so that it is shown and nobody trips over it again. `due` is
-    /// the moment under which it stood in the due index, if it was found there.
-    pub(super) fn set_aside(&mut self, id: QueueId, due: Option<u64>, what: &str) -> Result<(), redb::Error> {
-        let was_due = match due {
+    /// Takes the message out of all indexes and marks it, so that it is shown and nobody trips over it again. `key` is
+    /// where it stood in the due index, if it was found there.
+    pub(super) fn set_aside(
+        &mut self,
+        id: QueueId,
+        key: Option<DueKey>,
+        what: &str,
+    ) -> Result<(), redb::Error> {
+        let was_due = match key {
             // Whoever noticed may have said so before: what is set aside already is not looked for all over the index.
-            Some(due) => self.tables.take_due(due, id, !self.is_set_aside(id)?)?,
+            Some(key) => self.tables.take_due(key, !self.is_set_aside(id)?)?,
             None => false,
         };
         self.changed |= was_due;
@@ -47,9 +52,9 @@ impl Batch<'_, '_> {
     }
 
     /// An entry of the due index that hides what is behind it goes; its message comes back to its place.
-    pub(super) fn replace(&mut self, id: QueueId, due: u64) -> Result<(), redb::Error> {
-        if self.tables.take_due(due, id, true)? {
-            self.mend_due(id, "it did not stand in its place")?;
+    pub(super) fn replace(&mut self, key: DueKey) -> Result<(), redb::Error> {
+        if self.tables.take_due(key, true)? {
+            self.mend_due(key.id, "it did not stand in its place")?;
         }
         Ok(())
     }
@@ -70,16 +75,16 @@ impl Batch<'_, '_> {
 
 impl Tables<'_> {
     /// Takes an entry out of the due index, wherever it stands if it is looked for `everywhere`. Whether there was one.
-    fn take_due(&mut self, due: u64, id: QueueId, everywhere: bool) -> Result<bool, redb::Error> {
-        let entry = (due, id.number());
-        if self.due.remove(entry)?.is_some() {
+    fn take_due(&mut self, key: DueKey, everywhere: bool) -> Result<bool, redb::Error> {
+        let entry = key.raw();
+        if self.waiting.remove(entry)?.is_some() {
             return Ok(true);
         }
         if !everywhere {
             return Ok(false);
         }
         let mut found = false;
-        self.due.retain(|key, _| {
+        self.waiting.retain(|key, _| {
             found |= key == entry;
             key != entry
         })?;
@@ -98,18 +103,18 @@ impl Tables<'_> {
                 continue;
             }
             let Ok(stored) = record::read_message(number, bytes.value()) else {
-                waiting.push(((0, number), 0));
+                waiting.push(((0, 0, 0, number), 0));
                 continue;
             };
-            let Some((due, life_start)) = Place::of(&stored).and_then(Place::waits) else { continue };
-            waiting.push(((due, number), life_start));
-            if self.due.get((due, number))?.is_none() {
+            let Some((key, life_start)) = Place::of(&stored).and_then(Place::waiting) else { continue };
+            waiting.push((key.raw(), life_start));
+            if self.waiting.get(key.raw())?.is_none() {
                 lost.push(life_start);
             }
         }
-        self.due.retain(|_, _| false)?;
+        self.waiting.retain(|_, _| false)?;
         for (key, life_start) in waiting {
-            self.due.insert(key, life_start)?;
+            self.waiting.insert(key, life_start)?;
         }
         Ok(lost)
     }

@@ -4,6 +4,7 @@
 //! that is there and empty or cut short was damaged by somebody, and is never replaced by an empty queue.
 
 use super::content;
+use super::migration::migrate;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
 use super::record::{self, Ledger};
@@ -15,7 +16,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The newest layout of the tables that this program writes and reads.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// What every redb file begins with.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
@@ -33,6 +34,8 @@ type Open = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send>;
 pub(super) struct Opened {
     pub(super) ledger: Ledger,
     pub(super) instance: String,
+    /// Of the tables, as the file has it.
+    pub(super) format: u32,
 }
 
 impl Source {
@@ -84,14 +87,23 @@ impl Source {
         open_unchanged(&self.name, &builder(self.cache_size)).ok()
     }
 
+    /// Brings the tables of an older format up to date.
+    pub(super) fn migrate(&self, database: &Database, format: u32) -> Result<(), OpenError> {
+        migrate(database, format).map_err(|error| self.not_written(error))
+    }
+
     /// Removes content that no record names: staged for messages that never came to be, or left by deleted ones.
     pub(super) fn remove_orphans(&self, database: &Database) -> Result<(), OpenError> {
-        remove_orphans(database).map_err(|error| match error {
+        remove_orphans(database).map_err(|error| self.not_written(error))
+    }
+
+    fn not_written(&self, error: redb::Error) -> OpenError {
+        match error {
             redb::Error::Io(source) => {
                 OpenError::Io { file: self.name.clone(), action: "write the queue file", source }
             }
             error => OpenError::damaged(&self.name, error),
-        })
+        }
     }
 
     /// Checks the format and reads what is needed at once.
@@ -276,7 +288,7 @@ fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError>
     }
     let instance = String::from_utf8(entry("instance")?).map_err(|_| no_queue("its name cannot be read"))?;
     let ledger = read_ledger(snapshot).map_err(|error| OpenError::damaged(path, error))?;
-    Ok(Opened { ledger, instance })
+    Ok(Opened { ledger, instance, format: found })
 }
 
 fn count_anew(snapshot: &ReadTransaction) -> Result<Ledger, redb::Error> {

@@ -18,6 +18,8 @@ mod content;
 mod damage;
 mod file;
 mod journal;
+mod lane;
+mod migration;
 mod op;
 mod open_error;
 mod orders;
@@ -39,7 +41,7 @@ use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fact};
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
-use claim::{Next, Taken, Unreadable};
+use claim::{Leased, Next, Unreadable};
 use file::Source;
 use jiff::Timestamp;
 use op::{Answer, Op};
@@ -114,6 +116,7 @@ impl RedbQueue {
 
     fn start(source: Source, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
         let opened = source.examine(&database)?;
+        source.migrate(&database, opened.format)?;
         source.remove_orphans(&database)?;
         let timeline = timeline::Timeline::resume(options.clock, opened.ledger.timeline);
         let (store, counts) = (store::Store::new(database), opened.ledger.counts);
@@ -154,20 +157,32 @@ impl RedbQueue {
         }
     }
 
-    async fn claims(&self, taken: Taken) -> Result<Vec<Claim>, QueueError> {
-        let leased = match taken.is_fresh() {
-            true => taken.read(&self.shared)?,
-            false => self.read(move |shared| taken.read(shared)).await?,
-        };
+    /// Searches the index of what waits: at once where all that waits is in memory, and on a thread where reading the file
+    /// may block where it is not.
+    async fn search<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        if self.shared.state().all_is_fresh() {
+            return unless_it_panics(|| work(&self.shared)).map_err(queue_error)?;
+        }
+        self.read(work).await
+    }
+
+    fn hand_out(&self, leased: Leased) -> Vec<Claim> {
         let (claims, unreadable) = leased.take();
-        for Unreadable { id, due, what } in unreadable {
+        for Unreadable { key, what } in unreadable {
             self.tell(match what {
-                Some(what) => Op::SetAside { id, due: Some(due), what },
-                None => Op::Misplaced { id, due },
+                Some(what) => Op::SetAside { id: key.id, key: Some(key), what },
+                None => Op::Misplaced { key },
             });
         }
-        Ok(claims)
+        claims
     }
+}
+
+fn site_numbers(sites: &[String]) -> Vec<u64> {
+    sites.iter().map(|site| lane::site_number(site)).collect()
 }
 
 impl Drop for RedbQueue {
@@ -207,10 +222,12 @@ impl Queue for RedbQueue {
         self.ask(|answer| Op::Put { message: Box::new(message), tail, facts, answer })
     }
 
-    fn claim(&self, now: Moment, lease: Duration, limit: usize) -> Pending<'_, Vec<Claim>> {
+    fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>> {
+        let sites = site_numbers(sites);
         Box::pin(async move {
-            let taken = unless_it_panics(|| claim::take_due(&self.shared, now, lease, limit));
-            self.claims(taken.map_err(queue_error)??).await
+            let take =
+                move |shared: &Arc<Shared>| claim::take_due(shared, now, lease, &sites, limit)?.read(shared);
+            Ok(self.hand_out(self.search(take).await?))
         })
     }
 
@@ -222,7 +239,7 @@ impl Queue for RedbQueue {
             }
             let read = self.read(move |shared| reader::chunk(&shared.store, id, number)).await;
             if let Err(QueueError::Damaged { what, .. }) = &read {
-                self.tell(Op::SetAside { id, due: None, what: what.clone() });
+                self.tell(Op::SetAside { id, key: None, what: what.clone() });
             }
             read
         })
@@ -248,14 +265,15 @@ impl Queue for RedbQueue {
         }
     }
 
-    fn next_due(&self) -> Pending<'_, Option<Moment>> {
+    fn next_due(&self, sites: &[String]) -> Pending<'_, Option<Moment>> {
+        let sites = site_numbers(sites);
         Box::pin(async move {
-            let next = unless_it_panics(|| claim::next_due(&self.shared)).map_err(queue_error)??;
-            Ok(next.map(|Next { due, id, misplaced }| {
+            let next = self.search(move |shared| claim::next_due(shared, &sites)).await?;
+            Ok(next.map(|Next { key, misplaced }| {
                 if misplaced {
-                    self.tell(Op::Misplaced { id, due });
+                    self.tell(Op::Misplaced { key });
                 }
-                Moment(due)
+                Moment(key.due)
             }))
         })
     }
@@ -268,11 +286,11 @@ impl Queue for RedbQueue {
         limit: usize,
     ) -> Pending<'_, Vec<Claim>> {
         Box::pin(async move {
-            let taken = self.read(move |shared| claim::take_old(shared, now, born_by, lease, limit)).await?;
-            match taken {
-                Some(taken) => self.claims(taken).await,
-                None => Ok(Vec::new()),
-            }
+            let take = move |shared: &Arc<Shared>| {
+                let taken = claim::take_old(shared, now, born_by, lease, limit)?;
+                taken.map(|taken| taken.read(shared)).transpose()
+            };
+            Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
         })
     }
 
@@ -299,6 +317,18 @@ impl Queue for RedbQueue {
                     return Ok(removed);
                 }
             }
+        })
+    }
+
+    fn hasten_refused(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let mut from = Some(0);
+            while let Some(next) = from {
+                from = self
+                    .ask(|answer| Op::HastenRefused { from: next, limit: ORDERS_AT_ONCE, answer })
+                    .await?;
+            }
+            Ok(())
         })
     }
 

@@ -1,6 +1,7 @@
 //! What the writer is asked to do, and how it answers.
 
 use super::super::{Claim, Obeyed, Order, QueueError, Settlement};
+use super::tables::DueKey;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
@@ -41,20 +42,25 @@ pub(super) enum Op {
         limit: usize,
         answer: Answer<u64>,
     },
+    /// Makes those due now that some upstream has refused, at most `limit` of them, from an id on.
+    HastenRefused {
+        from: u128,
+        limit: usize,
+        answer: Answer<Option<u128>>,
+    },
     Record {
         facts: Vec<Fact>,
     },
-    /// The record or content of a message is damaged. `due` is where the due index names it, if that is known.
+    /// The record or content of a message is damaged. `key` is where the due index names it, if that is known.
     SetAside {
         id: QueueId,
-        due: Option<u64>,
+        key: Option<DueKey>,
         what: String,
     },
-    /// An entry of the due index stands out of order, so that whatever comes behind it is not found, or under another
-    /// moment than its record says.
+    /// An entry of the due index stands out of order, so that whatever comes behind it is not found, or elsewhere than its
+    /// record says.
     Misplaced {
-        id: QueueId,
-        due: u64,
+        key: DueKey,
     },
     /// The attempt with a deleted message has ended: its content goes.
     Sweep {
@@ -76,6 +82,8 @@ pub(super) enum Reply {
     Done,
     Obeyed(Vec<Obeyed>),
     Count(u64),
+    /// Where to go on; none at the end.
+    Next(Option<u128>),
     Refused(QueueError),
 }
 
@@ -100,6 +108,7 @@ impl Op {
         match (self, reply) {
             (Op::Order { answer, .. }, Reply::Obeyed(obeyed)) => drop(answer.send(Ok(obeyed))),
             (Op::RemoveFailed { answer, .. }, Reply::Count(count)) => drop(answer.send(Ok(count))),
+            (Op::HastenRefused { answer, .. }, Reply::Next(next)) => drop(answer.send(Ok(next))),
             (op, Reply::Refused(error)) => op.refuse(&error),
             (
                 Op::Stage { answer, .. }
@@ -121,6 +130,7 @@ impl Op {
             | Op::Close { answer } => drop(answer.send(Err(error.clone()))),
             Op::Order { answer, .. } => drop(answer.send(Err(error.clone()))),
             Op::RemoveFailed { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Op::HastenRefused { answer, .. } => drop(answer.send(Err(error.clone()))),
             Op::Record { facts } => {
                 for fact in facts {
                     tracing::warn!(%error, code = fact.code, message = fact.message, "an event was not recorded");
@@ -136,10 +146,10 @@ impl Op {
     }
 
     /// Where damage has been noticed, if that is what it is about.
-    pub(super) fn notice(&self) -> Option<(QueueId, Option<u64>)> {
+    pub(super) fn notice(&self) -> Option<(QueueId, Option<DueKey>)> {
         match self {
-            Op::SetAside { id, due, .. } => Some((*id, *due)),
-            Op::Misplaced { id, due } => Some((*id, Some(*due))),
+            Op::SetAside { id, key, .. } => Some((*id, *key)),
+            Op::Misplaced { key } => Some((key.id, Some(*key))),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ impl Batch<'_, '_> {
             Some(Err(what)) if order == Order::Delete => {
                 // Nothing but its id is known, so its entry among those that are due has to be looked for; setting it
                 // aside finds the other entries that name it.
-                self.tables.due.retain(|(_, number), _| number != id.number())?;
+                self.tables.waiting.retain(|(_, _, _, number), _| number != id.number())?;
                 self.set_aside(id, None, &what)?;
                 self.delete(id, None, None)?;
                 return Ok(Obeyed::Done);
@@ -94,6 +94,26 @@ impl Batch<'_, '_> {
         let attempted = message.attempts > 0;
         mark_open(message, if attempted { RecipientState::Deferred } else { RecipientState::Pending });
         self.change(before, stored, code::RELEASED, "was released by an operator")
+    }
+
+    /// Makes those due now that some upstream has refused and that wait for their time: at most `limit`, from an id on.
+    /// Returns where to go on.
+    pub(super) fn hasten_refused(&mut self, from: u128, limit: usize) -> Result<Option<u128>, redb::Error> {
+        let found = self.tables.refused.range(from..)?.take(limit).map(|entry| Ok(entry?.0.value()));
+        let found = found.collect::<Result<Vec<u128>, redb::StorageError>>()?;
+        let now = self.shared.timeline.now();
+        for number in &found {
+            let id = QueueId::from_number(*number);
+            let Some(Ok(mut stored)) = self.tables.message(id)? else { continue };
+            let before = self.place(&stored)?;
+            if stored.message.due.is_some_and(|due| due > now) && before.is_some() {
+                stored.message.due = Some(now);
+                self.forget_fresh(id);
+                self.store(before, &stored)?;
+            }
+        }
+        let more = found.len() == limit;
+        Ok(found.last().filter(|_| more).and_then(|last| last.checked_add(1)))
     }
 
     /// Stores the message as an order has changed it.

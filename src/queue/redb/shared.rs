@@ -1,9 +1,10 @@
 //! What the queue knows in memory: leases, fresh messages, counters.
 //!
-//! All of it follows the file: the writer changes it only when a commit has succeeded. A claim walks the due index
-//! under the same lock, with a snapshot taken under it, so that it sees either a message's lease or what its
-//! settlement has committed, never neither.
+//! All of it follows the file: the writer changes it only when a commit has succeeded. A claim takes its snapshot under
+//! the same lock and walks the index without it; what a commit changes meanwhile is noted and left out when it leases what
+//! it found. So it sees either a message's lease or what its settlement has committed, never neither.
 
+use super::lane::Turns;
 use super::record::Counts;
 use super::store::Store;
 use super::timeline::Timeline;
@@ -28,8 +29,8 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) timeline: Timeline,
     state: Mutex<State>,
-    /// One search for old messages at a time (see [`State::oldest_life`]).
-    pub(super) searching: Mutex<()>,
+    /// Whose turn it is. Held by whoever searches the index of what waits: one at a time.
+    pub(super) turns: Mutex<Turns>,
     pub(super) woken: Arc<Notify>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) keep_events: AtomicU64,
@@ -50,6 +51,8 @@ pub(super) struct State {
     /// The same of what came in since the running search began.
     pub(super) oldest_life_since: u64,
     last_token: u64,
+    /// What was committed while somebody searches in an older snapshot: not to be leased by what that says. None while nobody does.
+    changed: Option<HashSet<QueueId>>,
 }
 
 /// A message given to one attempt.
@@ -74,7 +77,7 @@ impl Shared {
             store,
             timeline,
             state: Mutex::new(state),
-            searching: Mutex::default(),
+            turns: Mutex::default(),
             woken: Arc::default(),
             events: broadcast::Sender::new(4_096),
             keep_events: AtomicU64::new(keep),
@@ -114,6 +117,29 @@ impl State {
             self.leases.remove(&id);
         }
         stands
+    }
+
+    /// From now on what changes is noted, for the search that begins.
+    pub(super) fn begin_search(&mut self) {
+        self.changed = Some(HashSet::new());
+    }
+
+    /// What has changed since [`State::begin_search`].
+    pub(super) fn end_search(&mut self) -> HashSet<QueueId> {
+        self.changed.take().unwrap_or_default()
+    }
+
+    /// A commit has changed this message.
+    pub(super) fn note_change(&mut self, id: QueueId) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(id);
+        }
+    }
+
+    /// Whether every message that waits is in memory, and with it the pages of the index that name them.
+    pub(super) fn all_is_fresh(&self) -> bool {
+        let [queued, deferred, ..] = self.counts.states;
+        queued.saturating_add(deferred) <= self.fresh.messages.len() as u64
     }
 
     /// Takes the lease over for its settlement: from here on it does not run out. False for a token that was fenced

@@ -1,18 +1,23 @@
 //! The tables of the queue file, and where a message stands in them.
 //!
 //! `messages` holds the records. Everything that is asked often has an index of its own, so that neither claiming nor
-//! listing ever walks over messages that are not wanted: `due` (longest due first), `states` (each state newest
-//! first) and `failed` (longest failed first). [`Place`] says which entries a record has; [`Tables::move_place`] is
+//! listing ever walks over messages that are not wanted: `waiting` (each lane longest due first), `refused`, `states` (each
+//! state newest first) and `failed` (longest failed first). [`Place`] says which entries a record has; [`Tables::move_place`] is
 //! the only code that writes them.
 
+use super::lane::Lane;
 use super::record::{self, Stored};
-use crate::mail::{MessageState, QueueId};
+use crate::clock::Moment;
+use crate::mail::{MessageState, QueueId, Recipient};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 /// Id to record (see [`record`]).
 pub(super) const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
-/// (Due moment, id) to start of life, of every message that waits for an attempt.
-pub(super) const DUE: TableDefinition<'static, (u64, u128), u64> = TableDefinition::new("due");
+/// (Site, rank, due moment, id) to start of life, of every message that waits for an attempt: see [`DueKey`].
+pub(super) const WAITING: TableDefinition<'static, (u64, u8, u64, u128), u64> =
+    TableDefinition::new("waiting");
+/// Ids of those of them that some upstream has refused, so that a reload finds them.
+pub(super) const REFUSED: TableDefinition<'static, u128, ()> = TableDefinition::new("refused");
 /// (State, id) of every message that is not set aside.
 pub(super) const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
 /// (Wall clock milliseconds of the last change, id) of failed messages.
@@ -42,12 +47,35 @@ pub(super) fn state_number(state: MessageState) -> Option<u8> {
     }
 }
 
+/// An entry of [`WAITING`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DueKey {
+    pub(super) lane: Lane,
+    pub(super) due: u64,
+    pub(super) id: QueueId,
+}
+
+/// The key as the table has it.
+pub(super) type RawDueKey = (u64, u8, u64, u128);
+
+impl DueKey {
+    pub(super) fn raw(self) -> RawDueKey {
+        (self.lane.site, self.lane.rank, self.due, self.id.number())
+    }
+}
+
+impl From<RawDueKey> for DueKey {
+    fn from((site, rank, due, number): RawDueKey) -> DueKey {
+        DueKey { lane: Lane { site, rank }, due, id: QueueId::from_number(number) }
+    }
+}
+
 /// The index entries of one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     state: u8,
-    due: Option<u64>,
-    life_start: u64,
+    waiting: Option<(DueKey, u64)>,
+    refused: bool,
     failed_at: Option<u64>,
 }
 
@@ -57,24 +85,28 @@ impl Place {
         let message = &stored.message;
         let state = message.state();
         let waits = matches!(state, MessageState::Queued | MessageState::Deferred);
+        let key = |due: Moment| DueKey { lane: Lane::of(message), due: due.0, id: message.id };
+        let waiting = message.due.filter(|_| waits).map(|due| (key(due), message.life_start.0));
+        let refused = |(_, recipient): (usize, &Recipient)| !recipient.refused_by.is_empty();
         Some(Place {
             state: state_number(state)?,
-            due: message.due.filter(|_| waits).map(|due| due.0),
-            life_start: message.life_start.0,
+            waiting,
+            refused: waiting.is_some() && message.open_recipients().any(refused),
             failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
         })
     }
 
-    /// Its entry in the due index: the moment, and the beginning of its life.
-    pub(super) fn waits(self) -> Option<(u64, u64)> {
-        Some((self.due?, self.life_start))
+    /// Its entry among those that wait, and the beginning of its life.
+    pub(super) fn waiting(self) -> Option<(DueKey, u64)> {
+        self.waiting
     }
 }
 
 /// All tables, open for writing in one transaction.
 pub(super) struct Tables<'t> {
     pub(super) messages: Table<'t, u128, &'static [u8]>,
-    pub(super) due: Table<'t, (u64, u128), u64>,
+    pub(super) waiting: Table<'t, RawDueKey, u64>,
+    pub(super) refused: Table<'t, u128, ()>,
     pub(super) states: Table<'t, (u8, u128), ()>,
     pub(super) failed: Table<'t, (u64, u128), ()>,
     pub(super) parts: Table<'t, (u128, u32), &'static [u8]>,
@@ -90,7 +122,8 @@ impl<'t> Tables<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
         Ok(Tables {
             messages: transaction.open_table(MESSAGES)?,
-            due: transaction.open_table(DUE)?,
+            waiting: transaction.open_table(WAITING)?,
+            refused: transaction.open_table(REFUSED)?,
             states: transaction.open_table(STATES)?,
             failed: transaction.open_table(FAILED)?,
             parts: transaction.open_table(PARTS)?,
@@ -113,6 +146,36 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// The part of [`Tables::move_place`] that is about mail that waits.
+    fn move_waiting(
+        &mut self,
+        id: QueueId,
+        before: Option<Place>,
+        after: Option<Place>,
+    ) -> Result<(), redb::Error> {
+        let waiting = |place: Option<Place>| place.and_then(Place::waiting);
+        if waiting(before) != waiting(after) {
+            if let Some((key, _)) = waiting(before) {
+                self.waiting.remove(key.raw())?;
+            }
+            if let Some((key, life_start)) = waiting(after) {
+                self.waiting.insert(key.raw(), life_start)?;
+            }
+        }
+        let refused = |place: Option<Place>| place.is_some_and(|place| place.refused);
+        match (refused(before), refused(after)) {
+            (true, false) => drop(self.refused.remove(id.number())?),
+            (false, true) => drop(self.refused.insert(id.number(), ())?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the entries of a message that waits and has none yet.
+    pub(super) fn enter_waiting(&mut self, id: QueueId, place: Place) -> Result<(), redb::Error> {
+        self.move_waiting(id, None, Some(place))
+    }
+
     /// Takes the index entries `before` back and makes those of `after`; the counters follow.
     pub(super) fn move_place(
         &mut self,
@@ -121,16 +184,8 @@ impl<'t> Tables<'t> {
         before: Option<Place>,
         after: Option<Place>,
     ) -> Result<(), redb::Error> {
+        self.move_waiting(id, before, after)?;
         let id = id.number();
-        let waits = |place: Option<Place>| place.and_then(Place::waits);
-        if waits(before) != waits(after) {
-            if let Some((due, _)) = waits(before) {
-                self.due.remove((due, id))?;
-            }
-            if let Some((due, life_start)) = waits(after) {
-                self.due.insert((due, id), life_start)?;
-            }
-        }
         let state = |place: Option<Place>| place.map(|place| place.state);
         if state(before) != state(after) {
             if let Some(state) = state(before) {

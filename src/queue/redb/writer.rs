@@ -170,17 +170,22 @@ impl Writer {
             for effect in effects {
                 match effect {
                     Effect::Stored(message, content) => state.fresh.add(message, content),
-                    Effect::Changed(id) => state.fresh.remove(id),
+                    Effect::Changed(id) => {
+                        state.note_change(id);
+                        state.fresh.remove(id);
+                    }
                     Effect::Waits(life_start) => {
                         state.note_life(life_start);
                         wake = true;
                     }
                     Effect::Settled(id, token) => {
+                        state.note_change(id);
                         if state.leases.get(&id).is_some_and(|lease| lease.token == token) {
                             state.leases.remove(&id);
                         }
                     }
                     Effect::Gone(id) => {
+                        state.note_change(id);
                         if state.doomed.remove(&id) {
                             state.leases.remove(&id);
                         }
@@ -188,6 +193,7 @@ impl Writer {
                         self.shared.store.unhide(id);
                     }
                     Effect::Doomed(id) => {
+                        state.note_change(id);
                         state.doomed.insert(id);
                         self.shared.store.unhide(id);
                     }

@@ -283,6 +283,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             name: "local".to_owned(),
             address: ([127, 0, 0, 1], 25).into(),
             allow: Vec::new(),
+            class: None,
         }],
         limits: Limits {
             message_size,

@@ -60,7 +60,7 @@ pub fn run(data: &[u8]) {
     {
         let key = id.number();
         transaction.open_table(MESSAGES).unwrap().insert(key, &message[..]).unwrap();
-        transaction.open_table(DUE).unwrap().insert((0, key), 0).unwrap();
+        transaction.open_table(WAITING).unwrap().insert((0, 0, 0, key), 0).unwrap();
         transaction.open_table(STATES).unwrap().insert((0, key), ()).unwrap();
         transaction.open_table(EVENTS).unwrap().insert(EVENT, &fact[..]).unwrap();
         if flags & 16 != 0 {
@@ -154,14 +154,14 @@ async fn is_sound(queue: &RedbQueue) {
 
 /// Attempts and operators meet the record: the sound message is claimed, the damaged one is out of the way.
 async fn works(queue: &RedbQueue, id: QueueId, written: Option<&(u64, Message)>) {
-    let claims = queue.claim(Moment(u64::MAX), Duration::from_secs(60), 10).await.unwrap();
+    let claims = queue.claim(Moment(u64::MAX), Duration::from_secs(60), &[String::new()], 10).await.unwrap();
     let claimed = |id| claims.iter().any(|claim| claim.message.id == id);
     assert!(claimed(sound().id));
     assert!(written.is_some() || !claimed(id));
     for claim in claims {
         queue.put_back(claim);
     }
-    queue.next_due().await.unwrap();
+    queue.next_due(&[String::new()]).await.unwrap();
     queue.claim_old(Moment(u64::MAX), Moment(u64::MAX), Duration::from_secs(60), 0).await.unwrap();
     queue.remove_failed(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     if let Some((_, message)) = written {
@@ -214,7 +214,7 @@ fn open<T: DeserializeOwned>(version: u8, record: &[u8]) -> Option<T> {
 }
 
 const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
-const DUE: TableDefinition<'static, (u64, u128), u64> = TableDefinition::new("due");
+const WAITING: TableDefinition<'static, (u64, u8, u64, u128), u64> = TableDefinition::new("waiting");
 const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
 const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("remainders");
 const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");

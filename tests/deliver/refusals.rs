@@ -1,0 +1,124 @@
+//! What an upstream has refused for the account or the server: how long that keeps it from being asked, and what waits for
+//! the others meanwhile.
+
+use super::stage::{Stage, at, refused_by, server, upstream};
+use crate::support::free_address;
+use crate::support::scripted::{Script, Scripted};
+use postroom::event::code;
+use postroom::mail::QueueId;
+use postroom::queue::{Order, Queue};
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const REFUSAL: &str = "550 5.7.1 not through us";
+
+/// A server that refuses at MAIL, and one that nobody answers at.
+async fn refused_by_one(more: &str) -> (Scripted, String, Stage, QueueId) {
+    let up = server(|s| s.on("MAIL", REFUSAL));
+    let down = at("down", free_address().port(), "");
+    let config = upstream("up", &up, "priority = \"high\"") + &down + more;
+    let stage = Stage::start(&config).await;
+    let id = stage.put(&["b@y.test"]).await;
+    let message = stage.when_attempted(id, 1).await;
+    assert_eq!(refused_by(&message), ["up"]);
+    (up, down, stage, id)
+}
+
+fn repair(up: &Scripted) {
+    up.change(|_| Script::default().ehlo(&["PIPELINING"]));
+}
+
+/// Reported "1 changed", and the upstream that had refused once was never asked again.
+// CASES H6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_asks_who_has_refused() {
+    let (up, _, stage, id) = refused_by_one("").await;
+    repair(&up);
+    stage.queue.order(Order::Retry, vec![id]).await.unwrap();
+    stage.delivered(id).await;
+    assert_eq!(up.transactions().len(), 1);
+    stage.stop().await;
+}
+
+/// An operator who sets the upstream up anew need not know of the mail that waits, nor wait for its due time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_changes_the_upstream_asks_it_again_at_once() {
+    let (up, down, stage, id) = refused_by_one("").await;
+    repair(&up);
+    let due = stage.queue.show(id).await.unwrap().due;
+    stage.configure(&(upstream("up", &up, "priority = \"high\"\nmax_idle_time = \"50s\"") + &down));
+    stage.delivered(id).await;
+    assert!(Some(stage.queue.now()) < due, "before its time");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_changes_nothing_about_it_leaves_the_refusal_as_it_is() {
+    let (up, down, stage, id) = refused_by_one("").await;
+    let asked = up.sessions().len();
+    stage.configure(
+        &(upstream("up", &up, "priority = \"high\"") + &down + "[limits]\nmessage_size = \"7MiB\"\n"),
+    );
+    stage.clock.advance(2 * MINUTE);
+    stage.when(id, |message| message.deferrals >= 2).await;
+    assert_eq!(up.sessions().len(), asked);
+    stage.stop().await;
+}
+
+/// It was settled and recorded anew about once a minute, for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_waits_for_the_others_backs_off_and_says_so_once() {
+    let (up, _, stage, id) = refused_by_one("[queue]\nretry = [\"1m\", \"10m\", \"100m\"]\n").await;
+    let told = |events: Vec<postroom::event::Event>| {
+        let about = |fact: &postroom::event::Fact| fact.queue_id == Some(id) && fact.code != code::QUEUED;
+        events
+            .into_iter()
+            .filter(|event| about(&event.fact))
+            .map(|event| event.fact.message)
+            .collect::<Vec<_>>()
+    };
+    let begun = told(stage.events().await);
+    assert_eq!(begun.len(), 2, "the recipient's outcome, and when it goes on: {begun:#?}");
+    assert!(begun[1].contains("up refused"), "{begun:#?}");
+    let mut waits = Vec::new();
+    for deferrals in 2..=5 {
+        let before = stage.queue.show(id).await.unwrap().due.unwrap();
+        stage.clock.advance(before.since(stage.queue.now()));
+        let message = stage.when(id, |message| message.deferrals >= deferrals).await;
+        waits.push(message.due.unwrap().since(before).as_secs_f64() / 60.0);
+        assert_eq!(message.attempts, 1, "nobody was asked");
+    }
+    for (waited, planned) in waits.iter().zip([10.0, 100.0, 100.0, 100.0]) {
+        assert!((planned * 0.85..planned * 1.15).contains(waited), "{waits:?}");
+    }
+    assert_eq!(told(stage.events().await), begun, "nothing is said of a wait that goes on");
+
+    // One more event when it ends.
+    repair(&up);
+    stage.queue.order(Order::Retry, vec![id]).await.unwrap();
+    stage.delivered(id).await;
+    assert!(told(stage.events().await).iter().any(|text| text == "delivered through up"));
+    stage.stop().await;
+}
+
+/// With its only upstream left busy it waits for a connection, and not for its next due time.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::await_holding_lock, reason = "whoever waits for it is a thread of the recorder's")]
+async fn mail_that_waits_for_a_busy_upstream_goes_as_soon_as_that_is_free() {
+    let up = server(|s| s.on("MAIL", REFUSAL));
+    let slow = crate::support::recorder::Recorder::start();
+    let config =
+        upstream("up", &up, "priority = \"high\"") + &slow.upstream("slow") + "connection_limit = 1\n";
+    let stage = Stage::start(&config).await;
+    let gate = slow.hold_final_replies();
+    stage.put(&["first@y.test"]).await;
+    slow.wait(1);
+    let second = stage.put(&["second@y.test"]).await;
+    let deferred = stage.when_attempted(second, 1).await;
+    stage.clock.advance(2 * MINUTE);
+    stage.until("it to be claimed", async || (stage.queue.health().claimed == 2).then_some(())).await;
+    drop(gate);
+    stage.delivered(second).await;
+    assert_eq!((deferred.attempts, slow.wait(2).len()), (1, 2));
+    stage.stop().await;
+}
