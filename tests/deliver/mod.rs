@@ -4,6 +4,7 @@
 
 mod broken;
 mod engine;
+mod fairness;
 mod faults;
 mod refusals;
 mod stage;

@@ -172,6 +172,12 @@ impl Stage {
         self.until(code, async || (self.count(code).await >= count).then_some(())).await;
     }
 
+    /// Ends with mail that is not sent.
+    pub async fn abandon(self) {
+        self.stop.now.cancel();
+        self.stop().await;
+    }
+
     pub async fn stop(mut self) {
         self.stop.gently.cancel();
         self.engine.take().unwrap().await.unwrap();
