@@ -97,7 +97,8 @@ pub struct HeaderFacts {
     pub has_message_id: bool,
     /// There is a `From:` field.
     pub has_from: bool,
-    /// There is at least one `Bcc:` field, which must not be relayed.
+    /// There is at least one `Bcc:` or `Resent-Bcc:` field. Nothing hangs on it on the way out, where every header is
+    /// filtered: records of the first version do not know of `Resent-Bcc:`.
     pub has_bcc: bool,
     /// Some byte of the content is above 127, so the upstream must offer 8BITMIME.
     pub has_eight_bit: bool,

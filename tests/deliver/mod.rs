@@ -5,6 +5,7 @@
 mod broken;
 mod engine;
 mod faults;
+mod needs;
 mod stage;
 mod waiting;
 mod wire;

@@ -1,7 +1,7 @@
 //! Learning the facts of a header while it goes by.
 
 use super::super::message::HeaderFacts;
-use super::line::{Held, Line, NAME_LIMIT, Place, classify};
+use super::line::{Held, Line, NAME_LIMIT, Place, classify, is_blind};
 use memchr::{memchr, memmem};
 
 /// Which field the value that goes by belongs to.
@@ -120,7 +120,7 @@ impl HeaderScan {
             self.facts.has_message_id = true;
         } else if is("From") {
             self.facts.has_from = true;
-        } else if is("Bcc") {
+        } else if is_blind(name) {
             self.facts.has_bcc = true;
         }
     }
