@@ -143,7 +143,7 @@ fn is_whole_when_relayed(content: &[u8], flags: u8, name: &str) {
     };
     let (facts, _) = scanned(&complete, Cuts(&[]));
     let message = message(facts.clone(), flags, name);
-    let prefix = added(&message, HOST, INSTANCE);
+    let prefix = added(&message, HOST, INSTANCE, message.smtp_utf8);
     for line in prefix.split_inclusive(|byte| *byte == b'\n') {
         let text = line.strip_suffix(b"\r\n").unwrap();
         assert!(text.len() <= NAME_LIMIT && !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
