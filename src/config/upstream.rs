@@ -31,6 +31,10 @@ const TLS: &[(&str, Option<TlsMode>)] = &[
 /// Submission over TLS (RFC 8314 section 3.3).
 const IMPLICIT_TLS_PORT: u16 = 465;
 
+/// Any certificate is taken there, and where TLS fails the session goes on in clear text.
+const OPPORTUNISTIC_AUTH: &str =
+    "opportunistic checks no certificate, so the password would go to whoever answers in the server's place";
+
 pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
     let host = host(table);
     let priority = table.choice("priority", Priority::Normal, PRIORITIES, &[]);
@@ -56,6 +60,9 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
             "none would send the password in clear text over the network",
             "give starttls or implicit, or set danger_allow_plaintext_auth = true if that is what you want",
         );
+    }
+    if tls == TlsMode::Opportunistic && basic && table.is_sound("tls") {
+        table.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
     }
     Upstream {
         name: table.name().to_owned(),
@@ -134,6 +141,18 @@ fn default_tls(host: &Host, auth: bool) -> TlsMode {
         (IMPLICIT_TLS_PORT, _) => TlsMode::Implicit,
         (_, true) => TlsMode::StartTls,
         (_, false) => TlsMode::Opportunistic,
+    }
+}
+
+/// What is right where there is a password to protect.
+fn protection(host: &Host) -> &'static str {
+    match host.is_loopback() {
+        true => {
+            "give none, which is safe to this machine itself, or starttls with the server's certificate in tls_ca"
+        }
+        false => {
+            "give starttls or implicit, with the server's certificate in tls_ca where no public authority signed it"
+        }
     }
 }
 

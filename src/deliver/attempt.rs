@@ -195,17 +195,23 @@ impl Attempt<'_> {
 
     async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> Transaction {
         let message = &self.claim.message;
-        let added = added::added(message, &self.context.settings.hostname, self.context.queue.instance());
-        let mut content = Outgoing::stored(added, self.context.queue.clone(), message);
-        let envelope = Envelope {
+        let mut envelope = Envelope {
             reverse_path: message.reverse_path.clone(),
             recipients: asked.iter().map(|place| self.fates[*place].address.clone()).collect(),
             // Careless applications send such content without saying so.
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8,
-            size: content.size(),
+            size: 0,
         };
-        if !self.logged && connection.capabilities().missing(&envelope).is_none() {
+        let (hostname, instance) = (&self.context.settings.hostname, self.context.queue.instance());
+        let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
+        let added = added::added(message, hostname, instance, utf8);
+        if !added.is_ascii() {
+            envelope.body = BodyType::EightBitMime;
+        }
+        let mut content = Outgoing::stored(added, self.context.queue.clone(), message);
+        envelope.size = content.size();
+        if !self.logged && connection.capabilities().serves(&envelope) {
             self.logged = true;
             self.log_email().await;
         }

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::outgoing::Outgoing;
 use super::stream::{Fault, NotSent};
 use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
-use crate::mail::{BodyType, Reply};
+use crate::mail::Reply;
 use crate::queue::QueueError;
 use lettre::transport::smtp::commands::{Data, Rset};
 use std::io::Write;
@@ -35,9 +35,9 @@ impl Connection {
     /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
     /// [`Transaction::lost`]. Afterwards see [`Connection::is_reusable`].
     pub async fn transact(&mut self, envelope: &Envelope, content: &mut Outgoing) -> Transaction {
-        let recipients = envelope.recipients.len();
-        if let Some(missing) = self.capabilities.missing(envelope) {
-            let answers = vec![Answer::Unable(missing); recipients];
+        let standings = self.standings(envelope);
+        if standings.iter().all(Standing::is_decided) {
+            let answers = standings.into_iter().map(Standing::answer).collect();
             return Transaction { answers, lost: None, began: false, transmit_ms: 0 };
         }
         let start = Instant::now();
@@ -46,7 +46,7 @@ impl Connection {
         // Holds until the end is reached: whoever gives up half-way must not use the connection again.
         self.in_step = false;
         let mut talk = Transacting {
-            standings: vec![Standing::Open; recipients],
+            standings,
             mail_refused: false,
             go_ahead: false,
             began: false,
@@ -77,7 +77,7 @@ impl Connection {
             Err(Break::Lost(fault)) => {
                 if matches!(fault, Fault::Nonsense(_)) && !offered {
                     // Who can say which command each of the replies was for?
-                    standings.fill(Standing::Open);
+                    standings = self.standings(envelope);
                     self.stop_pipelining();
                 }
                 lost = Some(self.trouble(TroubleKind::Lost, &fault));
@@ -87,6 +87,15 @@ impl Connection {
         let answers = standings.into_iter().map(Standing::answer).collect();
         let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Transaction { answers, lost, began, transmit_ms }
+    }
+
+    /// Before anything is said: decided is who needs what the server does not offer. The others do not suffer for it.
+    fn standings(&self, envelope: &Envelope) -> Vec<Standing> {
+        let of = |recipient| match self.capabilities.missing(envelope, recipient) {
+            Some(missing) => Standing::Decided(Answer::Unable(missing)),
+            None => Standing::Open,
+        };
+        envelope.recipients.iter().map(of).collect()
     }
 }
 
@@ -100,6 +109,10 @@ enum Standing {
 }
 
 impl Standing {
+    fn is_decided(&self) -> bool {
+        matches!(self, Standing::Decided(_))
+    }
+
     fn answer(self) -> Answer {
         match self {
             Standing::Decided(answer) => answer,
@@ -172,12 +185,13 @@ impl Transacting<'_> {
             return Err(Break::Lost(Fault::Leaving(reply)));
         }
         let reset = std::mem::take(&mut self.connection.needs_reset).then_some(Command::Reset);
-        let recipients = (0..self.standings.len()).map(Command::Rcpt);
+        let open = |number: &usize| !self.standings[*number].is_decided();
+        let recipients = (0..self.standings.len()).filter(open).map(Command::Rcpt);
         let all = reset.into_iter().chain([Command::Mail]).chain(recipients).chain([Command::Data]);
         let commands: Vec<Command> = all.collect();
         let window = if self.connection.pipelines() { WINDOW } else { 1 };
         for commands in commands.chunks(window) {
-            let nobody_left = self.standings.iter().all(|standing| matches!(standing, Standing::Decided(_)));
+            let nobody_left = self.standings.iter().all(Standing::is_decided);
             if nobody_left || self.mail_refused {
                 return Ok(());
             }
@@ -201,11 +215,8 @@ impl Transacting<'_> {
             let _ = match command {
                 Command::Reset => write!(buffer, "{Rset}"),
                 Command::Mail => {
-                    let size =
-                        if capabilities.size { format!(" SIZE={}", envelope.size) } else { String::new() };
-                    let body = if envelope.body == BodyType::EightBitMime { " BODY=8BITMIME" } else { "" };
-                    let utf8 = if envelope.smtp_utf8 { " SMTPUTF8" } else { "" };
-                    write!(buffer, "MAIL FROM:<{}>{size}{body}{utf8}\r\n", envelope.reverse_path.as_str())
+                    let parameters = capabilities.mail_parameters(envelope);
+                    write!(buffer, "MAIL FROM:<{}>{parameters}\r\n", envelope.reverse_path.as_str())
                 }
                 Command::Rcpt(number) => write!(buffer, "RCPT TO:<{}>\r\n", envelope.recipients[*number]),
                 Command::Data => write!(buffer, "{Data}"),
@@ -228,7 +239,9 @@ impl Transacting<'_> {
         match command {
             Command::Mail if refused => {
                 self.mail_refused = true;
-                self.standings.fill(Standing::Decided(Answer::Refused(Step::Mail, reply)));
+                for standing in self.standings.iter_mut().filter(|standing| !standing.is_decided()) {
+                    *standing = Standing::Decided(Answer::Refused(Step::Mail, reply.clone()));
+                }
             }
             Command::Rcpt(_) if self.mail_refused => {}
             Command::Rcpt(number) if refused => {

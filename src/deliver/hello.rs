@@ -5,7 +5,7 @@
 
 use super::stream::{Fault, Wire};
 use super::transaction::{Envelope, Missing};
-use crate::mail::{BodyType, Reply};
+use crate::mail::{Address, BodyType, Reply};
 use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 use std::time::Duration;
@@ -61,17 +61,42 @@ impl Capabilities {
         found
     }
 
-    /// What the message needs and is not here.
-    pub(super) fn missing(&self, envelope: &Envelope) -> Option<Missing> {
+    /// What that recipient of the message needs and is not here. What a client only declared is never missing (PRODUCT
+    /// rule 3).
+    pub(super) fn missing(&self, envelope: &Envelope, recipient: &Address) -> Option<Missing> {
         if self.size_limit.is_some_and(|limit| envelope.size > limit) {
             Some(Missing::Size)
-        } else if envelope.smtp_utf8 && !self.smtp_utf8 {
+        } else if !self.smtp_utf8 && envelope.needs_smtp_utf8(recipient) {
             Some(Missing::SmtpUtf8)
-        } else if envelope.body == BodyType::EightBitMime && !self.eight_bit_mime {
-            Some(Missing::EightBitMime)
         } else {
             None
         }
+    }
+
+    /// Whether the message can be offered to anybody of its envelope.
+    pub(super) fn serves(&self, envelope: &Envelope) -> bool {
+        envelope.recipients.iter().any(|recipient| self.missing(envelope, recipient).is_none())
+    }
+
+    /// Whether MAIL says SMTPUTF8: where it is offered, and declared by the client or needed by an address.
+    pub(super) fn says_smtp_utf8(&self, envelope: &Envelope) -> bool {
+        let needed = |recipient| envelope.needs_smtp_utf8(recipient);
+        self.smtp_utf8 && (envelope.smtp_utf8 || envelope.recipients.iter().any(needed))
+    }
+
+    /// The parameters of MAIL, each with a blank before it.
+    pub(super) fn mail_parameters(&self, envelope: &Envelope) -> String {
+        let mut parameters = String::new();
+        if self.size {
+            parameters.push_str(&format!(" SIZE={}", envelope.size));
+        }
+        if self.eight_bit_mime && envelope.body == BodyType::EightBitMime {
+            parameters.push_str(" BODY=8BITMIME");
+        }
+        if self.says_smtp_utf8(envelope) {
+            parameters.push_str(" SMTPUTF8");
+        }
+        parameters
     }
 }
 

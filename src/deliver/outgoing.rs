@@ -43,13 +43,14 @@ struct Progress {
 }
 
 impl Outgoing {
-    /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`]).
+    /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`]), without its `Bcc:` and
+    /// `Resent-Bcc:`.
     pub fn stored(prefix: impl Into<Bytes>, queue: Arc<dyn Queue>, message: &Message) -> Outgoing {
         let store = Store::Queue { queue, id: message.id, chunks: message.chunks };
-        Outgoing::new(prefix.into(), store, message.size, message.header.has_bcc)
+        Outgoing::new(prefix.into(), store, message.size, true)
     }
 
-    /// A content at hand, behind `prefix`; `drop_bcc` as [`crate::mail::HeaderFacts::has_bcc`] says.
+    /// A content at hand, behind `prefix`; `drop_bcc`: without its `Bcc:` and `Resent-Bcc:`, as relayed mail goes.
     pub fn memory(prefix: impl Into<Bytes>, content: impl Into<Bytes>, drop_bcc: bool) -> Outgoing {
         let content = content.into();
         let size = content.len() as u64;

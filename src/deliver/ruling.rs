@@ -59,11 +59,8 @@ pub fn words(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
         Answer::Unable(Missing::Size) => "the upstream takes no message of this size".into(),
-        Answer::Unable(Missing::EightBitMime) => {
-            "the upstream does not offer 8BITMIME, which this message needs".into()
-        }
         Answer::Unable(Missing::SmtpUtf8) => {
-            "the upstream does not offer SMTPUTF8, which this message needs".into()
+            "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
         }
         Answer::Unknown(what) => format!("no valid answer to the final dot ({what}): may be sent twice"),
         Answer::Undecided => "the session was lost before the upstream decided".into(),
@@ -78,7 +75,6 @@ pub fn enhanced(answer: &Answer) -> EnhancedCode {
             reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
         }
         Answer::Unable(Missing::Size) => EnhancedCode(5, 3, 4),
-        Answer::Unable(Missing::EightBitMime) => EnhancedCode(5, 6, 3),
         Answer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
         Answer::Unknown(_) | Answer::Undecided => EnhancedCode(4, 4, 2),
     }

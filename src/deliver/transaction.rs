@@ -12,12 +12,20 @@ pub struct Envelope {
     pub reverse_path: ReversePath,
     /// For RCPT, in this order.
     pub recipients: Vec<Address>,
-    /// `BODY=8BITMIME` is needed.
+    /// `BODY=8BITMIME` is said where 8BITMIME is offered; where it is not, the content goes as it is all the same.
     pub body: BodyType,
-    /// `SMTPUTF8` is needed.
+    /// The client declared `SMTPUTF8`: it is passed on where it is offered. What needs it is told by the addresses alone.
     pub smtp_utf8: bool,
     /// Bytes of content, what is added to it included; said in SIZE= and compared with the upstream's limit.
     pub size: u64,
+}
+
+impl Envelope {
+    /// Whether that recipient cannot be offered without SMTPUTF8: its own address or the reverse-path is not ASCII
+    /// (RFC 6531 section 3.4). Content never is a reason.
+    pub fn needs_smtp_utf8(&self, recipient: &Address) -> bool {
+        !recipient.is_ascii() || self.reverse_path.address().is_some_and(|address| !address.is_ascii())
+    }
 }
 
 /// At which command a reply came.
@@ -33,14 +41,12 @@ pub enum Step {
     Content,
 }
 
-/// An extension that the message needs and the upstream does not have.
+/// What a recipient of the message needs and the upstream does not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
     /// Its SIZE is smaller than the message (5.3.4).
     Size,
-    /// 8BITMIME (5.6.3).
-    EightBitMime,
-    /// SMTPUTF8 (5.6.7).
+    /// SMTPUTF8, for an address that is not ASCII (5.6.7).
     SmtpUtf8,
 }
 
@@ -51,7 +57,7 @@ pub enum Answer {
     Accepted(Reply),
     /// 4xx or 5xx.
     Refused(Step, Reply),
-    /// The message was not offered, for want of an extension.
+    /// The recipient was not offered, for want of that.
     Unable(Missing),
     /// The final dot was begun and no valid reply came: it may be sent or not. With what happened, in words.
     Unknown(String),

@@ -119,9 +119,10 @@ pub struct HeaderFacts {
     pub has_message_id: bool,
     /// There is a `From:` field.
     pub has_from: bool,
-    /// There is at least one `Bcc:` field, which must not be relayed.
+    /// There is at least one `Bcc:` or `Resent-Bcc:` field. Nothing hangs on it on the way out, where every header is
+    /// filtered: records of the first version do not know of `Resent-Bcc:`.
     pub has_bcc: bool,
-    /// Some byte of the content is above 127, so the upstream must offer 8BITMIME.
+    /// Some byte of the content is above 127, so BODY=8BITMIME is said where 8BITMIME is offered.
     pub has_eight_bit: bool,
     /// Number of `Received:` fields.
     pub received_hops: u32,
@@ -151,9 +152,9 @@ pub struct Message {
     pub reverse_path: ReversePath,
     /// In the order of RCPT, each exactly once.
     pub recipients: Vec<Recipient>,
-    /// BODY of MAIL.
+    /// BODY of MAIL: passed on where 8BITMIME is offered.
     pub body: BodyType,
-    /// SMTPUTF8 was given in MAIL (RFC 6531).
+    /// SMTPUTF8 was given in MAIL (RFC 6531): passed on where it is offered, needed only by an address that is not ASCII.
     pub smtp_utf8: bool,
     /// Bytes of content as stored.
     pub size: u64,

@@ -139,6 +139,18 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
         }
     }
 
+    /// Whether the client has sent more than what was consumed. Does not wait for it.
+    pub async fn has_more(&mut self) -> bool {
+        if self.input.is_empty() {
+            // What has arrived and the runtime has not looked for yet, a read would not find.
+            tokio::task::yield_now().await;
+            self.input.reserve(COMMAND_READ);
+            // A fault shows again at the next wait.
+            let _ = started(&mut std::pin::pin!(self.stream.read_buf(&mut self.input))).await;
+        }
+        !self.input.is_empty()
+    }
+
     /// A reply, to be sent before the next wait.
     pub async fn say(&mut self, reply: &Reply) -> Result<(), Lost> {
         reply.write_to(&mut self.output);

@@ -147,6 +147,14 @@ pub fn announces_chunk(line: &[u8]) -> bool {
     })
 }
 
+/// Whether the verb is DATA, whatever is wrong with the rest: content may follow that nobody may take for commands.
+pub fn announces_content(line: &[u8]) -> bool {
+    let verb = line.trim_ascii_start().split_at_checked(4);
+    verb.is_some_and(|(verb, rest)| {
+        verb.eq_ignore_ascii_case(b"DATA") && !rest.first().is_some_and(u8::is_ascii_graphic)
+    })
+}
+
 /// A line that a web browser or a port scanner sends: what follows it is not SMTP either.
 fn is_http(text: &[u8]) -> bool {
     const METHODS: [&[u8]; 9] =

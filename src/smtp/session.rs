@@ -5,7 +5,7 @@
 //! a transaction may finish within the grace.
 
 use super::channel::{Channel, Line, Lost};
-use super::command::announces_chunk;
+use super::command::{announces_chunk, announces_content};
 use super::content::ContentReader;
 use super::reception::{RESERVATION, Reception};
 use super::reply::Reply;
@@ -24,6 +24,8 @@ struct Session<'d, S> {
     dialogue: Dialogue,
     /// A message that comes in chunks, between two of them.
     reception: Option<Box<Reception<'d>>>,
+    /// The last command was a DATA that was refused.
+    data_refused: bool,
 }
 
 /// Serves a client from the greeting to the end. `hasty`: the client has spoken before the greeting (CASES B25).
@@ -46,7 +48,7 @@ where
     let greeting = Reply::plain(220, format!("{} ESMTP Postroom", terms.settings.hostname));
     let said = channel.say(&greeting).await;
     let dialogue = Dialogue::new(terms);
-    let mut session = Session { door, stopping, channel, dialogue, reception: None };
+    let mut session = Session { door, stopping, channel, dialogue, reception: None, data_refused: false };
     let ended = match said {
         Ok(()) => session.converse().await,
         Err(lost) => Err(lost),
@@ -79,10 +81,19 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
     async fn converse(&mut self) -> Result<(), Lost> {
         loop {
             match self.next_step().await? {
+                Step::Say(reply) if self.data_refused => {
+                    if !self.refuse_data(&reply).await? {
+                        return Ok(());
+                    }
+                }
                 Step::Say(reply) => self.say(&reply).await?,
                 Step::Close(reply) => return self.say(&reply).await,
                 // Content is boxed so that the memory it needs exists only while it flows.
-                Step::Data => Box::pin(self.data()).await?,
+                Step::Data => {
+                    if !Box::pin(self.data()).await? {
+                        return Ok(());
+                    }
+                }
                 Step::Chunk { size, last } => Box::pin(self.chunk(size, last)).await?,
                 Step::SkipChunk { size, reply } => {
                     self.skip(size, Instant::now() + self.limits().data_timeout).await?;
@@ -99,12 +110,14 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         }
         let stop = if idle { &self.stopping.closing } else { &self.stopping.grace_over };
         let deadline = Instant::now() + self.limits().command_timeout;
+        let behind_data = std::mem::take(&mut self.data_refused);
         let step = match self.channel.line(deadline, stop).await? {
             Line::TooLong => {
                 self.dialogue.refuse(Reply::new(500, 5, 2, "the line is longer than 4096 octets"))
             }
             Line::Whole(length) => {
                 let line = &self.channel.input()[..length];
+                let is_data = announces_content(line);
                 let strict = self.limits().bare_newline == BareNewline::Reject;
                 let step = if strict && !line.ends_with(b"\r\n") {
                     let reply = Reply::new(500, 5, 2, "a bare LF ends no command: end lines with CRLF");
@@ -115,8 +128,14 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     self.dialogue.step(line, self.door.clock.monotonic(), room)
                 };
                 self.channel.consume(length);
+                self.data_refused = is_data && matches!(step, Step::Say(_));
                 step
             }
+        };
+        let step = match step {
+            // No command that any client knows: it has not waited for 354.
+            Step::Say(reply) if behind_data && reply.code == 500 => Step::Close(reply),
+            step => step,
         };
         if self.dialogue.envelope().is_none() {
             self.reception = None;
@@ -124,10 +143,23 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         Ok(step)
     }
 
-    /// DATA: from 354 to CRLF.CRLF, then one reply.
-    async fn data(&mut self) -> Result<(), Lost> {
+    /// Refuses DATA. False: the session ends with that, because bytes stand behind the command already. DATA ends a group
+    /// of commands (RFC 2920 section 3.1), so they are content, in which somebody may have written commands (CASES B41).
+    async fn refuse_data(&mut self, reply: &Reply) -> Result<bool, Lost> {
+        self.data_refused = true;
+        let content_follows = self.channel.has_more().await;
+        self.say(reply).await?;
+        if content_follows {
+            let Terms { client, listener, .. } = self.dialogue.terms();
+            tracing::info!(%client, %listener, "closed: the client sent on behind a DATA that was refused");
+        }
+        Ok(!content_follows)
+    }
+
+    /// DATA: from 354 to CRLF.CRLF, then one reply. False: the session ends with that.
+    async fn data(&mut self) -> Result<bool, Lost> {
         let Some(reservation) = self.reserve().await? else {
-            return self.say(&no_memory()).await;
+            return self.refuse_data(&no_memory()).await;
         };
         let reader = ContentReader::data(self.limits().bare_newline, self.limits().message_size);
         let mut reception = Reception::new(self.door, reader, reservation);
@@ -137,7 +169,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             let (used, ended) = reception.read(self.channel.input()).await;
             self.channel.consume(used);
             if ended {
-                return self.store(reception).await;
+                return self.store(reception).await.map(|()| true);
             }
             self.channel.fill(reception.appetite(), deadline, &self.stopping.grace_over).await?;
         }

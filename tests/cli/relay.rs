@@ -117,7 +117,8 @@ fn smtp_source_sends_a_file() {
 #[test]
 fn what_is_missing_is_added_and_bcc_is_removed() {
     let (proxy, recorder) = stage();
-    let sent = "Subject: t\r\nBcc: secret@client.test,\r\n more@client.test\r\nX-Last: 1\r\n\r\nbody\r\n";
+    let sent = "Subject: t\r\nBcc: secret@client.test,\r\n more@client.test\r\n\
+                Resent-Bcc: secret@client.test\r\nX-Last: 1\r\n\r\nbody\r\n";
     smtplib(proxy.address(), &ENVELOPE, sent.as_bytes(), &[]);
     let [message] = &recorder.wait(1)[..] else { panic!("one message") };
     let added = added(&message.content, b"X-Last: 1\r\n\r\nbody\r\n");

@@ -100,6 +100,29 @@ const ROWS: &[Row] = &[
         "too small",
         "from 1",
     ),
+    // It once logged in to whoever answered, with any certificate or none.
+    (
+        "[upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"p\"\ntls = \"opportunistic\"",
+        6,
+        "upstream.a.tls",
+        "checks no certificate",
+        "give starttls or implicit",
+    ),
+    (
+        "[upstream.a]\nhost = \"localhost:587\"\ntls = \"opportunistic\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"p\"",
+        3,
+        "upstream.a.tls",
+        "checks no certificate",
+        "give none",
+    ),
+    (
+        "[upstream.a]\nhost = \"a.test\"\ntls = \"opportunistic\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"p\"\n\
+         danger_allow_plaintext_auth = true",
+        3,
+        "upstream.a.tls",
+        "checks no certificate",
+        "give starttls or implicit",
+    ),
     ("[upstream.a]\nhost = \"a.test\"\nrate_limit = \"30\"", 3, "upstream.a.rate_limit", "30", "30/1m"),
     (
         "[upstream.a]\nhost = \"a.test\"\nsource_address = \"eth0\"",

@@ -3,7 +3,7 @@
 use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Script, Scripted};
 use postroom::event::code;
-use postroom::mail::{BodyType, MessageState, RecipientState};
+use postroom::mail::RecipientState;
 use postroom::queue::Queue;
 use std::time::Duration;
 
@@ -137,30 +137,6 @@ async fn a_421_at_any_step_harms_no_other_message() {
         taken.sort();
         assert_eq!(taken, ["<one@y.test>", "<two@y.test>"], "{step}");
         assert!(stage.count(code::DEFERRED).await <= 1, "{step}");
-        stage.stop().await;
-    }
-}
-
-// CASES B35
-#[tokio::test(flavor = "multi_thread")]
-async fn eight_bit_content_goes_where_it_is_taken_whether_it_was_announced_or_not() {
-    for announced in [true, false] {
-        let plain = Scripted::start(|s| s.ehlo(&["PIPELINING", "SIZE"]));
-        let good = server(|s| s);
-        let stage = stage(&plain, &good, "").await;
-        let eight_bit = |message: &mut postroom::mail::Message| {
-            message.header.has_eight_bit = true;
-            message.body = if announced { BodyType::EightBitMime } else { BodyType::SevenBit };
-        };
-        let id = stage.put_changed(&["b@y.test"], eight_bit).await;
-        stage.delivered(id).await;
-        assert!(plain.transactions().is_empty());
-        assert!(good.transactions()[0].mail.ends_with(" BODY=8BITMIME"), "{}", good.transactions()[0].mail);
-
-        stage.configure(&upstream("first", &plain, ""));
-        let id = stage.put_changed(&["b@y.test"], eight_bit).await;
-        let message = stage.when(id, |message| message.state() == MessageState::Failed).await;
-        assert!(outcomes(&message)[0].1.contains("8BITMIME"), "{:?}", outcomes(&message));
         stage.stop().await;
     }
 }

@@ -6,6 +6,7 @@ mod broken;
 mod engine;
 mod fairness;
 mod faults;
+mod needs;
 mod refusals;
 mod stage;
 mod waiting;

@@ -86,6 +86,16 @@ impl Stage {
 
     /// The same with something else about the message.
     pub async fn put_changed(&self, recipients: &[&str], change: impl FnOnce(&mut Message)) -> QueueId {
+        self.put_content(recipients, CONTENT, change).await
+    }
+
+    /// The same with another content, of which the message knows only what `change` tells it.
+    pub async fn put_content(
+        &self,
+        recipients: &[&str],
+        content: &'static [u8],
+        change: impl FnOnce(&mut Message),
+    ) -> QueueId {
         let now = self.queue.now();
         let recipients =
             recipients.iter().map(|text| Recipient::pending(text.parse::<Address>().unwrap())).collect();
@@ -96,7 +106,7 @@ impl Stage {
             recipients,
             body: BodyType::SevenBit,
             smtp_utf8: false,
-            size: CONTENT.len() as u64,
+            size: content.len() as u64,
             chunks: 1,
             header: HeaderFacts { starts_well: true, ..HeaderFacts::default() },
             origin: Origin {
@@ -118,7 +128,7 @@ impl Stage {
         };
         change(&mut message);
         let id = message.id;
-        self.queue.put(message, CONTENT.into(), vec![]).await.unwrap();
+        self.queue.put(message, content.into(), vec![]).await.unwrap();
         id
     }
 

@@ -6,7 +6,7 @@ use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::transaction::{Answer, Transaction, TroubleKind};
-use postroom::mail::BodyType;
+use postroom::mail::ReversePath;
 use std::sync::Arc;
 
 /// The same with a server that says PIPELINING and with one that does not.
@@ -78,18 +78,17 @@ async fn without_recipients_nothing_is_sent_even_after_354() {
     assert!(raw.ends_with(b"DATA\r\n"), "{}", String::from_utf8_lossy(&raw));
 }
 
-// CASES F12, B35
+// CASES F12
 #[tokio::test]
-async fn an_extension_that_is_missing_is_found_out_without_talking() {
+async fn what_a_message_needs_and_is_not_there_is_found_out_without_talking() {
     let server = Scripted::start(|script| script.ehlo(&["SIZE 1000", "PIPELINING"]));
     let mut connection = connected(&server).await;
     let mut large = envelope(&["a@y"]);
     large.size = 1_001;
-    let mut eight_bit = envelope(&["a@y"]);
-    eight_bit.body = BodyType::EightBitMime;
-    let mut utf8 = envelope(&["a@y"]);
-    utf8.smtp_utf8 = true;
-    for (envelope, missing) in [(large, "Size"), (eight_bit, "EightBitMime"), (utf8, "SmtpUtf8")] {
+    let foreign = envelope(&["ü@y"]);
+    let mut from_foreign = envelope(&["a@y"]);
+    from_foreign.reverse_path = ReversePath::Address("ü@x.test".parse().unwrap());
+    for (envelope, missing) in [(large, "Size"), (foreign, "SmtpUtf8"), (from_foreign, "SmtpUtf8")] {
         let done = connection.transact(&envelope, &mut small()).await;
         assert_eq!((short(&done), done.began), (vec![missing.to_owned()], false));
     }
@@ -97,6 +96,29 @@ async fn an_extension_that_is_missing_is_found_out_without_talking() {
     fits.size = 1_000;
     assert_eq!(short(&connection.transact(&fits, &mut small()).await), ["ok"]);
     assert_eq!(server.sessions()[0].commands.len(), 4);
+}
+
+/// An address that is not ASCII is nobody else's trouble, whatever MAIL, RCPT, DATA and the dot are answered with.
+#[tokio::test]
+async fn who_needs_smtputf8_is_left_out_and_the_others_are_offered() {
+    for (step, reply, expected) in [
+        ("<none>", "", ["ok", "SmtpUtf8", "ok", "SmtpUtf8"]),
+        ("MAIL", "451 later", ["Mail 451", "SmtpUtf8", "Mail 451", "SmtpUtf8"]),
+        ("RCPT TO:<c", "550 no", ["ok", "SmtpUtf8", "Rcpt 550", "SmtpUtf8"]),
+        ("DATA", "550 no", ["Data 550", "SmtpUtf8", "Data 550", "SmtpUtf8"]),
+        ("DATA", "250 what?", ["undecided", "SmtpUtf8", "undecided", "SmtpUtf8"]),
+    ] {
+        with_and_without_pipelining(
+            |script| script.on(step, reply),
+            async |server, connection| {
+                let done = send(connection, &["a@y", "ü@y", "c@y", "u@ü"]).await;
+                assert_eq!(short(&done), expected, "{step} {reply}");
+                let commands = server.sessions()[0].commands.concat();
+                assert!(commands.contains("MAIL FROM:<a@x.test>") && commands.is_ascii(), "{commands}");
+            },
+        )
+        .await;
+    }
 }
 
 // CASES F21

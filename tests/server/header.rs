@@ -1,4 +1,4 @@
-//! What is changed of a header and what is not: `Bcc:` never leaves, fields are added only where they are missing, the body
+//! What is changed of a header and what is not: `Bcc:` and `Resent-Bcc:` never leave, fields are added only where they are missing, the body
 //! stays as it is (PRODUCT rule 8).
 
 use super::reference;
@@ -19,8 +19,16 @@ fn field() -> impl Strategy<Value = String> {
             },
         )
     };
-    let bcc =
-        prop_oneof![Just("Bcc"), Just("BCC"), Just("bcc"), Just("bCc "), Just("Bcc\t"), Just("BcC \t ")];
+    let bcc = prop_oneof![
+        Just("Bcc"),
+        Just("BCC"),
+        Just("bcc"),
+        Just("bCc "),
+        Just("Bcc\t"),
+        Just("BcC \t "),
+        Just("Resent-Bcc"),
+        Just("resent-BCC "),
+    ];
     let given = prop_oneof![
         Just("From"),
         Just("from"),
@@ -36,6 +44,7 @@ fn field() -> impl Strategy<Value = String> {
         Just("Subject"),
         Just("X-Bcc"),
         Just("Bcc-X"),
+        Just("Resent-Cc"),
         Just("B-cc"),
         Just("X-Mailer"),
         Just("Sender"),
@@ -94,7 +103,8 @@ fn bcc_never_leaves_what_is_missing_is_added_and_all_else_stays() {
 
         let (given, rest) = reference::fields(&content);
         let name = |field: &Vec<u8>| reference::name(field).unwrap();
-        let kept: Vec<Vec<u8>> = given.iter().filter(|field| name(field) != "bcc").cloned().collect();
+        let kept: Vec<Vec<u8>> =
+            given.iter().filter(|field| !["bcc", "resent-bcc"].contains(&&*name(field))).cloned().collect();
         let has = |wanted: &str| given.iter().any(|field| name(field) == wanted);
         let (arrived, arrived_rest) = reference::fields(&received);
         let added = arrived.len() - kept.len().min(arrived.len());

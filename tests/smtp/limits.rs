@@ -202,6 +202,34 @@ async fn content_waits_for_memory() {
     assert_eq!(door.memory.available_permits(), 300);
 }
 
+/// No memory comes free in time: DATA is refused, and the content behind it is no command.
+// CASES B41
+#[tokio::test]
+async fn content_behind_a_data_that_found_no_memory_is_not_run() {
+    let mut settings = settings();
+    (settings.limits.content_memory, settings.limits.command_timeout) = (300 * 1024, Duration::from_secs(2));
+    let door = Door::open(settings).await;
+    let all = door.memory.clone().acquire_many_owned(300).await.unwrap();
+    let mut clients = Vec::new();
+    for behind in ["", "NOOP\r\n", "Subject: t\r\n\r\nMAIL FROM:<evil@x.test>\r\n"] {
+        let mut client = door.greeted().await;
+        client.say(format!("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n{behind}")).await;
+        clients.push((client, behind.is_empty()));
+    }
+    for (client, waits) in &mut clients {
+        for reply in ["250", "250", "452 4.3.1"] {
+            client.expect(reply).await;
+        }
+        if *waits {
+            client.say("QUIT\r\n").await;
+            client.expect("221").await;
+        }
+        client.expect_closed().await;
+    }
+    drop(all);
+    assert!(door.queue.taken().is_empty());
+}
+
 /// A client that never reads its replies: the session neither collects them nor stays for ever.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {

@@ -1,9 +1,9 @@
-//! Taking `Bcc:` fields out while the content goes by.
+//! Taking `Bcc:` and `Resent-Bcc:` fields out while the content goes by.
 
-use super::line::{Held, Line, Place, classify};
+use super::line::{Held, Line, Place, classify, is_blind};
 use memchr::memchr;
 
-/// Lets a content pass but for its `Bcc:` fields: they must not be relayed (RFC 5322 section 3.6.3).
+/// Lets a content pass but for its `Bcc:` and `Resent-Bcc:` fields, which must not be relayed.
 #[derive(Debug)]
 pub struct FieldFilter {
     place: Place,
@@ -79,7 +79,7 @@ impl FieldFilter {
     fn enter(&mut self, line: Line, bytes: &[u8]) {
         match line {
             Line::Field { name, .. } => {
-                self.dropping = bytes[..name].eq_ignore_ascii_case(b"Bcc");
+                self.dropping = is_blind(&bytes[..name]);
                 self.place = Place::Value;
             }
             Line::Continuation if !self.first_line => self.place = Place::Value,

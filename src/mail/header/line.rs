@@ -37,6 +37,12 @@ pub(super) fn classify(line: &[u8]) -> Line {
     }
 }
 
+/// Whether a field names recipients that the others must not learn of: `Bcc` (RFC 5322 section 3.6.3) and `Resent-Bcc`
+/// (section 3.6.6).
+pub(super) fn is_blind(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Bcc") || name.eq_ignore_ascii_case(b"Resent-Bcc")
+}
+
 /// The beginning of a line that was cut before it was clear what it is.
 #[derive(Debug, Default)]
 pub(super) struct Held(pub(super) Vec<u8>);

@@ -2,7 +2,7 @@
 
 use super::super::message::{Class, HeaderFacts};
 use super::class::{ClassField, ClassFields};
-use super::line::{Held, Line, NAME_LIMIT, Place, classify};
+use super::line::{Held, Line, NAME_LIMIT, Place, classify, is_blind};
 use memchr::{memchr, memmem};
 
 /// Which field the value that goes by belongs to.
@@ -129,7 +129,7 @@ impl HeaderScan {
             self.facts.has_message_id = true;
         } else if is("From") {
             self.facts.has_from = true;
-        } else if is("Bcc") {
+        } else if is_blind(name) {
             self.facts.has_bcc = true;
         } else if let Some(field) = ClassField::named(name)
             && self.class.begin(field)
