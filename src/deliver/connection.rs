@@ -89,11 +89,15 @@ impl Connection {
         self.in_step && !self.wire.has_spoken()
     }
 
-    /// Says goodbye (RFC 5321 section 4.1.1.10), for two seconds at most.
+    /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
+    /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
-        if self.in_step {
-            let _ = self.wire.command(&Quit.to_string(), QUIT_TIME).await;
-        }
+        let farewell = async {
+            if self.in_step && self.wire.command(&Quit.to_string(), QUIT_TIME).await.is_ok() {
+                while self.wire.reply(QUIT_TIME).await.is_ok() {}
+            }
+        };
+        let _ = timeout(QUIT_TIME, farewell).await;
         self.wire.close(QUIT_TIME).await;
     }
 
