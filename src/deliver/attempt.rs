@@ -9,13 +9,15 @@
 //! an upstream chokes on does not run in circles.
 
 use super::connection::Connection;
-use super::health::{Change, Health, Slot};
+use super::health::{Change, Health};
 use super::known::Known;
 use super::outgoing::Outgoing;
 use super::pool::Pool;
 use super::route::{self, Journey};
 use super::ruling::{self, Ruling};
 use super::settling::{said_before, settle};
+use super::slot::Slot;
+use super::too_many;
 use super::transaction::{Answer, Envelope, Transaction, Trouble, TroubleKind};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -146,7 +148,7 @@ impl Attempt<'_> {
     async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         for _ in 0..ROUNDS_PER_UPSTREAM {
             let start = self.context.clock.monotonic();
-            let mut connection = match self.connect(upstream).await {
+            let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
                 Err(trouble) => return self.blame(upstream, slot, trouble),
             };
@@ -162,6 +164,9 @@ impl Attempt<'_> {
             }
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
             let again = self.judge(upstream, &asked, &transaction);
+            if let Some(reply) = too_many::among(&transaction.answers) {
+                slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
+            }
             match transaction.lost {
                 Some(trouble) => {
                     self.lost_session |= transaction.began;
@@ -180,11 +185,19 @@ impl Attempt<'_> {
         }
     }
 
-    async fn connect(&self, upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
-        if let Some(connection) = self.context.pool.take(upstream) {
+    async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, Trouble> {
+        let pool = &self.context.pool;
+        if slot.is_probe() {
+            // A session from before says nothing about new ones, and may be the only one that the server allows.
+            pool.discard(&upstream.name);
+        } else if let Some(connection) = pool.take(upstream) {
+            slot.connected(false);
             return Ok(connection);
         }
-        Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await
+        pool.all_closed(&upstream.name).await;
+        let opened = Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await?;
+        slot.connected(true);
+        Ok(opened)
     }
 
     async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> Transaction {
@@ -254,7 +267,7 @@ impl Attempt<'_> {
     /// The upstream is at fault: its health hears of it, and so do people.
     fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, trouble: Trouble) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{trouble}");
-        if let Some(change) = slot.failed(&trouble) {
+        if let Some(change) = slot.failed(&trouble, self.context.pool.idle(&upstream.name)) {
             self.announce(upstream, change, Some(&trouble));
         }
         if trouble.kind != TroubleKind::Content {

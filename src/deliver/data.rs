@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use super::outgoing::Outgoing;
 use super::stream::{Fault, NotSent};
+use super::too_many;
 use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
 use crate::mail::{BodyType, Reply};
 use crate::queue::QueueError;
@@ -80,7 +81,7 @@ impl Connection {
                     standings.fill(Standing::Open);
                     self.stop_pipelining();
                 }
-                lost = Some(self.trouble(TroubleKind::Lost, &fault));
+                lost = Some(self.trouble(too_many::lost_by(&fault), &fault));
             }
             Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
         }

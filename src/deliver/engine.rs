@@ -5,11 +5,12 @@
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
 use super::attempt::{self, Context, End};
-use super::health::{Health, Slot};
+use super::health::Health;
 use super::known::Known;
 use super::pool::Pool;
 use super::route::{self, Journey};
 use super::settling;
+use super::slot::Slot;
 use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
 use crate::clock::{Clock, Moment};

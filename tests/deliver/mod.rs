@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod broken;
+mod connection_limit;
 mod engine;
 mod faults;
 mod stage;
