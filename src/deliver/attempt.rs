@@ -35,6 +35,9 @@ use tokio::sync::Semaphore;
 
 /// Sessions that one message may lose under way before it is deferred and counted.
 const LOSSES_BORNE: u32 = 3;
+/// How long an attempt may take in all. Its steps have deadlines of their own, but with a thousand recipients and five
+/// minutes for each answer they would add up to days.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(2 * 60 * 60);
 /// Transactions in a row for one message at one upstream that takes only some recipients at a time.
 const ROUNDS_PER_UPSTREAM: usize = 100;
 
@@ -95,6 +98,8 @@ struct Attempt<'a> {
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_session: bool,
+    /// Monotonic; by then the attempt ends.
+    deadline: Duration,
     delays: Delays,
 }
 
@@ -122,6 +127,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         began: false,
         logged: false,
         lost_session: false,
+        deadline: context.clock.monotonic() + LONGEST_ATTEMPT,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
             in_queue: in_queue.try_into().unwrap_or_default(),
@@ -147,6 +153,9 @@ impl Attempt<'_> {
     /// Everything that one upstream can do for the message now.
     async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         for _ in 0..ROUNDS_PER_UPSTREAM {
+            if self.is_out_of_time() {
+                return;
+            }
             let start = self.context.clock.monotonic();
             let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
@@ -195,7 +204,14 @@ impl Attempt<'_> {
             return Ok(connection);
         }
         pool.all_closed(&upstream.name).await;
-        let opened = Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await?;
+        let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.known);
+        let opened = tokio::select! {
+            opened = opening => opened?,
+            () = self.context.clock.sleep_until(self.deadline) => {
+                let text = format!("{}: no session before the attempt had to end", upstream.name);
+                return Err(Trouble { kind: TroubleKind::OutOfTime, text });
+            }
+        };
         slot.connected(true);
         Ok(opened)
     }
@@ -216,7 +232,12 @@ impl Attempt<'_> {
             self.logged = true;
             self.log_email().await;
         }
-        connection.transact(&envelope, &mut content).await
+        let out_of_time = self.context.clock.sleep_until(self.deadline);
+        connection.transact_until(&envelope, &mut content, out_of_time).await
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.context.clock.monotonic() >= self.deadline
     }
 
     /// Places of the recipients that this upstream is asked about.
@@ -304,7 +325,7 @@ impl Attempt<'_> {
         let content_failed =
             self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
         let open: Vec<&Fate> = self.fates.iter().filter(|fate| fate.decided.is_none()).collect();
-        if open.is_empty() || content_failed {
+        if open.is_empty() || content_failed || self.is_out_of_time() {
             return None;
         }
         let refused_by = route::common(open.iter().map(|fate| fate.refused_by.as_slice()));
@@ -336,7 +357,7 @@ impl Attempt<'_> {
     async fn finish(mut self, losses: u32) -> End {
         let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
         let worn_out = self.lost_session && losses + 1 >= LOSSES_BORNE;
-        if !touched && !worn_out {
+        if !touched && !worn_out && !self.is_out_of_time() {
             return End::Waiting { lost_session: self.lost_session };
         }
         let verdicts: Vec<Verdict> =
@@ -354,8 +375,10 @@ impl Attempt<'_> {
         let mut verdict = fate.last.unwrap_or_else(|| {
             let trouble = self.last_trouble.as_ref();
             let trouble = trouble.map(|(name, trouble)| (Some(name.clone()), trouble.text.clone()));
+            // That time ran out says more than what was said earlier of another attempt.
+            let (first, second) = if self.is_out_of_time() { (trouble, before) } else { (before, trouble) };
             let (upstream, reply) =
-                before.or(trouble).unwrap_or_else(|| (None, "no upstream was available".into()));
+                first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
             let enhanced = EnhancedCode(4, 4, 2);
             Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
         });

@@ -4,6 +4,7 @@
 
 mod broken;
 mod connection_limit;
+mod deadline;
 mod engine;
 mod faults;
 mod stage;
