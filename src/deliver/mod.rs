@@ -11,6 +11,7 @@ pub mod connection;
 mod data;
 mod effective_limit;
 pub mod engine;
+mod happy_eyeballs;
 pub mod health;
 pub mod hello;
 pub mod known;
