@@ -116,8 +116,10 @@ pub struct UpstreamJson {
     pub state: String,
     /// Connections in use.
     pub in_flight: usize,
-    /// Connections at a time.
+    /// Connections at a time, as configured.
     pub connection_limit: usize,
+    /// Connections at a time that the server is known to allow: as configured, or fewer for a while.
+    pub effective_limit: usize,
     /// What went wrong last.
     pub last_error: Option<String>,
 }

@@ -54,6 +54,7 @@ fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
         state: if upstream.enabled { standing.state } else { "disabled" }.to_owned(),
         in_flight: standing.in_flight,
         connection_limit: upstream.connection_limit,
+        effective_limit: standing.effective_limit,
         last_error: standing.last_error,
     }
 }

@@ -33,7 +33,12 @@ pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = upstreams
         .iter()
         .map(|upstream| {
-            let connections = format!("{}/{}", upstream.in_flight, upstream.connection_limit);
+            let UpstreamJson { in_flight, connection_limit, effective_limit, .. } = upstream;
+            let connections = match effective_limit < connection_limit {
+                // The server allows fewer connections than are configured.
+                true => format!("{in_flight}/{effective_limit} of {connection_limit}"),
+                false => format!("{in_flight}/{connection_limit}"),
+            };
             let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
             vec![upstream.name.clone(), upstream.priority.clone(), upstream.state.clone(), connections, error]
         })

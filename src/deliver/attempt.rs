@@ -9,13 +9,15 @@
 //! an upstream chokes on does not run in circles.
 
 use super::connection::Connection;
-use super::health::{Change, Health, Slot};
+use super::health::{Change, Health};
 use super::known::Known;
 use super::outgoing::Outgoing;
 use super::pool::Pool;
 use super::route::{self, Journey};
 use super::ruling::{self, Ruling};
 use super::settling::{said_before, settle};
+use super::slot::Slot;
+use super::too_many;
 use super::transaction::{Answer, Envelope, Transaction, Trouble, TroubleKind};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -33,6 +35,9 @@ use tokio::sync::Semaphore;
 
 /// Sessions that one message may lose under way before it is deferred and counted.
 const LOSSES_BORNE: u32 = 3;
+/// How long an attempt may take in all. Its steps have deadlines of their own, but with a thousand recipients and five
+/// minutes for each answer they would add up to days.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(2 * 60 * 60);
 /// Transactions in a row for one message at one upstream that takes only some recipients at a time.
 const ROUNDS_PER_UPSTREAM: usize = 100;
 
@@ -99,6 +104,8 @@ struct Attempt<'a> {
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_session: bool,
+    /// Monotonic; by then the attempt ends.
+    deadline: Duration,
     delays: Delays,
 }
 
@@ -126,6 +133,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         began: false,
         logged: false,
         lost_session: false,
+        deadline: context.clock.monotonic() + LONGEST_ATTEMPT,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
             in_queue: in_queue.try_into().unwrap_or_default(),
@@ -151,8 +159,11 @@ impl Attempt<'_> {
     /// Everything that one upstream can do for the message now.
     async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         for _ in 0..ROUNDS_PER_UPSTREAM {
+            if self.is_out_of_time() {
+                return;
+            }
             let start = self.context.clock.monotonic();
-            let mut connection = match self.connect(upstream).await {
+            let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
                 Err(trouble) => return self.blame(upstream, slot, trouble),
             };
@@ -168,6 +179,9 @@ impl Attempt<'_> {
             }
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
             let again = self.judge(upstream, &asked, &transaction);
+            if let Some(reply) = too_many::among(&transaction.answers) {
+                slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
+            }
             match transaction.lost {
                 Some(trouble) => {
                     self.lost_session |= transaction.began;
@@ -186,11 +200,26 @@ impl Attempt<'_> {
         }
     }
 
-    async fn connect(&self, upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
-        if let Some(connection) = self.context.pool.take(upstream) {
+    async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, Trouble> {
+        let pool = &self.context.pool;
+        if slot.is_probe() {
+            // A session from before says nothing about new ones, and may be the only one that the server allows.
+            pool.discard(&upstream.name);
+        } else if let Some(connection) = pool.take(upstream) {
+            slot.connected(false);
             return Ok(connection);
         }
-        Connection::open(upstream, &self.context.settings.hostname, &self.context.known).await
+        pool.all_closed(&upstream.name).await;
+        let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.known);
+        let opened = tokio::select! {
+            opened = opening => opened?,
+            () = self.context.clock.sleep_until(self.deadline) => {
+                let text = format!("{}: no session before the attempt had to end", upstream.name);
+                return Err(Trouble { kind: TroubleKind::OutOfTime, text });
+            }
+        };
+        slot.connected(true);
+        Ok(opened)
     }
 
     async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> Transaction {
@@ -215,7 +244,12 @@ impl Attempt<'_> {
             self.logged = true;
             self.log_email().await;
         }
-        connection.transact(&envelope, &mut content).await
+        let out_of_time = self.context.clock.sleep_until(self.deadline);
+        connection.transact_until(&envelope, &mut content, out_of_time).await
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.context.clock.monotonic() >= self.deadline
     }
 
     /// Places of the recipients that this upstream is asked about.
@@ -267,7 +301,7 @@ impl Attempt<'_> {
     /// The upstream is at fault: its health hears of it, and so do people.
     fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, trouble: Trouble) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{trouble}");
-        if let Some(change) = slot.failed(&trouble) {
+        if let Some(change) = slot.failed(&trouble, self.context.pool.idle(&upstream.name)) {
             self.announce(upstream, change, Some(&trouble));
         }
         if trouble.kind != TroubleKind::Content {
@@ -304,7 +338,7 @@ impl Attempt<'_> {
         let content_failed =
             self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
         let open: Vec<&Fate> = self.fates.iter().filter(|fate| fate.decided.is_none()).collect();
-        if open.is_empty() || content_failed {
+        if open.is_empty() || content_failed || self.is_out_of_time() {
             return None;
         }
         let refused_by = route::common(open.iter().map(|fate| fate.refused_by.as_slice()));
@@ -336,7 +370,7 @@ impl Attempt<'_> {
     async fn finish(mut self, losses: u32) -> End {
         let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
         let worn_out = self.lost_session && losses + 1 >= LOSSES_BORNE;
-        if !touched && !worn_out {
+        if !touched && !worn_out && !self.is_out_of_time() {
             return End::Waiting { lost_session: self.lost_session };
         }
         let verdicts: Vec<Verdict> =
@@ -357,8 +391,10 @@ impl Attempt<'_> {
         let mut verdict = fate.last.unwrap_or_else(|| {
             let trouble = self.last_trouble.as_ref();
             let trouble = trouble.map(|(name, trouble)| (Some(name.clone()), trouble.text.clone()));
+            // That time ran out says more than what was said earlier of another attempt.
+            let (first, second) = if self.is_out_of_time() { (trouble, before) } else { (before, trouble) };
             let (upstream, reply) =
-                before.or(trouble).unwrap_or_else(|| (None, "no upstream was available".into()));
+                first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
             let enhanced = EnhancedCode(4, 4, 2);
             Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
         });

@@ -5,6 +5,7 @@
 //! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the
 //! upstream's fault, never the message's (PRODUCT rule 3).
 
+use super::happy_eyeballs::connect;
 use super::hello::{Capabilities, hello};
 use super::known::Known;
 use super::sasl::authenticate;
@@ -13,10 +14,9 @@ use super::tls::Tls;
 use super::transaction::{Trouble, TroubleKind};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a server may take to say goodbye.
@@ -55,7 +55,10 @@ impl Connection {
             }
             opened => opened,
         }
-        .map_err(|(kind, why)| Trouble { kind, text: told(upstream, &why) })
+        .map_err(|(kind, why)| {
+            known.peers.forget(&upstream.name);
+            Trouble { kind, text: told(upstream, &why) }
+        })
     }
 
     /// The upstream that it leads to, as it was configured when it was opened.
@@ -89,11 +92,15 @@ impl Connection {
         self.in_step && !self.wire.has_spoken()
     }
 
-    /// Says goodbye (RFC 5321 section 4.1.1.10), for two seconds at most.
+    /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
+    /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
-        if self.in_step {
-            let _ = self.wire.command(&Quit.to_string(), QUIT_TIME).await;
-        }
+        let farewell = async {
+            if self.in_step && self.wire.command(&Quit.to_string(), QUIT_TIME).await.is_ok() {
+                while self.wire.reply(QUIT_TIME).await.is_ok() {}
+            }
+        };
+        let _ = timeout(QUIT_TIME, farewell).await;
         self.wire.close(QUIT_TIME).await;
     }
 
@@ -137,7 +144,7 @@ async fn open(
     mode: TlsMode,
 ) -> Opened<Connection> {
     let within = upstream.connect_timeout;
-    let stream = connect(upstream).await?;
+    let stream = connect(upstream, &known.peers).await.map_err(|why| (TroubleKind::Connect, why))?;
     let mut wire = match mode {
         TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
         _ => Wire::plain(stream),
@@ -170,42 +177,6 @@ async fn open(
         needs_reset: false,
         in_step: true,
     })
-}
-
-/// TCP, to the first of the host's addresses that answers.
-async fn connect(upstream: &Upstream) -> Opened<TcpStream> {
-    let within = upstream.connect_timeout;
-    let failed = |why: String| (TroubleKind::Connect, why);
-    let resolved = timeout(within, lookup_host((upstream.host.as_str(), upstream.port))).await;
-    let addresses: Vec<SocketAddr> = match resolved {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(failed(format!("the name cannot be resolved: {error}"))),
-        Err(_) => return Err(failed("the name was not resolved in time".to_owned())),
-    };
-    let mut why = "the name has no address that can be reached from `source_address`".to_owned();
-    for address in addresses {
-        if upstream.source_address.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
-            continue;
-        }
-        why = match timeout(within, connect_to(address, upstream)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => format!("no connection to {}: {error}", address.ip()),
-            Err(_) => {
-                format!("no connection to {} within {}", address.ip(), humantime::format_duration(within))
-            }
-        };
-    }
-    Err(failed(why))
-}
-
-async fn connect_to(address: SocketAddr, upstream: &Upstream) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Every write is a whole step of the dialogue: waiting for more would only delay it.
-    socket.set_nodelay(true)?;
-    if let Some(source) = upstream.source_address {
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    socket.connect(address).await
 }
 
 async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {

@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use super::outgoing::Outgoing;
 use super::stream::{Fault, NotSent};
+use super::too_many;
 use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
 use crate::mail::Reply;
 use crate::queue::QueueError;
@@ -31,10 +32,22 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 const FINAL_DOT: &[u8] = b".\r\n";
 
+const OUT_OF_TIME: &str = "the attempt took too long in all and was ended";
+
 impl Connection {
     /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
     /// [`Transaction::lost`]. Afterwards see [`Connection::is_reusable`].
     pub async fn transact(&mut self, envelope: &Envelope, content: &mut Outgoing) -> Transaction {
+        self.transact_until(envelope, content, std::future::pending()).await
+    }
+
+    /// The same, given up when `out_of_time` is ready: each step has its own deadline, but a thousand steps may take days.
+    pub async fn transact_until(
+        &mut self,
+        envelope: &Envelope,
+        content: &mut Outgoing,
+        out_of_time: impl Future<Output = ()>,
+    ) -> Transaction {
         let standings = self.standings(envelope);
         if standings.iter().all(Standing::is_decided) {
             let answers = standings.into_iter().map(Standing::answer).collect();
@@ -52,10 +65,15 @@ impl Connection {
             began: false,
             answered: false,
             offered: false,
+            dot_begun: false,
             connection: self,
             envelope,
         };
-        let ended = talk.run(content).await;
+        let ended = tokio::select! {
+            biased;
+            ended = talk.run(content) => ended,
+            () = out_of_time => Err(talk.out_of_time()),
+        };
         let Transacting { mut standings, mut began, answered, offered, .. } = talk;
         let known = |standing: &Standing| match standing {
             Standing::Decided(answer) => !matches!(answer, Answer::Unknown(_)),
@@ -80,8 +98,9 @@ impl Connection {
                     standings = self.standings(envelope);
                     self.stop_pipelining();
                 }
-                lost = Some(self.trouble(TroubleKind::Lost, &fault));
+                lost = Some(self.trouble(too_many::lost_by(&fault), &fault));
             }
+            Err(Break::OutOfTime) => lost = Some(self.trouble(TroubleKind::OutOfTime, &OUT_OF_TIME)),
             Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
         }
         let answers = standings.into_iter().map(Standing::answer).collect();
@@ -126,6 +145,7 @@ enum Break {
     /// Nobody's fault: there is no other way to go on.
     Close,
     Lost(Fault),
+    OutOfTime,
     Content(QueueError),
 }
 
@@ -156,6 +176,8 @@ struct Transacting<'a> {
     answered: bool,
     /// All commands have had their replies.
     offered: bool,
+    /// Some of the final dot may have left.
+    dot_begun: bool,
 }
 
 impl Transacting<'_> {
@@ -309,6 +331,14 @@ impl Transacting<'_> {
         }
     }
 
+    /// There is no more time. What was answered stays.
+    fn out_of_time(&mut self) -> Break {
+        if self.dot_begun {
+            self.decide(&Answer::Unknown(OUT_OF_TIME.to_owned()));
+        }
+        Break::OutOfTime
+    }
+
     /// The rest of the content and the final dot. From its first byte on only a valid reply decides.
     async fn finish(&mut self) -> Result<(), Break> {
         if self.connection.wire.has_spoken() {
@@ -318,8 +348,10 @@ impl Transacting<'_> {
         let dot = buffer.len();
         buffer.extend_from_slice(FINAL_DOT);
         let mut within = upstream.final_timeout;
+        self.dot_begun = true;
         if let Err(NotSent { sent, fault }) = wire.send(buffer, upstream.data_timeout).await {
             if !wire.is_encrypted() && sent <= dot {
+                self.dot_begun = false;
                 return Err(self.interrupted(Some(fault)).await);
             }
             within = LAST_WORDS;

@@ -5,11 +5,12 @@
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
 use super::attempt::{self, Context, End};
-use super::health::{Health, Slot};
+use super::health::Health;
 use super::known::Known;
 use super::pool::Pool;
 use super::route::{self, Journey};
 use super::settling;
+use super::slot::Slot;
 use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
 use crate::clock::{Clock, Moment};
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 /// Longer than any attempt may last: the engine is the only one that claims, and gives back what it does not settle.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often the age of waiting mail and idle connections are looked at.
+/// How often the age of waiting mail is looked at.
 const ROUND: Duration = Duration::from_secs(60);
 /// A claim that has waited for longer is compared with the queue before its attempt starts.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -381,9 +382,8 @@ impl Running {
         }
     }
 
-    /// Once a round: idle connections, failed mail that is kept long enough, and the age of mail that waits.
+    /// Once a round: failed mail that is kept long enough, and the age of mail that waits.
     async fn look_around(&mut self, settings: &Arc<Settings>) {
-        self.engine.pool.expire(tokio::time::Instant::now());
         // Should anything have become due without a word, it waits for a minute and not for ever.
         self.quiet_until = None;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));

@@ -1,24 +1,21 @@
 //! Health of the upstreams: who has a free connection, whose circuit is open, who has used up its rate.
 //!
-//! A circuit opens when a new connection yields no usable session, or after three sessions in a row were lost with no
-//! success between; it stays open one second, doubling to a minute (after refused AUTH five minutes to an hour, because
-//! accounts get locked), then one message probes (PRODUCT rule 3). Nothing of this outlives the process.
+//! A circuit opens when a new connection yields no usable session while none works, or after three sessions in a row were
+//! lost with no success between; then one message probes on a new connection ([`super::circuit`]). A new connection
+//! that fails while others work only lowers the number of connections ([`super::effective_limit`]). Nothing of this
+//! outlives the process (PRODUCT rule 3).
 
-use super::transaction::{Trouble, TroubleKind};
+use super::circuit::Circuit;
+use super::effective_limit::EffectiveLimit;
+use super::rate::SentTimes;
+use super::slot::Slot;
 use crate::clock::Clock;
-use crate::config::settings::{RateLimit, Upstream};
+use crate::config::settings::Upstream;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-const FIRST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(5 * 60);
-const LONGEST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(60 * 60);
-/// So many sessions lost in a row open a circuit.
-const LOST_IN_A_ROW: u32 = 3;
 
 /// What is known of all upstreams, shared by engine and attempts.
 pub struct Health {
@@ -28,27 +25,23 @@ pub struct Health {
 }
 
 #[derive(Default)]
-struct State {
-    in_flight: usize,
-    lost_in_a_row: u32,
-    circuit: Circuit,
-    last_error: Option<String>,
-    /// When messages were sent, for the rate limit; not longer than the limit's number.
-    sent: VecDeque<Duration>,
+pub(super) struct State {
+    pub(super) slots: Slots,
+    pub(super) lost_in_a_row: u32,
+    pub(super) circuit: Circuit,
+    pub(super) limit: EffectiveLimit,
+    pub(super) last_error: Option<String>,
+    pub(super) sent: SentTimes,
 }
 
-#[derive(Default, Clone, Copy, PartialEq)]
-enum Circuit {
-    #[default]
-    Closed,
-    Open {
-        until: Duration,
-        wait: Duration,
-    },
-    /// One message is on its way to find out.
-    Probing {
-        wait: Duration,
-    },
+/// Slots in use, by what is known of their connections.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Slots {
+    pub(super) all: usize,
+    /// Have a session.
+    pub(super) usable: usize,
+    /// Their connection failed; they are about to be given back.
+    pub(super) failed: usize,
 }
 
 /// What a change of health means for people, to be recorded as an event.
@@ -67,6 +60,8 @@ pub struct Standing {
     pub state: &'static str,
     /// Connections in use by attempts.
     pub in_flight: usize,
+    /// Connections that the server is known to allow at a time: `connection_limit`, or fewer.
+    pub effective_limit: usize,
     /// What went wrong last.
     pub last_error: Option<String>,
 }
@@ -84,56 +79,46 @@ impl Health {
 
     /// Connections still free, or none if the upstream is not available now: busy, circuit open, rate used up.
     pub fn free(&self, upstream: &Upstream) -> Option<usize> {
-        let now = self.clock.monotonic();
-        let mut states = self.lock();
-        let state = states.entry(upstream.name.clone()).or_default();
-        state.is_available(upstream, now).then(|| upstream.connection_limit - state.in_flight)
+        self.update(&upstream.name, |state, now| {
+            let limit = state.limit.at(now, upstream.connection_limit);
+            state.is_available(upstream, now).then(|| limit.saturating_sub(state.slots.all))
+        })
     }
 
     /// Takes a connection's place; none if there is none after all. The place is given back by dropping the slot.
     pub fn take(self: &Arc<Health>, upstream: &Arc<Upstream>) -> Option<Slot> {
-        let now = self.clock.monotonic();
-        let mut states = self.lock();
-        let state = states.entry(upstream.name.clone()).or_default();
-        if !state.is_available(upstream, now) {
-            return None;
-        }
-        let probing = if let Circuit::Open { wait, .. } = state.circuit {
-            state.circuit = Circuit::Probing { wait };
-            true
-        } else {
-            false
-        };
-        state.in_flight += 1;
-        if upstream.rate_limit.is_some() {
-            state.sent.push_back(now);
-        }
-        Some(Slot { upstream: upstream.clone(), health: self.clone(), probing, taken: now, used: false })
+        self.update(&upstream.name, |state, now| {
+            if !state.is_available(upstream, now) {
+                return None;
+            }
+            let probing = state.circuit.begin_probe();
+            state.slots.all += 1;
+            if upstream.rate_limit.is_some() {
+                state.sent.add(now);
+            }
+            Some(Slot::new(upstream, self, probing, now))
+        })
     }
 
     /// When somebody becomes available by time alone, later than `after` (both monotonic); none if nobody waits for time.
     /// Whose time has come by then is available, and whoever asks has seen so.
     pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
-        let wait = |upstream: &Arc<Upstream>| {
+        let waits = |upstream: &Arc<Upstream>| {
             let state = states.get(&upstream.name)?;
-            let circuit = match state.circuit {
-                Circuit::Open { until, .. } => Some(until),
-                _ => None,
-            };
-            circuit.max(upstream.rate_limit.and_then(|limit| state.rate_frees_at(limit)))
+            let rate = upstream.rate_limit.and_then(|limit| state.sent.allow_another_at(limit));
+            Some([state.circuit.probe_at().max(rate), state.limit.rises_at()])
         };
         let enabled = upstreams.iter().filter(|upstream| upstream.enabled);
-        enabled.filter_map(wait).filter(|at| *at > after).min()
+        enabled.filter_map(waits).flatten().flatten().filter(|at| *at > after).min()
     }
 
-    /// Every open circuit gets one probe at once: an operator asked for a retry.
+    /// Every open circuit gets one probe at once, every lowered limit one trial: an operator asked for a retry.
     pub fn probe_now(&self) {
         let now = self.clock.monotonic();
         for state in self.lock().values_mut() {
-            if let Circuit::Open { until, .. } = &mut state.circuit {
-                *until = (*until).min(now);
-            }
+            state.circuit.hasten(now);
+            state.limit.hasten(now);
         }
         self.changed.notify_one();
     }
@@ -143,7 +128,7 @@ impl Health {
         let mut states = self.lock();
         for name in names {
             if let Some(state) = states.get_mut(name) {
-                *state = State { in_flight: state.in_flight, ..State::default() };
+                *state = State { slots: state.slots, ..State::default() };
             }
         }
         drop(states);
@@ -152,18 +137,34 @@ impl Health {
 
     /// For listings.
     pub fn standing(&self, upstream: &Upstream) -> Standing {
+        self.update(&upstream.name, |state, now| {
+            let limit = state.limit.at(now, upstream.connection_limit);
+            let available = state.is_available(upstream, now);
+            let word = match state.circuit {
+                Circuit::Open { .. } => "open",
+                Circuit::Probing { .. } => "probing",
+                Circuit::Closed if available => "ok",
+                Circuit::Closed if state.slots.all >= limit => "busy",
+                Circuit::Closed => "limited",
+            };
+            Standing {
+                state: word,
+                in_flight: state.slots.all,
+                effective_limit: state.limit.known(upstream.connection_limit),
+                last_error: state.last_error.clone(),
+            }
+        })
+    }
+
+    /// Changes what is known of that upstream.
+    pub(super) fn update<T>(&self, upstream: &str, change: impl FnOnce(&mut State, Duration) -> T) -> T {
         let now = self.clock.monotonic();
-        let mut states = self.lock();
-        let state = states.entry(upstream.name.clone()).or_default();
-        let available = state.is_available(upstream, now);
-        let word = match state.circuit {
-            Circuit::Open { .. } => "open",
-            Circuit::Probing { .. } => "probing",
-            Circuit::Closed if available => "ok",
-            Circuit::Closed if state.in_flight >= upstream.connection_limit => "busy",
-            Circuit::Closed => "limited",
-        };
-        Standing { state: word, in_flight: state.in_flight, last_error: state.last_error.clone() }
+        change(self.lock().entry(upstream.to_owned()).or_default(), now)
+    }
+
+    /// Somebody may have become available.
+    pub(super) fn announce(&self) {
+        self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
@@ -173,121 +174,9 @@ impl Health {
 
 impl State {
     fn is_available(&mut self, upstream: &Upstream, now: Duration) -> bool {
-        let circuit = match self.circuit {
-            Circuit::Closed => true,
-            Circuit::Open { until, .. } => until <= now,
-            Circuit::Probing { .. } => false,
-        };
-        circuit
-            && self.in_flight < upstream.connection_limit
-            && upstream.rate_limit.is_none_or(|limit| self.rate_allows(limit, now))
-    }
-
-    fn rate_allows(&mut self, limit: RateLimit, now: Duration) -> bool {
-        while self.sent.front().is_some_and(|sent| *sent + limit.time <= now) {
-            self.sent.pop_front();
-        }
-        self.sent.len() < limit.messages as usize
-    }
-
-    fn rate_frees_at(&self, limit: RateLimit) -> Option<Duration> {
-        let over = self.sent.len().checked_sub(limit.messages as usize)?;
-        self.sent.get(over).map(|sent| *sent + limit.time)
-    }
-
-    fn open(&mut self, auth: bool, now: Duration) -> Duration {
-        let (first, longest) = match auth {
-            true => (FIRST_WAIT_AFTER_AUTH, LONGEST_WAIT_AFTER_AUTH),
-            false => (FIRST_WAIT, LONGEST_WAIT),
-        };
-        let wait = match self.circuit {
-            Circuit::Probing { wait } | Circuit::Open { wait, .. } => (wait * 2).clamp(first, longest),
-            Circuit::Closed => first,
-        };
-        self.circuit = Circuit::Open { until: now + wait, wait };
-        wait
-    }
-}
-
-/// A place among an upstream's connections, held by one attempt at a time.
-pub struct Slot {
-    upstream: Arc<Upstream>,
-    health: Arc<Health>,
-    probing: bool,
-    taken: Duration,
-    used: bool,
-}
-
-impl Slot {
-    /// Whose place it is.
-    pub fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
-    }
-
-    /// MAIL was sent: the place counts for the rate limit.
-    pub fn began(&mut self) {
-        self.used = true;
-    }
-
-    /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
-    /// before it opened may go on working while every new connection is refused, and would close it again and again.
-    pub fn succeeded(&mut self) -> Option<Change> {
-        let mut states = self.health.lock();
-        let state = states.entry(self.upstream.name.clone()).or_default();
-        state.lost_in_a_row = 0;
-        let closes = std::mem::take(&mut self.probing) && state.circuit != Circuit::Closed;
-        if closes {
-            state.circuit = Circuit::Closed;
-        }
-        drop(states);
-        if closes {
-            self.health.changed.notify_one();
-        }
-        closes.then_some(Change::Closed)
-    }
-
-    /// The upstream was at fault.
-    pub fn failed(&mut self, trouble: &Trouble) -> Option<Change> {
-        let now = self.health.clock.monotonic();
-        let mut states = self.health.lock();
-        let state = states.entry(self.upstream.name.clone()).or_default();
-        state.last_error = Some(trouble.text.clone());
-        let opens = match trouble.kind {
-            TroubleKind::Stale | TroubleKind::Content => return None,
-            TroubleKind::Lost => {
-                state.lost_in_a_row += 1;
-                self.probing || state.lost_in_a_row >= LOST_IN_A_ROW
-            }
-            _ => true,
-        };
-        // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
-        if !opens || (matches!(state.circuit, Circuit::Open { .. }) && !self.probing) {
-            return None;
-        }
-        self.probing = false;
-        Some(Change::Opened(state.open(trouble.kind == TroubleKind::AuthRefused, now)))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut states = self.health.lock();
-        let state = states.entry(self.upstream.name.clone()).or_default();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        // A probe that found nothing out leaves the question to the next one.
-        if self.probing
-            && let Circuit::Probing { wait } = state.circuit
-        {
-            state.circuit = Circuit::Open { until: self.taken, wait };
-        }
-        if !self.used
-            && self.upstream.rate_limit.is_some()
-            && let Some(place) = state.sent.iter().rposition(|sent| *sent == self.taken)
-        {
-            state.sent.remove(place);
-        }
-        drop(states);
-        self.health.changed.notify_one();
+        self.circuit.admits(now)
+            && self.slots.all < self.limit.at(now, upstream.connection_limit)
+            && upstream.rate_limit.is_none_or(|limit| self.sent.allow_another(limit, now))
     }
 }
 
@@ -295,8 +184,12 @@ impl Drop for Slot {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use crate::config::settings::RateLimit;
     use crate::deliver::route::tests::upstream;
+    use crate::deliver::transaction::{Trouble, TroubleKind};
     use jiff::Timestamp;
+
+    const FIRST_WAIT: Duration = Duration::from_secs(1);
 
     fn trouble(kind: TroubleKind) -> Trouble {
         Trouble { kind, text: "no".into() }
@@ -316,7 +209,7 @@ mod tests {
         for _ in 0..8 {
             let mut slot = health.take(&up).unwrap();
             assert!(waits.is_empty() || health.take(&up).is_none(), "one probe only");
-            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect)) else {
+            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect), 0) else {
                 panic!("opens")
             };
             drop(slot);
@@ -339,7 +232,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..6 {
             let Some(Change::Opened(wait)) =
-                health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused))
+                health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0)
             else {
                 panic!("opens")
             };
@@ -353,7 +246,7 @@ mod tests {
     fn three_lost_sessions_in_a_row_open_it_and_a_success_between_starts_anew() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        let lose = || health.take(&up).unwrap().failed(&trouble(TroubleKind::Lost));
+        let lose = || health.take(&up).unwrap().failed(&trouble(TroubleKind::Lost), 0);
         assert_eq!((lose(), lose()), (None, None));
         assert_eq!(health.take(&up).unwrap().succeeded(), None);
         assert_eq!((lose(), lose()), (None, None));
@@ -365,20 +258,59 @@ mod tests {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
         let (mut old, mut new) = (health.take(&up).unwrap(), health.take(&up).unwrap());
-        assert!(new.failed(&trouble(TroubleKind::Connect)).is_some());
+        let Some(Change::Opened(wait)) = new.failed(&trouble(TroubleKind::AuthRefused), 0) else {
+            panic!("opens")
+        };
         assert_eq!(old.succeeded(), None);
         drop((old, new));
         assert!(health.take(&up).is_none(), "left alone for its wait all the same");
+        clock.advance(wait);
+        let mut probe = health.take(&up).unwrap();
+        assert!(probe.is_probe());
+        assert_eq!(probe.failed(&trouble(TroubleKind::AuthRefused), 0), Some(Change::Opened(2 * wait)));
+    }
+
+    /// One refused connection too many once opened the circuit for all that worked.
+    #[test]
+    fn a_connection_that_fails_while_another_works_lowers_the_limit_and_opens_nothing() {
+        for (idle, kind) in [(0, TroubleKind::Greeting), (0, TroubleKind::Connect), (1, TroubleKind::Hello)] {
+            let (clock, health) = fresh();
+            let up = Arc::new(upstream("a"));
+            let mut working = (idle == 0).then(|| health.take(&up).unwrap());
+            working.iter_mut().for_each(|slot| slot.connected(true));
+            let mut refused = health.take(&up).unwrap();
+            assert_eq!(refused.failed(&trouble(kind), idle), None, "{kind:?}");
+            drop(refused);
+            assert_eq!(health.standing(&up).effective_limit, 1);
+            assert_eq!(health.free(&up).is_some(), idle == 1, "a free place only on the one that works");
+            let at = health.next_change(std::slice::from_ref(&up), clock.monotonic()).unwrap();
+            clock.advance(at - clock.monotonic());
+            assert_eq!(health.free(&up), Some(1 + idle), "one more is tried");
+        }
+    }
+
+    #[test]
+    fn connections_begun_together_that_all_fail_open_the_circuit_with_the_last_one() {
+        let (clock, health) = fresh();
+        let up = Arc::new(upstream("a"));
+        let mut slots = [health.take(&up).unwrap(), health.take(&up).unwrap()];
+        let changes = slots.each_mut().map(|slot| slot.failed(&trouble(TroubleKind::Greeting), 0));
+        assert_eq!(changes, [None, Some(Change::Opened(FIRST_WAIT))]);
+        drop(slots);
+        assert_eq!(health.standing(&up).state, "open");
         clock.advance(FIRST_WAIT);
         let mut probe = health.take(&up).unwrap();
-        assert_eq!(probe.failed(&trouble(TroubleKind::Connect)), Some(Change::Opened(2 * FIRST_WAIT)));
+        probe.connected(true);
+        assert_eq!(probe.succeeded(), Some(Change::Closed));
+        assert_eq!(health.standing(&up).effective_limit, 2, "it took nobody, so it told no limit");
+        assert!(health.take(&up).is_some());
     }
 
     #[test]
     fn a_probe_that_found_nothing_out_leaves_room_for_the_next() {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::Connect));
+        health.take(&up).unwrap().failed(&trouble(TroubleKind::Connect), 0);
         clock.advance(FIRST_WAIT);
         drop(health.take(&up).unwrap());
         assert!(health.take(&up).is_some());
@@ -388,7 +320,7 @@ mod tests {
     fn an_operator_gets_a_probe_at_once() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused));
+        health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0);
         assert!(health.take(&up).is_none());
         health.probe_now();
         assert!(health.take(&up).is_some());

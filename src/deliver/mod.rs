@@ -6,20 +6,26 @@
 //! settles in one commit. [`retry`] says when the rest is tried again.
 
 pub mod attempt;
+mod circuit;
 pub mod connection;
 mod data;
+mod effective_limit;
 pub mod engine;
+mod happy_eyeballs;
 pub mod health;
 pub mod hello;
 pub mod known;
 pub mod outgoing;
 pub mod pool;
+mod rate;
 pub mod retry;
 pub mod route;
 pub mod ruling;
 mod sasl;
 mod settling;
+pub mod slot;
 mod stream;
 mod tls;
+mod too_many;
 pub mod transaction;
 mod under_way;

@@ -2,19 +2,43 @@
 //!
 //! Promise: what is taken out was, a moment ago, alive, young enough, not used up, and opened under the very settings
 //! that are asked for. A server may still close it in that moment: see [`super::transaction::TroubleKind::Stale`].
+//! What has been idle for `max_idle_time` is closed then, by a task that sleeps until the next one's time and is there
+//! only while something is idle.
+//!
+//! Connections are closed in the background. A server counts a connection until it is closed, so a new one is opened
+//! after [`Pool::all_closed`].
 
 use super::connection::Connection;
 use crate::config::settings::{Auth, Upstream};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 /// The idle connections of all upstreams. All methods but [`Pool::close`] must be called within a tokio runtime:
 /// farewells are said in the background.
 #[derive(Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<String, Vec<Idle>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    kept: Mutex<Kept>,
+    /// A connection was closed.
+    closed: Notify,
+    /// Something becomes too old earlier than the reaper expects.
+    earlier: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Kept {
+    idle: HashMap<String, Vec<Idle>>,
+    /// Connections that are being closed, by upstream.
+    closing: HashMap<String, usize>,
+    /// When the reaper looks next; none where it does not run.
+    next_look: Option<Instant>,
 }
 
 struct Idle {
@@ -23,22 +47,29 @@ struct Idle {
 }
 
 impl Idle {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) < self.connection.upstream().max_idle_time
+    fn expires(&self) -> Instant {
+        let time = self.connection.upstream().max_idle_time;
+        // A time that no clock can show never comes.
+        self.since.checked_add(time).unwrap_or_else(|| self.since + NEVER)
     }
 }
+
+/// As good as never: a hundred years.
+const NEVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Pool {
     /// The connection to this upstream that was used last, if one is good. The others stay to grow too old.
     pub fn take(&self, upstream: &Upstream) -> Option<Connection> {
         let now = Instant::now();
         loop {
-            let mut idle = self.lock().get_mut(&upstream.name)?.pop()?;
-            if idle.is_fresh(now) && same(idle.connection.upstream(), upstream) && idle.connection.is_alive()
+            let mut idle = self.shared.lock().idle.get_mut(&upstream.name)?.pop()?;
+            if idle.expires() > now
+                && same(idle.connection.upstream(), upstream)
+                && idle.connection.is_alive()
             {
                 return Some(idle.connection);
             }
-            part(idle.connection);
+            self.shared.part(idle.connection);
         }
     }
 
@@ -46,28 +77,49 @@ impl Pool {
     pub fn give_back(&self, connection: Connection) {
         let upstream = Arc::clone(connection.upstream());
         if !connection.is_reusable() || connection.transactions() >= upstream.messages_per_connection {
-            return part(connection);
+            return self.shared.part(connection);
         }
         let idle = Idle { connection, since: Instant::now() };
-        self.lock().entry(upstream.name.clone()).or_default().push(idle);
-    }
-
-    /// Parts with what has been idle for longer than its upstream's `max_idle_time`. To be called now and then.
-    pub fn expire(&self, now: Instant) {
-        self.part_unless(|idle| idle.is_fresh(now));
+        let expires = idle.expires();
+        let mut kept = self.shared.lock();
+        kept.idle.entry(upstream.name.clone()).or_default().push(idle);
+        match kept.next_look {
+            Some(next) if next <= expires => {}
+            Some(_) => self.shared.earlier.notify_one(),
+            None => {
+                kept.next_look = Some(expires);
+                tokio::spawn(reap(Arc::downgrade(&self.shared), self.shared.earlier.clone()));
+            }
+        }
     }
 
     /// After a reload: parts with connections to upstreams that are gone, disabled or set up differently.
     pub fn keep_only(&self, upstreams: &[Arc<Upstream>]) {
-        self.part_unless(|idle| {
+        self.shared.part_unless(|idle| {
             let old = idle.connection.upstream();
             upstreams.iter().any(|new| new.enabled && new.name == old.name && same(old, new))
         });
     }
 
+    /// Parts with all connections to that upstream.
+    pub fn discard(&self, upstream: &str) {
+        self.shared.part_unless(|idle| idle.connection.upstream().name != upstream);
+    }
+
+    /// Waits until those connections to that upstream are closed that were parted with: a few seconds at most.
+    pub async fn all_closed(&self, upstream: &str) {
+        loop {
+            let closed = self.shared.closed.notified();
+            if !self.shared.lock().closing.contains_key(upstream) {
+                return;
+            }
+            closed.await;
+        }
+    }
+
     /// Says goodbye to all of them and waits for it (two seconds at most for each, all at once).
     pub async fn close(&self) {
-        let all = std::mem::take(&mut *self.lock());
+        let all = std::mem::take(&mut self.shared.lock().idle);
         let mut farewells = tokio::task::JoinSet::new();
         for idle in all.into_values().flatten() {
             farewells.spawn(idle.connection.quit());
@@ -75,32 +127,87 @@ impl Pool {
         while farewells.join_next().await.is_some() {}
     }
 
+    /// Number of connections to that upstream that are kept.
+    pub fn idle(&self, upstream: &str) -> usize {
+        self.shared.lock().idle.get(upstream).map_or(0, Vec::len)
+    }
+
     /// Number of connections kept.
     pub fn len(&self) -> usize {
-        self.lock().values().map(Vec::len).sum()
+        self.shared.lock().idle.values().map(Vec::len).sum()
     }
 
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    fn part_unless(&self, stays: impl Fn(&Idle) -> bool) {
-        for idle in self.lock().values_mut() {
-            for old in idle.extract_if(.., |idle| !stays(idle)) {
-                part(old.connection);
-            }
-        }
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Idle>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn part_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
+        let mut leaving = Vec::new();
+        for idle in self.lock().idle.values_mut() {
+            leaving.extend(idle.extract_if(.., |idle| !stays(idle)));
+        }
+        leaving.into_iter().for_each(|idle| self.part(idle.connection));
+    }
+
+    /// Closes it in the background.
+    fn part(self: &Arc<Shared>, connection: Connection) {
+        let closing = Closing::new(self, &connection.upstream().name);
+        tokio::spawn(async move {
+            connection.quit().await;
+            drop(closing);
+        });
+    }
+
+    /// Parts with what has been idle too long. Returns when the next one will have been; none if nothing is idle.
+    fn expire(self: &Arc<Shared>, now: Instant) -> Option<Instant> {
+        self.part_unless(|idle| idle.expires() > now);
+        let mut kept = self.lock();
+        let next = kept.idle.values().flatten().map(Idle::expires).min();
+        kept.next_look = next;
+        next
     }
 }
 
-/// Nobody waits for a farewell.
-fn part(connection: Connection) {
-    tokio::spawn(connection.quit());
+/// A connection that is being closed; however that ends, those who wait for it are told.
+struct Closing {
+    shared: Arc<Shared>,
+    upstream: String,
+}
+
+impl Closing {
+    fn new(shared: &Arc<Shared>, upstream: &str) -> Closing {
+        *shared.lock().closing.entry(upstream.to_owned()).or_default() += 1;
+        Closing { shared: Arc::clone(shared), upstream: upstream.to_owned() }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let mut kept = self.shared.lock();
+        if let Some(count) = kept.closing.get_mut(&self.upstream) {
+            *count -= 1;
+            if *count == 0 {
+                kept.closing.remove(&self.upstream);
+            }
+        }
+        drop(kept);
+        self.shared.closed.notify_waiters();
+    }
+}
+
+/// Runs until nothing is idle or the pool is gone.
+async fn reap(pool: Weak<Shared>, earlier: Arc<Notify>) {
+    while let Some(next) = pool.upgrade().and_then(|shared| shared.expire(Instant::now())) {
+        // Woken early or not: it looks again.
+        let _ = timeout_at(next, earlier.notified()).await;
+    }
 }
 
 /// Whether a connection opened under `old` is what `new` would open.

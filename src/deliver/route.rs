@@ -4,7 +4,8 @@
 //! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream
 //! that failed last goes behind all available ones, whatever its rank.
 
-use super::health::{Health, Slot};
+use super::health::Health;
+use super::slot::Slot;
 use crate::config::settings::Upstream;
 use crate::mail::Refusal;
 use std::cmp::Reverse;

@@ -4,6 +4,7 @@
 
 use super::hello::Capabilities;
 use super::stream::{Fault, Wire};
+use super::too_many::is_too_many_connections;
 use super::transaction::TroubleKind;
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -40,7 +41,12 @@ pub(super) async fn authenticate(
                 ));
             }
         };
-        let kind = if reply.is_permanent() { TroubleKind::AuthRefused } else { TroubleKind::Auth };
+        let kind = match reply.is_permanent() {
+            true => TroubleKind::AuthRefused,
+            // The account is in no danger: the server counts connections by account.
+            false if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
+            false => TroubleKind::Auth,
+        };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
         if reply.code != 504 {

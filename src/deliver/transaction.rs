@@ -105,6 +105,10 @@ pub enum TroubleKind {
     Auth,
     /// 421, closed, silent or nonsense within a session that had been usable.
     Lost,
+    /// The server took the connection and then said that there are too many.
+    TooManyConnections,
+    /// The attempt was ended because it took too long in all.
+    OutOfTime,
     /// An idle connection had been closed in the meantime: nothing was sent, nobody is at fault.
     Stale,
     /// Our own queue could not hand out the content: not the upstream's fault.

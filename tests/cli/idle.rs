@@ -4,6 +4,7 @@ use crate::support::clients::{Envelope, smtplib};
 use crate::support::free_address;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
+use crate::support::scripted::Scripted;
 use std::time::Duration;
 
 /// How often the threads of the process have gone to sleep.
@@ -35,4 +36,18 @@ fn an_upstream_that_failed_keeps_nobody_awake_when_there_is_no_mail_for_it() {
     std::thread::sleep(Duration::from_secs(1));
     let naps = naps(&proxy) - before;
     assert!(naps < 200, "it woke up {naps} times in a second with nothing to do");
+}
+
+/// It was once closed when somebody looked, which was once a minute.
+#[test]
+fn an_idle_connection_is_closed_at_its_time() {
+    let only = Scripted::start(|script| script);
+    let address = format!("127.0.0.1:{}", only.port());
+    let upstream = format!("[upstream.only]\nhost = \"{address}\"\ntls = \"none\"\nmax_idle_time = \"1s\"\n");
+    let proxy = Proxy::start(&upstream);
+    let envelope = Envelope { from: "a@a.test", to: &["b@b.test"] };
+    smtplib(proxy.address(), &envelope, b"Subject: t\r\n\r\nx\r\n", &[]);
+    // Waits for half a minute at most.
+    let sessions = only.wait_for_ends(1);
+    assert_eq!(sessions[0].commands.last().unwrap(), "QUIT");
 }

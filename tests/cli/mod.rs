@@ -12,4 +12,5 @@ mod sink;
 mod start;
 mod stop;
 mod survive;
+mod upstream;
 mod verbs;

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod broken;
+mod connection_limit;
+mod deadline;
 mod engine;
 mod fairness;
 mod faults;

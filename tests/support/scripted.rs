@@ -88,6 +88,7 @@ pub struct Script {
     rules: Vec<Rule>,
     extensions: Vec<String>,
     in_content: Option<(usize, Act)>,
+    most_sessions: Option<(usize, Act)>,
     identity: Option<Identity>,
     implicit_tls: bool,
 }
@@ -125,6 +126,12 @@ impl Script {
     /// When that many bytes of content have come. Afterwards nothing more is read.
     pub fn in_content(mut self, bytes: usize, act: impl Into<Act>) -> Script {
         self.in_content = Some((bytes, act.into()));
+        self
+    }
+
+    /// Takes so many sessions at a time. Further ones get `refusal` instead of the greeting.
+    pub fn sessions(mut self, most: usize, refusal: impl Into<Act>) -> Script {
+        self.most_sessions = Some((most, refusal.into()));
         self
     }
 
@@ -361,6 +368,10 @@ async fn serve(stream: TcpStream, number: usize, shared: Arc<Shared>) {
         (false, _) => {
             let mut talk = Talk::new(stream, number, &shared, false);
             let go_on = talk.greet().await.is_ok() && matches!(talk.run().await, Ok(true));
+            if !go_on {
+                // Like Postfix it counts a session until just before it closes.
+                shared.note(|seen| seen.sessions[number].over = true);
+            }
             go_on.then_some(talk.stream)
         }
     };
@@ -391,7 +402,10 @@ impl<'a, S: Bytes> Talk<'a, S> {
     }
 
     async fn greet(&mut self) -> Result<(), Over> {
-        let act = self.shared.act("<greeting>").unwrap_or_else(|| "220 scripted.test ESMTP".into());
+        let open = self.shared.lock().sessions.iter().filter(|session| !session.over).count();
+        let refusal = self.shared.lock().script.most_sessions.clone().filter(|(most, _)| open > *most);
+        let scripted = || self.shared.act("<greeting>").unwrap_or_else(|| "220 scripted.test ESMTP".into());
+        let act = refusal.map_or_else(scripted, |(_, act)| act);
         self.perform(act).await.map(|_| ())
     }
 

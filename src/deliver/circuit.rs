@@ -1,0 +1,79 @@
+//! The circuit of one upstream: closed while it works, open while it is left alone, then one probe finds out.
+//!
+//! It stays open one second, doubling to a minute; after a refused AUTH five minutes to an hour, because accounts get
+//! locked. Times are monotonic.
+
+use std::time::Duration;
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const FIRST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(5 * 60);
+const LONGEST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(60 * 60);
+
+#[derive(Default, Clone, Copy, PartialEq)]
+pub(super) enum Circuit {
+    #[default]
+    Closed,
+    Open {
+        until: Duration,
+        wait: Duration,
+    },
+    /// One message is on its way to find out.
+    Probing {
+        wait: Duration,
+    },
+}
+
+impl Circuit {
+    /// Whether a message may go through: closed, or open for long enough that one may probe.
+    pub(super) fn admits(&self, now: Duration) -> bool {
+        match self {
+            Circuit::Closed => true,
+            Circuit::Open { until, .. } => *until <= now,
+            Circuit::Probing { .. } => false,
+        }
+    }
+
+    /// When a probe may start, if that is what it waits for.
+    pub(super) fn probe_at(&self) -> Option<Duration> {
+        match self {
+            Circuit::Open { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// An open circuit begins to probe. Says whether the message that it admits is the probe.
+    pub(super) fn begin_probe(&mut self) -> bool {
+        let Circuit::Open { wait, .. } = *self else { return false };
+        *self = Circuit::Probing { wait };
+        true
+    }
+
+    /// The probe found nothing out: the next one may start at `now`.
+    pub(super) fn end_probe_without_result(&mut self, now: Duration) {
+        if let Circuit::Probing { wait } = *self {
+            *self = Circuit::Open { until: now, wait };
+        }
+    }
+
+    /// Does not wait any longer for its next probe.
+    pub(super) fn hasten(&mut self, now: Duration) {
+        if let Circuit::Open { until, .. } = self {
+            *until = (*until).min(now);
+        }
+    }
+
+    /// Opens, for twice as long as the last time without a success between, and says for how long.
+    pub(super) fn open(&mut self, auth_refused: bool, now: Duration) -> Duration {
+        let (first, longest) = match auth_refused {
+            true => (FIRST_WAIT_AFTER_AUTH, LONGEST_WAIT_AFTER_AUTH),
+            false => (FIRST_WAIT, LONGEST_WAIT),
+        };
+        let wait = match self {
+            Circuit::Probing { wait } | Circuit::Open { wait, .. } => (*wait * 2).clamp(first, longest),
+            Circuit::Closed => first,
+        };
+        *self = Circuit::Open { until: now + wait, wait };
+        wait
+    }
+}

@@ -1,0 +1,181 @@
+//! A place among an upstream's connections, and what its holder learns of the upstream.
+
+use super::circuit::Circuit;
+use super::effective_limit;
+use super::health::{Change, Health, Slots, State};
+use super::transaction::{Trouble, TroubleKind};
+use crate::config::settings::Upstream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many sessions lost in a row open a circuit.
+const LOST_IN_A_ROW: u32 = 3;
+
+/// What a slot's connection is known to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    /// None yet, or it is being opened.
+    Unknown,
+    Usable,
+    Failed,
+}
+
+/// A place among an upstream's connections, held by one attempt at a time.
+pub struct Slot {
+    upstream: Arc<Upstream>,
+    health: Arc<Health>,
+    probing: bool,
+    /// Monotonic.
+    taken: Duration,
+    used: bool,
+    session: Session,
+}
+
+impl Slot {
+    /// Taken at `taken` (monotonic); [`Health::take`] has counted it.
+    pub(super) fn new(
+        upstream: &Arc<Upstream>,
+        health: &Arc<Health>,
+        probing: bool,
+        taken: Duration,
+    ) -> Slot {
+        let (upstream, health) = (upstream.clone(), health.clone());
+        Slot { upstream, health, probing, taken, used: false, session: Session::Unknown }
+    }
+
+    /// Whose place it is.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Whether it is to find out if the upstream works again: only a new connection tells.
+    pub fn is_probe(&self) -> bool {
+        self.probing
+    }
+
+    /// There is a usable session, on a connection that was opened for it (`new`) or had been idle.
+    pub fn connected(&mut self, new: bool) {
+        self.update(|slot, state, _| {
+            slot.become_session(Session::Usable, &mut state.slots);
+            if new {
+                state.limit.works_with(state.slots.usable, slot.upstream.connection_limit);
+            }
+        });
+    }
+
+    /// MAIL was sent: the place counts for the rate limit.
+    pub fn began(&mut self) {
+        self.used = true;
+    }
+
+    /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
+    /// before it opened may go on working while every new connection is refused, and would close it again and again.
+    pub fn succeeded(&mut self) -> Option<Change> {
+        let closes = self.update(|slot, state, _| {
+            state.lost_in_a_row = 0;
+            let closes = std::mem::take(&mut slot.probing) && state.circuit != Circuit::Closed;
+            if closes {
+                state.circuit = Circuit::Closed;
+            }
+            closes
+        });
+        if closes {
+            self.health.announce();
+        }
+        closes.then_some(Change::Closed)
+    }
+
+    /// The upstream was at fault. `idle`: connections to it that wait in the pool.
+    pub fn failed(&mut self, trouble: &Trouble, idle: usize) -> Option<Change> {
+        self.update(|slot, state, now| {
+            state.last_error = Some(trouble.text.clone());
+            let opens = match trouble.kind {
+                TroubleKind::Stale | TroubleKind::Content => return None,
+                TroubleKind::Lost | TroubleKind::OutOfTime => {
+                    state.lost_in_a_row += 1;
+                    slot.probing || state.lost_in_a_row >= LOST_IN_A_ROW
+                }
+                TroubleKind::AuthRefused => true,
+                _ => slot.probing || !slot.lower_limit(state, trouble, idle, now),
+            };
+            slot.become_session(Session::Failed, &mut state.slots);
+            // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
+            if !opens || (matches!(state.circuit, Circuit::Open { .. }) && !slot.probing) {
+                return None;
+            }
+            slot.probing = false;
+            state.limit.forget_unproven();
+            Some(Change::Opened(state.circuit.open(trouble.kind == TroubleKind::AuthRefused, now)))
+        })
+    }
+
+    /// The server took the connection and refused the message because of other connections, in these words.
+    pub fn too_many_connections(&mut self, reply: &str, idle: usize) {
+        let trouble = Trouble { kind: TroubleKind::TooManyConnections, text: reply.to_owned() };
+        self.update(|slot, state, now| {
+            slot.lower_limit(state, &trouble, idle, now);
+            state.last_error = Some(trouble.text);
+        });
+    }
+
+    /// The connection of this slot was refused. False: no other one works, so there is nothing to lower the limit to.
+    fn lower_limit(&self, state: &mut State, trouble: &Trouble, idle: usize, now: Duration) -> bool {
+        let Slots { all, usable, failed } = state.slots;
+        let mine = |session| usize::from(self.session == session);
+        // Those that are being opened count: of two connections begun together, the refusal of the second may be known
+        // before the first has a session. Should all of them fail, the last one to fail has no others.
+        let others = (all + idle).saturating_sub(failed + 1 - mine(Session::Failed));
+        if others == 0 {
+            return false;
+        }
+        let proven = usable - mine(Session::Usable) + idle > 0;
+        let patience = match trouble.kind {
+            TroubleKind::Greeting | TroubleKind::Hello | TroubleKind::TooManyConnections => {
+                effective_limit::REFUSED
+            }
+            _ => effective_limit::FAILED,
+        };
+        let configured = self.upstream.connection_limit;
+        state.limit.lower(others, proven, patience, self.taken, (now, configured));
+        let limit = state.limit.known(configured);
+        tracing::info!(
+            upstream = self.upstream.name,
+            limit,
+            configured,
+            "fewer connections at a time for a while"
+        );
+        true
+    }
+
+    fn become_session(&mut self, session: Session, slots: &mut Slots) {
+        let mut count = |session, change: fn(usize, usize) -> usize| match session {
+            Session::Unknown => {}
+            Session::Usable => slots.usable = change(slots.usable, 1),
+            Session::Failed => slots.failed = change(slots.failed, 1),
+        };
+        count(std::mem::replace(&mut self.session, session), usize::saturating_sub);
+        count(session, usize::saturating_add);
+    }
+
+    fn update<T>(&mut self, change: impl FnOnce(&mut Slot, &mut State, Duration) -> T) -> T {
+        let (health, upstream) = (self.health.clone(), self.upstream.clone());
+        health.update(&upstream.name, |state, now| change(self, state, now))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.update(|slot, state, _| {
+            slot.become_session(Session::Unknown, &mut state.slots);
+            state.slots.all = state.slots.all.saturating_sub(1);
+            if slot.probing {
+                // A probe that found nothing out leaves the question to the next one.
+                state.circuit.end_probe_without_result(slot.taken);
+            }
+            if !slot.used && slot.upstream.rate_limit.is_some() {
+                state.sent.take_back(slot.taken);
+            }
+        });
+        self.health.announce();
+    }
+}
