@@ -6,6 +6,7 @@ pub mod address;
 pub mod header;
 pub mod id;
 pub mod message;
+pub mod printable;
 pub mod reply;
 pub mod verdict;
 
@@ -13,5 +14,6 @@ pub use address::{Address, ReversePath};
 pub use header::{FieldFilter, HeaderScan};
 pub use id::QueueId;
 pub use message::{BodyType, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState};
-pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser, printable};
+pub use printable::{printable, printable_bytes};
+pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};
 pub use verdict::{Outcome, Verdict};
