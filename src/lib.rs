@@ -9,7 +9,8 @@
 //! - Roof: `main.rs`, [`server`] (assembly, reload, stop order).
 //! - Doors: [`cli`] (one file a verb), [`admin`] (the routes on the control socket).
 //! - Rooms: [`smtp`] (mail in), [`policy`] (what is changed on the way), [`deliver`] (mail out).
-//! - Stores: [`queue`] (the contract, and redb behind it), [`event`] (facts and their records), [`config`].
+//! - Stores: [`queue`] (the contract, and redb behind it), [`event`] (facts and their records), [`config`], [`log`]
+//!   (diagnosis).
 //! - Ground: [`mail`] (values), [`clock`] (time as a parameter), [`unix`] (what only Unix has), [`caught`] (a
 //!   panic as a value).
 //!
@@ -35,6 +36,7 @@ pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod event;
+pub mod log;
 pub mod mail;
 pub mod policy;
 pub mod queue;

@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 5] = [
     &["main", "lib", "server"],
     &["cli", "admin"],
     &["smtp", "policy", "deliver"],
-    &["queue", "event", "config"],
+    &["queue", "event", "config", "log"],
     &["mail", "clock", "unix", "caught"],
 ];
 
@@ -20,6 +20,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("deliver", "policy"),
     // Facts are written in the same commit as what they are about.
     ("queue", "event"),
+    // It is set up as [log] says.
+    ("log", "config"),
     // A message's due time is a moment.
     ("mail", "clock"),
 ];

@@ -1,6 +1,7 @@
 //! Messages: listed, shown, and what an operator does with them.
 
 use super::Admin;
+use super::answer::Answer;
 use super::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson, MessagesQuery, QueryError};
 use super::problem::Problem;
 use crate::mail::{Message, QueueId};
@@ -29,21 +30,21 @@ fn id(text: &str) -> Result<QueueId, Problem> {
 pub async fn list(
     State(admin): State<Admin>,
     Query(query): Query<MessagesQuery>,
-) -> Result<Json<MessagesJson>, Problem> {
+) -> Result<Answer<MessagesJson>, Problem> {
     let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let page = admin.queue.list(filter, cursor, limit).await?;
-    Ok(Json(MessagesJson::of(&page, |due| admin.queue.wall(due))))
+    Ok(Answer(MessagesJson::of(&page, |due| admin.queue.wall(due))))
 }
 
 /// `GET /api/v1/messages/{id}`.
 pub async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,
-) -> Result<Json<MessageJson>, Problem> {
+) -> Result<Answer<MessageJson>, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
-    Ok(Json(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(Answer(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
@@ -78,7 +79,7 @@ pub async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Res
 pub async fn act(
     State(admin): State<Admin>,
     Path((name, action)): Path<(String, String)>,
-) -> Result<Json<MessageJson>, Problem> {
+) -> Result<Answer<MessageJson>, Problem> {
     let order = match action.as_str() {
         "delete" => Err(QueryError("a message is deleted with DELETE".into())),
         word => json::order(word),
@@ -86,7 +87,7 @@ pub async fn act(
     let (id, order) = (id(&name)?, order?);
     obey(&admin, order, id).await?;
     let message = admin.queue.show(id).await?;
-    Ok(Json(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(Answer(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
 async fn obey(admin: &Admin, order: Order, id: QueueId) -> Result<(), Problem> {
@@ -104,7 +105,7 @@ async fn obey(admin: &Admin, order: Order, id: QueueId) -> Result<(), Problem> {
 pub async fn bulk(
     State(admin): State<Admin>,
     Json(query): Json<BulkQuery>,
-) -> Result<Json<BulkJson>, Problem> {
+) -> Result<Answer<BulkJson>, Problem> {
     let order = json::order(&query.action)?;
     let by_filter = query.all || query.state.is_some() || query.q.is_some();
     if by_filter != query.ids.is_empty() {
@@ -122,7 +123,7 @@ pub async fn bulk(
     if order == Order::Retry {
         admin.health.probe_now();
     }
-    Ok(Json(done))
+    Ok(Answer(done))
 }
 
 /// Page by page, so that neither memory nor one commit follows the length of the queue.

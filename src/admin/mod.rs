@@ -3,6 +3,7 @@
 //!
 //! They talk to the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
+pub mod answer;
 pub mod events;
 pub mod json;
 pub mod messages;

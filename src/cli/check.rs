@@ -1,19 +1,21 @@
 //! `postroom check`: load the configuration, print what is in force (secrets masked), name every error.
 
 use super::{Failure, Global};
+use crate::admin::answer;
+use crate::mail::printable;
 
 /// Runs the verb. Errors end it with 78, each named with its file, line and key.
 pub fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", printable(warning));
     }
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&loaded.in_force.to_json())?);
+        println!("{}", answer::json_pretty(&loaded.in_force)?);
         return Ok(());
     }
     match &loaded.file {
-        Some(file) => println!("# {} is right. In force:", file.display()),
+        Some(file) => println!("# {} is right. In force:", printable(&file.to_string_lossy())),
         None => println!("# No configuration file; the built-in defaults are in force:"),
     }
     println!("\n{}", loaded.in_force.to_toml());

@@ -2,6 +2,7 @@
 
 use super::{EXIT_CONFIG, Failure};
 use crate::admin::problem::Problem;
+use crate::mail::printable::printable_lines;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -107,7 +108,7 @@ impl Client {
 
 fn refused(status: StatusCode, problem: &Problem) -> Failure {
     if status == StatusCode::UNPROCESSABLE_ENTITY {
-        eprintln!("{}", problem.detail);
+        eprintln!("{}", printable_lines(&problem.detail));
         return Failure::Silent(EXIT_CONFIG);
     }
     anyhow!("{}", problem.detail).into()

@@ -1,12 +1,12 @@
 //! `postroom demo`: the whole thing on one machine in one command, with a flaky first upstream, so that failover can be
 //! watched.
 
-use super::serve::start_log;
 use super::sink::{RunningSink, Sink, SinkOptions, rate};
 use super::table::safe;
 use super::{Failure, Global};
 use crate::config::{self, Sources};
 use crate::event::Event;
+use crate::log::Log;
 use crate::server::Server;
 use crate::unix::Signals;
 use anyhow::Context;
@@ -56,8 +56,8 @@ pub fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
             overrides: Vec::new(),
         };
         let loaded = config::load(&sources).map_err(Failure::Config)?;
-        start_log(&loaded.settings.log);
-        let server = Server::start(loaded, sources).await.context("the demo cannot start")?;
+        let log = Log::start(&loaded.settings.log);
+        let server = Server::start(loaded, sources, log).await.context("the demo cannot start")?;
         say(&introduction(args.listen, &file, flaky.address(), steady.address()));
         let events = tokio::spawn(tell(server.queue().follow()));
         server.run(signals).await;

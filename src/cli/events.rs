@@ -4,6 +4,7 @@ use super::client::Client;
 use super::queue::open_file;
 use super::table::safe;
 use super::{Failure, Global, small_runtime};
+use crate::admin::answer;
 use anyhow::Context;
 use clap::Args;
 use http_body_util::BodyExt;
@@ -79,12 +80,12 @@ async fn follow(global: &Global, mut stream: hyper::body::Incoming, seen: u64) -
 fn print(global: &Global, events: &[Value], following: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     if global.json && !following {
-        writeln!(out, "{}", serde_json::to_string(events)?)?;
+        writeln!(out, "{}", answer::json(&events)?)?;
         return Ok(());
     }
     for event in events {
         if global.json {
-            writeln!(out, "{event}")?;
+            writeln!(out, "{}", answer::json(event)?)?;
             continue;
         }
         let field = |name: &str| safe(event[name].as_str().unwrap_or_default(), 500);

@@ -15,7 +15,9 @@ pub mod sink;
 pub mod table;
 pub mod upstream;
 
+use crate::admin::answer;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
+use crate::mail::printable;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -171,14 +173,14 @@ fn report(failure: Failure, json: bool) -> ExitCode {
         Failure::Silent(code) => return ExitCode::from(code),
         // A reader that has seen enough (`| head`) is no failure.
         Failure::Failed(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
-        Failure::Failed(error) => eprintln!("postroom: {error:#}"),
+        Failure::Failed(error) => eprintln!("postroom: {}", printable(&format!("{error:#}"))),
         Failure::Usage(what) => {
-            eprintln!("postroom: {what}\n\nSee `postroom --help`.");
+            eprintln!("postroom: {}\n\nSee `postroom --help`.", printable(&what));
             return ExitCode::from(2);
         }
         Failure::Config(errors) => {
             if json {
-                println!("{}", serde_json::to_string(&errors.errors).unwrap_or_default());
+                println!("{}", answer::json(&errors.errors).unwrap_or_default());
             } else {
                 eprintln!("{errors}");
             }

@@ -4,6 +4,7 @@
 use super::client::{Client, encoded};
 use super::table::{self, safe, size};
 use super::{Failure, Global, small_runtime};
+use crate::admin::answer;
 use crate::admin::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson};
 use crate::mail::QueueId;
 use crate::queue::redb::{Reader, RedbQueue};
@@ -149,7 +150,7 @@ impl Listing {
             let mut out = std::io::stdout().lock();
             for (place, message) in messages.iter().enumerate() {
                 let before = if self.shown + place == 0 { "[" } else { ",\n" };
-                write!(out, "{before}{}", serde_json::to_string(message)?)?;
+                write!(out, "{before}{}", answer::json(message)?)?;
             }
         } else if !messages.is_empty() {
             let rows: Vec<Vec<String>> = messages.iter().map(row).collect();
@@ -197,7 +198,7 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
         MessageJson::of(&*queue.show(id)?, |due| queue.wall(due))
     };
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&message)?);
+        println!("{}", answer::json_pretty(&message)?);
         return Ok(());
     }
     let shown = |time: jiff::Timestamp| format!("{time:.0}");
@@ -231,7 +232,7 @@ async fn act(global: &Global, socket: &Path, action: &str, which: Which) -> Resu
     let mut client = Client::must_connect(socket).await?;
     let done: BulkJson = client.post("/api/v1/messages/bulk", &query).await?;
     if global.json {
-        println!("{}", serde_json::to_string(&done)?);
+        println!("{}", answer::json(&done)?);
     } else {
         println!("{action}: {} changed, {} had nothing to do", done.changed, done.unchanged);
     }

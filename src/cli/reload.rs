@@ -2,6 +2,8 @@
 
 use super::client::Client;
 use super::{Failure, Global, small_runtime};
+use crate::admin::answer;
+use crate::mail::printable;
 use serde_json::Value;
 
 /// Runs the verb.
@@ -11,14 +13,14 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         Client::must_connect(&socket).await?.post("/api/v1/reload", &Value::Null).await
     })?;
     if global.json {
-        println!("{answer}");
+        println!("{}", answer::json(&answer)?);
         return Ok(());
     }
     let changes: Vec<&str> =
         answer["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     match changes.is_empty() {
         true => println!("Loaded again; nothing has changed."),
-        false => println!("Loaded again: {}.", changes.join("; ")),
+        false => println!("Loaded again: {}.", printable(&changes.join("; "))),
     }
     Ok(())
 }

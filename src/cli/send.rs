@@ -1,13 +1,14 @@
 //! `postroom send`: a message file goes through the proxy, as an application would send it.
 
 use super::{Failure, Global, small_runtime};
+use crate::admin::answer;
 use crate::config::Settings;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
 use crate::deliver::outgoing::Outgoing;
 use crate::deliver::ruling;
 use crate::deliver::transaction::{Answer, Envelope};
-use crate::mail::{Address, BodyType, ReversePath};
+use crate::mail::{Address, BodyType, ReversePath, printable};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use clap::Args;
@@ -85,11 +86,11 @@ async fn send(
                 serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),
             );
         } else {
-            println!("{recipient}: {reply}");
+            println!("{}", printable(&format!("{recipient}: {reply}")));
         }
     }
     if global.json {
-        println!("{}", serde_json::to_string(&lines)?);
+        println!("{}", answer::json(&lines)?);
     }
     if refused > 0 { Err(Failure::Silent(1)) } else { Ok(()) }
 }

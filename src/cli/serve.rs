@@ -1,11 +1,9 @@
 //! `postroom serve`: the main job.
 
 use super::{Failure, Global};
-use crate::config::settings::LogSettings;
+use crate::log::Log;
 use crate::server::Server;
 use crate::unix::Signals;
-use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
 
 /// Files that are open beside those of sessions: queue, logs, control socket, upstreams.
 const SPARE_FILES: u64 = 64;
@@ -14,7 +12,7 @@ const SPARE_FILES: u64 = 64;
 pub fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
-    start_log(&loaded.settings.log);
+    let log = Log::start(&loaded.settings.log);
     let (sessions, files) = (loaded.settings.limits.connections as u64, crate::unix::raise_open_files());
     if let Some(files) = files.filter(|files| *files < sessions.saturating_add(SPARE_FILES)) {
         tracing::warn!(
@@ -26,22 +24,11 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let server = Server::start(loaded, sources).await?;
+        let server = Server::start(loaded, sources, log).await?;
         for (name, address) in server.addresses() {
             tracing::info!("listener {name} on {address}");
         }
         server.run(signals).await;
         Ok(())
     })
-}
-
-/// Diagnosis goes to standard error, as much of it as the configuration says (RUST_LOG is a part of that).
-pub fn start_log(settings: &LogSettings) {
-    let filter = EnvFilter::new(&settings.level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start in one process (tests) keeps the first one's log.
-    let _ = match settings.json {
-        true => log.json().try_init(),
-        false => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-    };
 }

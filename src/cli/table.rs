@@ -1,9 +1,12 @@
 //! Tables for the terminal, and text made safe to show there.
 
+use crate::mail::printable;
 use std::io::{self, Write};
 
-/// Prints rows under a heading, each column as wide as its widest cell.
+/// Prints rows under a heading, each column as wide as its widest cell. Cells are made safe to show here.
 pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let mut out = io::stdout().lock();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -11,7 +14,7 @@ pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let heading: Vec<String> = heading.iter().map(|name| (*name).to_owned()).collect();
-    for row in std::iter::once(&heading).chain(rows) {
+    for row in std::iter::once(&heading).chain(&rows) {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
@@ -19,10 +22,9 @@ pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Text of strangers, with control characters replaced, cut to `most` characters.
+/// Text of strangers, made safe to show, cut to `most` characters.
 pub fn safe(text: &str, most: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut shown: String = text.chars().map(clean).take(most).collect();
+    let mut shown: String = printable(text).chars().take(most).collect();
     if text.chars().count() > most {
         shown.pop();
         shown.push('…');

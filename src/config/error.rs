@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: whose fault, where, what, and what would be right. Never a secret's value.
 
+use crate::mail::printable;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ impl fmt::Display for ConfigError {
             text += &format!("{key}: ");
         }
         text += &format!("{wrong}; {right}");
-        out.write_str(&text.replace(char::is_control, "\u{fffd}"))
+        out.write_str(&printable(&text))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is in force, for people (TOML) and programs (JSON): every key with its value, secrets masked.
 
+use crate::mail::printable;
+use crate::mail::printable::is_printable;
 use serde::{Serialize, Serializer};
 use std::collections::HashMap;
 use toml_edit::{Array, DocumentMut, Item, Table};
@@ -28,12 +30,30 @@ impl Shown {
 
     fn to_toml(&self) -> toml_edit::Value {
         match self {
-            Shown::Text(text) => text.as_str().into(),
+            Shown::Text(text) => quoted(text),
             Shown::Flag(flag) => (*flag).into(),
             Shown::Number(number) => (*number).into(),
-            Shown::Texts(texts) => texts.iter().map(String::as_str).collect::<Array>().into(),
+            Shown::Texts(texts) => texts.iter().map(|text| quoted(text)).collect::<Array>().into(),
         }
     }
+}
+
+/// A text in TOML, with escapes for what must not be shown as it is.
+fn quoted(text: &str) -> toml_edit::Value {
+    if text.chars().all(is_printable) {
+        return text.into();
+    }
+    let mut literal = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => literal.extend(['\\', character]),
+            character if is_printable(character) => literal.push(character),
+            character => literal.push_str(&format!("\\U{:08x}", u32::from(character))),
+        }
+    }
+    literal.push('"');
+    // What has been put together here is a basic string of TOML; the plain text stands in for it were it not.
+    literal.parse().unwrap_or_else(|_| text.into())
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -80,7 +100,7 @@ impl InForce {
             }
             let mut value = entry.shown.to_toml();
             if let Some(place) = &entry.place {
-                value.decor_mut().set_suffix(format!("  # {}", place.escape_debug()));
+                value.decor_mut().set_suffix(format!("  # {}", printable(place)));
             }
             table.insert(key, Item::Value(value));
         }

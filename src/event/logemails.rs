@@ -16,7 +16,8 @@
 //! with its envelope alone. Writing blocks for as long as the disk does.
 
 use super::fields::{Field, fields, readable};
-use super::words::{decoded_line, one_line, quietly};
+use super::words::{decoded_line, quietly};
+use crate::mail::printable;
 use jiff::Zoned;
 use mail_parser::parsers::MessageStream;
 use std::fs::File;
@@ -113,7 +114,7 @@ pub fn render(time: &Zoned, recipients: &[&str], header: &[u8]) -> String {
 fn line(record: &mut String, name: &str, value: &str) {
     record.push_str(name);
     record.push_str(": ");
-    record.push_str(&one_line(value));
+    record.push_str(&printable(value));
     record.push('\n');
 }
 

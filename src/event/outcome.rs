@@ -11,9 +11,8 @@
 //! Every value that a stranger may have a say in is free of controls and is recorded as a string, which the text
 //! format quotes and the JSON format escapes: no address and no reply can forge a field or a line.
 
-use super::words::one_line;
 use super::{EventType, Fact};
-use crate::mail::{Address, Outcome, QueueId, ReversePath, Verdict};
+use crate::mail::{Address, Outcome, QueueId, ReversePath, Verdict, printable};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -53,15 +52,15 @@ pub struct Delays {
 /// Writes the log line and returns the fact for the journal.
 pub fn record(outcome: &OutcomeRecord<'_>) -> Fact {
     let OutcomeRecord { time, queue_id, reverse_path, recipient, verdict, delays } = *outcome;
-    let reply = one_line(&verdict.reply);
+    let reply = printable(&verdict.reply);
     let upstream = verdict.upstream.as_deref();
     tracing::info!(
         target: TARGET,
         queue_id = queue_id.to_string(),
-        from = one_line(reverse_path.as_str()),
-        to = one_line(recipient.as_str()),
+        from = printable(reverse_path.as_str()),
+        to = printable(recipient.as_str()),
         // What the application asked for. The two part once a policy redirects mail.
-        orig_to = one_line(recipient.as_str()),
+        orig_to = printable(recipient.as_str()),
         upstream = upstream.unwrap_or("none"),
         delay = seconds(delays.total()),
         delays = delays.to_string(),

@@ -7,6 +7,7 @@
 //! are UTF-8, with replacement characters. A character that an application split over two encoded words, which RFC
 //! 2047 section 5 forbids, is shown as replacement characters.
 
+use crate::mail::printable;
 use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +33,7 @@ pub(super) fn decoded_line(raw: &str) -> String {
     // The parser knows the end of a value by its line end.
     let value = format!("{raw}\n");
     let decoded = quietly(|| match MessageStream::new(value.as_bytes()).parse_unstructured() {
-        HeaderValue::Text(text) => Some(one_line(&text)),
+        HeaderValue::Text(text) => Some(printable(&text)),
         _ => None,
     });
     decoded.flatten().unwrap_or_else(|| unfolded(raw))
@@ -41,24 +42,13 @@ pub(super) fn decoded_line(raw: &str) -> String {
 /// The white space that a folded line goes on with is part of the value, the line end before it is not (RFC 5322
 /// section 2.2.3).
 fn unfolded(raw: &str) -> String {
-    one_line(raw.trim().replace("\r\n", "").as_str())
+    printable(raw.trim().replace("\r\n", "").as_str())
 }
 
 /// What a third party's parser makes of a stranger's bytes; none if it panics, which must never cost more than a
 /// decoration in a log.
 pub(super) fn quietly<T>(parse: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(parse)).ok()
-}
-
-/// The text with everything that could break or forge a line replaced by spaces: controls, the line ends that
-/// Unicode knows besides, and the marks that make a terminal show text in another order than it stands there.
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|character| if breaks_a_line(character) { ' ' } else { character }).collect()
-}
-
-fn breaks_a_line(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -111,7 +101,7 @@ mod tests {
         #[test]
         fn whatever_stands_in_the_subject_the_line_is_printable(raw in HOSTILE) {
             let shown = decode_words(&raw);
-            proptest::prop_assert!(!shown.chars().any(char::is_control));
+            proptest::prop_assert!(shown.chars().all(crate::mail::printable::is_printable));
             proptest::prop_assert!(shown.chars().count() <= SHOWN_CHARS);
         }
     }

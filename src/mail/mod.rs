@@ -6,6 +6,7 @@ pub mod address;
 pub mod header;
 pub mod id;
 pub mod message;
+pub mod printable;
 pub mod reply;
 pub mod verdict;
 
@@ -15,5 +16,6 @@ pub use id::QueueId;
 pub use message::{
     BodyType, Class, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState, Refusal,
 };
-pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser, printable};
+pub use printable::{printable, printable_bytes};
+pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};
 pub use verdict::{Outcome, Verdict};

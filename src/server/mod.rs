@@ -12,6 +12,7 @@ use crate::deliver::known::Known;
 use crate::deliver::pool::Pool;
 use crate::event::logemails::LogEmails;
 use crate::event::{EventType, Fact, code};
+use crate::log::Log;
 use crate::queue::Queue;
 use crate::queue::redb::{OpenError, Options, RedbQueue};
 use crate::smtp::FrontDoor;
@@ -88,11 +89,13 @@ pub struct Server {
     engine: JoinHandle<()>,
     control: JoinHandle<()>,
     reload_requests: mpsc::Receiver<ReloadRequest>,
+    log: Log,
 }
 
 impl Server {
-    /// Opens, binds and starts everything; with an error nothing is left behind.
-    pub async fn start(loaded: Loaded, sources: Sources) -> Result<Server, StartError> {
+    /// Opens, binds and starts everything; with an error nothing is left behind. `log` is the running one, which a reload
+    /// changes.
+    pub async fn start(loaded: Loaded, sources: Sources, log: Log) -> Result<Server, StartError> {
         let settings = Arc::new(loaded.settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let queue = open_queue(&settings, clock.clone()).await?;
@@ -152,6 +155,7 @@ impl Server {
             listening,
             stop,
             reload_requests,
+            log,
         };
         let text = format!("postroom {} started, as {}", env!("CARGO_PKG_VERSION"), settings.hostname);
         server.record(EventType::Information, code::STARTED, text);
@@ -263,6 +267,7 @@ impl Server {
         }
         let changes = config::changes(old, &new);
         let gone = changed_upstreams(old, &new);
+        self.log.change(&new.log);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
         self.known.send_replace(Arc::default());

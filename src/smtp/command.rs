@@ -5,6 +5,7 @@
 
 use super::reply::Reply;
 use crate::mail::address::{AddressError, parse_path};
+use crate::mail::printable::is_printable;
 use crate::mail::{Address, BodyType, ReversePath};
 use smtp_proto::request::parser::Rfc5321Parser;
 use smtp_proto::{Error, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_SMTPUTF8, MailFrom, Request};
@@ -163,9 +164,9 @@ fn is_http(text: &[u8]) -> bool {
         || text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"Host:"))
 }
 
-/// It is shown and written into logs, where the control characters beyond ASCII (U+0080 to U+009F) steer terminals too.
+/// It is shown and written into logs and into `Received`, and no name has a reason to hold what may not be shown there.
 fn client_name(name: &str) -> Result<String, Wrong> {
-    if name.chars().any(char::is_control) {
+    if !name.chars().all(is_printable) {
         return Err(Reply::new(501, 5, 4, "control characters are not allowed in a name").into());
     }
     Ok(name.to_owned())
@@ -380,6 +381,7 @@ mod tests {
             ("HELO  \r\n", 501),
             ("HELO \0\r\n", 501),
             ("EHLO a\u{9b}31m\r\n", 501),
+            ("EHLO a\u{202e}b\r\n", 501),
             ("NO\rOP\r\n", 501),
             ("DATA x\r\n", 501),
             ("EXPN x\r\n", 502),

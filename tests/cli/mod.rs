@@ -3,6 +3,7 @@
 mod demo;
 mod documents;
 mod faults;
+mod hostile;
 mod idle;
 mod records;
 mod relay;

@@ -207,6 +207,12 @@ impl Proxy {
         (status == 200).then(|| serde_json::from_slice(&body).ok())?
     }
 
+    /// The bytes that the control socket answers a GET with, whatever its status.
+    #[track_caller]
+    pub fn raw(&self, path: &str) -> Vec<u8> {
+        ask(&self.data_dir().join("control.sock"), path).expect("somebody answers").1
+    }
+
     /// Everything that it wrote since it was started last.
     pub fn said(&self) -> String {
         self.said.text.lock().expect("the reader does not panic").clone()

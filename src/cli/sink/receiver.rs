@@ -2,7 +2,8 @@
 
 use super::server::{NULL_PATH, Shared, SinkOptions};
 use crate::event::fields::{fields, readable};
-use crate::event::words::{decode_words, one_line};
+use crate::event::words::decode_words;
+use crate::mail::printable;
 use mailin::{Action, Handler, Response};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -31,7 +32,7 @@ impl Receiver {
     }
 
     fn say(&self, line: &str) {
-        (self.shared.options.say)(&one_line(line));
+        (self.shared.options.say)(&printable(line));
     }
 }
 
