@@ -40,7 +40,10 @@ pub(super) async fn authenticate(
                 ));
             }
         };
-        let kind = if reply.is_permanent() { TroubleKind::AuthRefused } else { TroubleKind::Auth };
+        // 454 again and again is what servers say of an account that they have throttled or locked; 421 speaks of the
+        // session alone.
+        let refused = reply.code != 421 && (reply.is_transient() || reply.is_permanent());
+        let kind = if refused { TroubleKind::AuthRefused } else { TroubleKind::Auth };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
         if reply.code != 504 {
