@@ -13,6 +13,7 @@ pub mod health;
 pub mod hello;
 pub mod known;
 pub mod outgoing;
+mod own_certificate;
 pub mod pool;
 pub mod retry;
 pub mod route;

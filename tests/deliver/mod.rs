@@ -6,6 +6,7 @@ mod broken;
 mod engine;
 mod faults;
 mod needs;
+mod own_certificate;
 mod replies;
 mod stage;
 mod waiting;
