@@ -18,7 +18,7 @@ use super::ruling::{self, Ruling};
 use super::settling::{said_before, settle};
 use super::slot::Slot;
 use super::too_many;
-use super::transaction::{Answer, Envelope, Transaction, Trouble, TroubleKind};
+use super::transaction::{Envelope, Transaction, Trouble, TroubleKind};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
@@ -69,8 +69,8 @@ pub enum End {
     Settled,
     /// No upstream decided anything: the claim is to be given back.
     Waiting {
-        /// A session was lost under way with this message.
-        lost_session: bool,
+        /// Sessions that were lost under way with this message.
+        lost_sessions: u32,
     },
 }
 
@@ -103,7 +103,7 @@ struct Attempt<'a> {
     began: bool,
     /// The record in `logemails.log` is written.
     logged: bool,
-    lost_session: bool,
+    lost_sessions: u32,
     /// Monotonic; by then the attempt ends.
     deadline: Duration,
     delays: Delays,
@@ -132,7 +132,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         last_trouble: None,
         began: false,
         logged: false,
-        lost_session: false,
+        lost_sessions: 0,
         deadline: context.clock.monotonic() + LONGEST_ATTEMPT,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
@@ -158,6 +158,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
 impl Attempt<'_> {
     /// Everything that one upstream can do for the message now.
     async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
+        let mut left_over: Option<Vec<usize>> = None;
         for _ in 0..ROUNDS_PER_UPSTREAM {
             if self.is_out_of_time() {
                 return;
@@ -168,7 +169,7 @@ impl Attempt<'_> {
                 Err(trouble) => return self.blame(upstream, slot, trouble),
             };
             self.delays.connect += self.context.clock.monotonic() - start;
-            let asked = self.open_at(upstream);
+            let asked = left_over.clone().unwrap_or_else(|| self.open_at(upstream));
             let transaction = self.transact(&mut connection, &asked).await;
             if transaction.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Stale) {
                 continue;
@@ -184,7 +185,7 @@ impl Attempt<'_> {
             }
             match transaction.lost {
                 Some(trouble) => {
-                    self.lost_session |= transaction.began;
+                    self.lost_sessions += u32::from(transaction.began);
                     return self.blame(upstream, slot, trouble);
                 }
                 None => {
@@ -194,9 +195,10 @@ impl Attempt<'_> {
                     self.context.pool.give_back(connection);
                 }
             }
-            if !again {
+            if again.is_empty() {
                 return;
             }
+            left_over = Some(again);
         }
     }
 
@@ -258,11 +260,11 @@ impl Attempt<'_> {
         (0..self.fates.len()).filter(|place| open(&self.fates[*place])).collect()
     }
 
-    /// Turns answers into fates. True: some recipients were only too many for one transaction and go in another.
-    fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> bool {
-        let some_accepted = transaction.answers.iter().any(|answer| matches!(answer, Answer::Accepted(_)));
-        let mut again = false;
-        for (place, answer) in asked.iter().zip(&transaction.answers) {
+    /// Turns answers into fates. Returns those that were only too many for one transaction and go in another.
+    fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> Vec<usize> {
+        let mut again = Vec::new();
+        let rulings = ruling::rule(transaction);
+        for ((place, answer), ruling) in asked.iter().zip(&transaction.answers).zip(rulings) {
             let fate = &mut self.fates[*place];
             let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
                 outcome,
@@ -271,17 +273,16 @@ impl Attempt<'_> {
                 enhanced: ruling::enhanced(answer),
                 refused_by: refused_by.clone(),
             };
-            if some_accepted && transaction.lost.is_none() && ruling::is_one_too_many(answer) {
-                fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
-                again = true;
-                continue;
-            }
-            match ruling::rule(answer) {
+            match ruling {
                 Ruling::Delivered => fate.decided = Some(verdict(Outcome::Delivered, &fate.refused_by)),
                 Ruling::Final => fate.decided = Some(verdict(Outcome::Failed, &fate.refused_by)),
                 Ruling::Unknown => {
                     fate.decided = Some(verdict(Outcome::Deferred, &fate.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
+                }
+                Ruling::Again => {
+                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    again.push(*place);
                 }
                 Ruling::Next => {
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
@@ -292,7 +293,7 @@ impl Attempt<'_> {
                     fate.refused_by.push(Refusal { upstream, revision });
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
                 }
-                Ruling::Undecided => {}
+                Ruling::NoSession | Ruling::SessionLost => {}
             }
         }
         again
@@ -369,9 +370,9 @@ impl Attempt<'_> {
 
     async fn finish(mut self, losses: u32) -> End {
         let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
-        let worn_out = self.lost_session && losses + 1 >= LOSSES_BORNE;
+        let worn_out = self.lost_sessions > 0 && losses + self.lost_sessions >= LOSSES_BORNE;
         if !touched && !worn_out && !self.is_out_of_time() {
-            return End::Waiting { lost_session: self.lost_session };
+            return End::Waiting { lost_sessions: self.lost_sessions };
         }
         let verdicts: Vec<Verdict> =
             std::mem::take(&mut self.fates).into_iter().map(|fate| self.close(fate)).collect();

@@ -7,6 +7,7 @@
 
 use super::connection::Connection;
 use super::outgoing::Outgoing;
+use super::ruling::{self, Ruling};
 use super::stream::{Fault, NotSent};
 use super::too_many;
 use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
@@ -102,6 +103,10 @@ impl Connection {
             }
             Err(Break::OutOfTime) => lost = Some(self.trouble(TroubleKind::OutOfTime, &OUT_OF_TIME)),
             Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
+            Err(Break::Unusable(why)) => {
+                lost = Some(self.trouble(TroubleKind::Auth, &why));
+                began = false;
+            }
         }
         let answers = standings.into_iter().map(Standing::answer).collect();
         let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -147,6 +152,8 @@ enum Break {
     Lost(Fault),
     OutOfTime,
     Content(QueueError),
+    /// The server wants TLS or authentication before MAIL, in words: this was no usable session.
+    Unusable(String),
 }
 
 impl From<Fault> for Break {
@@ -253,12 +260,21 @@ impl Transacting<'_> {
 
     /// What a reply to a command means.
     fn hear(&mut self, command: Command, reply: Reply) -> Result<(), Break> {
-        if reply.code == 421 {
+        let step = match command {
+            Command::Rcpt(_) => Step::Rcpt,
+            Command::Data => Step::Data,
+            Command::Mail | Command::Reset => Step::Mail,
+        };
+        let refused = is_refusal(&reply);
+        let means = refused.then(|| ruling::meaning(step, &reply, false));
+        if means == Some(Ruling::SessionLost) {
             return Err(Break::Lost(Fault::Leaving(reply)));
         }
         self.answered = true;
-        let refused = reply.is_transient() || reply.is_permanent();
         match command {
+            Command::Mail if means == Some(Ruling::NoSession) => {
+                return Err(Break::Unusable(format!("MAIL refused: {reply}")));
+            }
             Command::Mail if refused => {
                 self.mail_refused = true;
                 for standing in self.standings.iter_mut().filter(|standing| !standing.is_decided()) {
@@ -321,11 +337,7 @@ impl Transacting<'_> {
             None => self.connection.upstream.command_timeout,
         };
         match self.connection.wire.reply(within).await {
-            Ok(reply) if reply.code == 421 => Break::Lost(Fault::Leaving(reply)),
-            Ok(reply) if reply.is_transient() || reply.is_permanent() => {
-                self.decide(&Answer::Refused(Step::Content, reply));
-                Break::Close
-            }
+            Ok(reply) if is_refusal(&reply) => self.refused_content(reply).err().unwrap_or(Break::Close),
             Ok(reply) => Break::Lost(Fault::Nonsense(format!("the content was interrupted by {reply}"))),
             Err(silence) => Break::Lost(fault.unwrap_or(silence)),
         }
@@ -337,6 +349,15 @@ impl Transacting<'_> {
             self.decide(&Answer::Unknown(OUT_OF_TIME.to_owned()));
         }
         Break::OutOfTime
+    }
+
+    /// An explicit refusal of the content, with or without its final dot.
+    fn refused_content(&mut self, reply: Reply) -> Result<(), Break> {
+        if ruling::meaning(Step::Content, &reply, false) == Ruling::SessionLost {
+            return Err(Break::Lost(Fault::Leaving(reply)));
+        }
+        self.decide(&Answer::Refused(Step::Content, reply));
+        Ok(())
     }
 
     /// The rest of the content and the final dot. From its first byte on only a valid reply decides.
@@ -361,12 +382,9 @@ impl Transacting<'_> {
                 self.decide(&Answer::Accepted(reply));
                 return self.connection.wire.in_step().map_err(|_| Break::Close);
             }
-            Ok(reply) if reply.is_transient() || reply.is_permanent() => {
-                self.decide(&Answer::Refused(Step::Content, reply.clone()));
-                return match reply.code {
-                    421 => Err(Break::Lost(Fault::Leaving(reply))),
-                    _ => self.connection.wire.in_step().map_err(|_| Break::Close),
-                };
+            Ok(reply) if is_refusal(&reply) => {
+                self.refused_content(reply)?;
+                return self.connection.wire.in_step().map_err(|_| Break::Close);
             }
             Ok(reply) => Fault::Nonsense(format!("the final dot was answered with {reply}")),
             Err(fault) => fault,
@@ -374,4 +392,8 @@ impl Transacting<'_> {
         self.decide(&Answer::Unknown(format!("no valid reply to the final dot: {fault}")));
         Err(Break::Lost(fault))
     }
+}
+
+fn is_refusal(reply: &Reply) -> bool {
+    reply.is_transient() || reply.is_permanent()
 }

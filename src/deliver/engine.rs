@@ -353,8 +353,7 @@ impl Running {
                 }
             };
             match end {
-                Ok(End::Waiting { lost_session: true }) => losses.count(id),
-                Ok(End::Waiting { lost_session: false }) => {}
+                Ok(End::Waiting { lost_sessions }) => losses.count(id, lost_sessions),
                 Ok(End::Settled) => {
                     losses.forget(id);
                     under_way.settled();

@@ -16,6 +16,7 @@ pub mod health;
 pub mod hello;
 pub mod known;
 pub mod outgoing;
+mod own_certificate;
 pub mod pool;
 mod rate;
 pub mod retry;

@@ -1,6 +1,10 @@
-//! What an upstream's answer means for a recipient: the table of PRODUCT rules 3 and 5.
+//! What an upstream's answer means: the table of PRODUCT rule 3, with rule 5 behind it. docs/replies.md holds it against
+//! what others do and what servers say.
+//!
+//! Not in the table: what comes before MAIL (all of it is "no usable session", see `super::connection`), and what is no
+//! reply at all (a lost session, or after the final dot "unknown", see `super::data`).
 
-use super::transaction::{Answer, Missing, Step};
+use super::transaction::{Answer, Missing, Step, Transaction};
 use crate::mail::{EnhancedCode, Reply};
 
 /// What is to be done about the recipient.
@@ -8,50 +12,144 @@ use crate::mail::{EnhancedCode, Reply};
 pub enum Ruling {
     /// Delivered.
     Delivered,
-    /// Refused for good, wherever it would be sent.
-    Final,
+    /// The server does not talk to us: its fault, the next upstream is asked at once and nothing is counted.
+    NoSession,
+    /// The session is over before anything was decided: its fault too; a message that meets it again and again is
+    /// deferred in the end.
+    SessionLost,
+    /// Only one too many for this transaction: goes at once in another one, at the same upstream.
+    Again,
     /// Says nothing against the mail for good: the next upstream is asked, then it is deferred.
     Next,
     /// Speaks of the account or the server and not of the mail: final only when every candidate said so.
     NotHere,
+    /// Refused for good, wherever it would be sent.
+    Final,
     /// May be sent or not: deferred, and never at once to another upstream.
     Unknown,
-    /// The session was lost before anything was decided: the upstream's fault.
-    Undecided,
 }
 
-/// Rules on one answer.
-pub fn rule(answer: &Answer) -> Ruling {
-    match answer {
-        Answer::Accepted(_) => Ruling::Delivered,
-        Answer::Unable(_) => Ruling::NotHere,
-        Answer::Unknown(_) => Ruling::Unknown,
-        Answer::Undecided => Ruling::Undecided,
-        Answer::Refused(..) if is_one_too_many(answer) => Ruling::Next,
-        Answer::Refused(step, reply) if reply.is_permanent() => {
-            if *step == Step::Mail || speaks_of_the_server(reply) { Ruling::NotHere } else { Ruling::Final }
-        }
-        // Unknown = temporary.
-        Answer::Refused(..) => Ruling::Next,
+/// One row of the table: where, which replies, and what they mean.
+struct Row(&'static [Step], fn(&Reply) -> bool, Ruling);
+
+const ANY_STEP: &[Step] = &[Step::Mail, Step::Rcpt, Step::Data, Step::Content];
+const BEHIND_MAIL: &[Step] = &[Step::Rcpt, Step::Data, Step::Content];
+
+/// The first row that fits holds.
+const TABLE: &[Row] = &[
+    Row(&[Step::Mail], wants_protection, Ruling::NoSession),
+    Row(ANY_STEP, |reply| reply.code == 421, Ruling::SessionLost),
+    // Where another recipient was taken in this transaction, else the next row: 552 means 452 there (RFC 5321 section
+    // 4.5.3.1.10).
+    Row(&[Step::Rcpt], is_too_many, Ruling::Again),
+    Row(&[Step::Rcpt], is_too_many, Ruling::Next),
+    Row(BEHIND_MAIL, wants_protection, Ruling::Next),
+    Row(ANY_STEP, speaks_of_the_account, Ruling::Next),
+    Row(&[Step::Mail], Reply::is_permanent, Ruling::NotHere),
+    Row(&[Step::Rcpt], speaks_of_relaying, Ruling::NotHere),
+    Row(ANY_STEP, speaks_of_sender_or_size, Ruling::NotHere),
+    Row(BEHIND_MAIL, Reply::is_permanent, Ruling::Final),
+    Row(ANY_STEP, Reply::is_transient, Ruling::Next),
+];
+
+/// What a reply to that step means, if it is a refusal. `taken`: another recipient was taken in this transaction before.
+pub fn meaning(step: Step, reply: &Reply, taken: bool) -> Ruling {
+    let fits = |Row(steps, says, means): &&Row| {
+        steps.contains(&step) && says(reply) && (*means != Ruling::Again || taken)
+    };
+    // Unknown = temporary.
+    TABLE.iter().find(fits).map_or(Ruling::Next, |Row(_, _, means)| *means)
+}
+
+/// Rules on each answer of one transaction.
+pub fn rule(transaction: &Transaction) -> Vec<Ruling> {
+    let mut taken = false;
+    let rule_on = |answer: &Answer| {
+        let ruling = match answer {
+            Answer::Accepted(_) => Ruling::Delivered,
+            Answer::Unable(_) => Ruling::NotHere,
+            Answer::Unknown(_) => Ruling::Unknown,
+            Answer::Undecided => Ruling::SessionLost,
+            // With a lost session there is no other transaction to be had there now.
+            Answer::Refused(step, reply) => meaning(*step, reply, taken && transaction.lost.is_none()),
+        };
+        // Who was taken shares the fate of the content.
+        taken |= match answer {
+            Answer::Accepted(_) | Answer::Unknown(_) => true,
+            Answer::Refused(step, _) => matches!(step, Step::Data | Step::Content),
+            Answer::Unable(_) | Answer::Undecided => false,
+        };
+        ruling
+    };
+    transaction.answers.iter().map(rule_on).collect()
+}
+
+/// 530 authentication or STARTTLS required, 534 mechanism too weak, 538 encryption required (RFC 4954 section 6, RFC 3207
+/// section 4).
+fn wants_protection(reply: &Reply) -> bool {
+    matches!(reply.code, 530 | 534 | 538)
+}
+
+/// The reply to a recipient beyond what the server takes in one transaction, by its code or in words.
+fn is_too_many(reply: &Reply) -> bool {
+    let by_code = reply.enhanced.is_some_and(|EnhancedCode(_, subject, detail)| (subject, detail) == (5, 3));
+    let by_words = || reply.lines.join(" ").to_ascii_lowercase().contains("too many");
+    matches!(reply.code, 452 | 552) && (by_code || by_words())
+}
+
+/// The account, its quota, its rights: Office 365's 5.1.90 (recipients of a day), 5.7.57 (not authenticated), 5.7.501 to
+/// 511 (abuse, blocks) and 5.7.700 to 799 (tenant); Gmail's 5.4.5 (quota of a day).
+fn speaks_of_the_account(reply: &Reply) -> bool {
+    let known = |subject, detail| {
+        matches!((subject, detail), (1, 90) | (4, 5) | (7, 57) | (7, 501..=511) | (7, 700..=799))
+    };
+    says(reply, known)
+}
+
+/// The sender or the size, which another upstream may judge otherwise: 5.1.8 (bad outbound sender), 5.2.252 and 5.7.60 (not
+/// allowed to send as this sender), 5.3.4 (too large for this system).
+fn speaks_of_sender_or_size(reply: &Reply) -> bool {
+    says(reply, |subject, detail| matches!((subject, detail), (1, 8) | (2, 252) | (7, 60) | (3, 4)))
+}
+
+/// It does not relay to that recipient, for us. By Exchange's codes, else by the word, which every server has words of
+/// its own around.
+fn speaks_of_relaying(reply: &Reply) -> bool {
+    let silent = reply.enhanced.is_none() || says(reply, |subject, _| subject == 7);
+    says(reply, |subject, detail| matches!((subject, detail), (7, 54 | 64)))
+        || (reply.is_permanent() && silent && reply.lines.iter().any(|line| has_relay_word(line)))
+}
+
+/// Whether a 5xx reply has an enhanced code of that subject and detail.
+fn says(reply: &Reply, known: impl Fn(u16, u16) -> bool) -> bool {
+    reply.is_permanent()
+        && reply.enhanced.is_some_and(|EnhancedCode(_, subject, detail)| known(subject, detail))
+}
+
+/// Whether a word of the line begins with `relay`, whatever the case: `relay`, `relaying`, `relayed`. Addresses and host names
+/// are no words, nor is `relay1`, which is somebody's name.
+fn has_relay_word(line: &str) -> bool {
+    let is_word = |word: &str| {
+        word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("relay"))
+            && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    without_paths(line)
+        .split_whitespace()
+        .map(|token| token.trim_matches(|letter: char| !letter.is_alphanumeric()))
+        .filter(|token| !token.contains(['@', '.']))
+        .any(|token| token.split(|letter: char| !letter.is_alphanumeric() && letter != '-').any(is_word))
+}
+
+/// The line without what stands in angle brackets: addresses, in which a quoted local part may have blanks.
+fn without_paths(line: &str) -> String {
+    let mut rest = line;
+    let mut kept = String::with_capacity(line.len());
+    while let Some((before, path)) = rest.split_once('<') {
+        kept.push_str(before);
+        kept.push(' ');
+        rest = path.split_once('>').map_or("", |(_, behind)| behind);
     }
-}
-
-/// Codes that speak of the sending account or of the server: 5.4.5 daily quota, 5.7.57 not authenticated, 5.7.60 send-as
-/// denied, 5.2.252 send-as denied by a mailbox's own rule.
-fn speaks_of_the_server(reply: &Reply) -> bool {
-    let known = [(4, 5), (7, 57), (7, 60), (2, 252)];
-    reply.enhanced.is_some_and(|EnhancedCode(_, subject, detail)| known.contains(&(subject, detail)))
-}
-
-/// Whether the recipient was only one too many for this transaction (RFC 5321 section 4.5.3.1.10: 552 there means 452),
-/// so that the rest can be sent at once in another one.
-pub fn is_one_too_many(answer: &Answer) -> bool {
-    let Answer::Refused(Step::Rcpt, reply) = answer else { return false };
-    match (reply.code, reply.enhanced) {
-        (452 | 552, Some(EnhancedCode(_, 5, 3))) | (452, None) => true,
-        (552, None) => reply.lines.iter().any(|line| line.to_ascii_lowercase().contains("too many")),
-        _ => false,
-    }
+    kept + rest
 }
 
 /// The answer in words, on one line.
@@ -83,41 +181,142 @@ pub fn enhanced(answer: &Answer) -> EnhancedCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::ReplyParser;
 
-    fn reply(code: u16, enhanced: Option<EnhancedCode>) -> Reply {
-        Reply { code, enhanced, lines: vec!["text".into()] }
+    fn reply(text: &str) -> Reply {
+        let mut parser = ReplyParser::default();
+        parser.push(format!("{text}\r\n").as_bytes());
+        parser.reply().unwrap().unwrap()
     }
 
+    /// Row by row as PRODUCT has them, in words that servers use.
     #[test]
     fn the_table() {
-        let e = |subject, detail| Some(EnhancedCode(5, subject, detail));
-        let rows = [
-            (Answer::Accepted(reply(250, None)), Ruling::Delivered),
-            (Answer::Refused(Step::Rcpt, reply(550, e(1, 1))), Ruling::Final),
-            (Answer::Refused(Step::Data, reply(554, None)), Ruling::Final),
-            (Answer::Refused(Step::Content, reply(552, e(3, 4))), Ruling::Final),
-            (Answer::Refused(Step::Mail, reply(550, None)), Ruling::NotHere),
-            (Answer::Refused(Step::Rcpt, reply(550, e(4, 5))), Ruling::NotHere),
-            (Answer::Refused(Step::Content, reply(550, e(7, 57))), Ruling::NotHere),
-            (Answer::Refused(Step::Content, reply(550, e(7, 60))), Ruling::NotHere),
-            (Answer::Refused(Step::Content, reply(554, e(2, 252))), Ruling::NotHere),
-            (Answer::Refused(Step::Rcpt, reply(451, None)), Ruling::Next),
-            (Answer::Refused(Step::Rcpt, reply(552, e(5, 3))), Ruling::Next),
-            (Answer::Refused(Step::Mail, reply(421, None)), Ruling::Next),
-            (Answer::Unable(Missing::Size), Ruling::NotHere),
-            (Answer::Unknown("closed".into()), Ruling::Unknown),
-            (Answer::Undecided, Ruling::Undecided),
+        use Ruling::{Final, Next, NoSession, NotHere, SessionLost};
+        use Step::{Content, Data, Mail, Rcpt};
+        let rows: &[(&[Step], &str, Ruling)] = &[
+            // Postfix, aiosmtpd, Office 365, RFC 4954.
+            (&[Mail], "530 5.7.0 Must issue a STARTTLS command first", NoSession),
+            (&[Mail], "530 Must issue a STARTTLS command first", NoSession),
+            (&[Mail], "530 5.7.57 Client was not authenticated to send anonymous mail", NoSession),
+            (&[Mail], "534 5.7.9 mechanism too weak", NoSession),
+            (&[Mail], "538 5.7.11 encryption needed", NoSession),
+            (ANY_STEP, "421 4.3.2 shutting down", SessionLost),
+            (ANY_STEP, "421 4.7.0 Too many recipients, closing", SessionLost),
+            (BEHIND_MAIL, "530 5.7.0 Authentication required", Next),
+            // hMailServer, of one recipient among others.
+            (BEHIND_MAIL, "530 SMTP authentication is required.", Next),
+            (BEHIND_MAIL, "534 5.7.9 too weak", Next),
+            (BEHIND_MAIL, "538 5.7.11 encrypt", Next),
+            // The account: Office 365, Gmail.
+            (ANY_STEP, "550 5.1.90 you've reached your daily limit for message recipients", Next),
+            (ANY_STEP, "550 5.4.5 Daily user sending limit exceeded", Next),
+            (ANY_STEP, "550 5.7.57 Client not authenticated", Next),
+            (ANY_STEP, "550 5.7.501 Access denied, spam abuse detected", Next),
+            (ANY_STEP, "550 5.7.511 Access denied, banned sender", Next),
+            (ANY_STEP, "550 5.7.700 Access denied", Next),
+            (ANY_STEP, "550 5.7.705 Access denied, tenant has exceeded threshold", Next),
+            (ANY_STEP, "550 5.7.799 x", Next),
+            (&[Mail], "550 5.7.500 x", NotHere),
+            (BEHIND_MAIL, "550 5.7.512 x", Final),
+            (BEHIND_MAIL, "550 5.7.800 x", Final),
+            (&[Mail], "550 5.7.1 Sender rejected", NotHere),
+            (&[Mail], "553 5.1.7 x", NotHere),
+            (&[Mail], "555 5.5.4 Unsupported option: SMTPUTF8", NotHere),
+            (&[Rcpt], "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", NotHere),
+            (&[Rcpt], "550 5.7.64 TenantAttribution; Relay Access Denied", NotHere),
+            (BEHIND_MAIL, "550 5.7.26 unauthenticated sender", Final),
+            // Another upstream may judge sender and size otherwise.
+            (ANY_STEP, "550 5.1.8 Access denied, bad outbound sender", NotHere),
+            (ANY_STEP, "554 5.2.252 SendAsDenied; not allowed to send as", NotHere),
+            (ANY_STEP, "550 5.7.60 Client does not have permissions to send as this sender", NotHere),
+            (ANY_STEP, "552 5.3.4 Message size exceeds fixed limit", NotHere),
+            (&[Data, Content], "554 5.7.64 Relay Access Denied", Final),
+            (&[Data, Content], "554 5.7.1 relay access denied", Final),
+            (BEHIND_MAIL, "550 5.1.1 no such user", Final),
+            (BEHIND_MAIL, "550 5.1.1 no such user, we do not relay", Final),
+            (BEHIND_MAIL, "554 no", Final),
+            // Amazon SES, whose texts name no code of the account.
+            (&[Content], "554 Message rejected: Email address is not verified.", Final),
+            (BEHIND_MAIL, "552 5.2.2 mailbox full", Final),
+            (ANY_STEP, "451 4.3.0 later", Next),
+            // SendGrid counts its own way.
+            (ANY_STEP, "403 You are not authorized to send from that email address", Next),
+            (ANY_STEP, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", Next),
+            (ANY_STEP, "454 Throttling failure: Daily message quota exceeded", Next),
+            (ANY_STEP, "452 4.5.3 Too many recipients", Next),
+            (&[Rcpt], "552 5.5.3 Too many recipients", Next),
+            (&[Rcpt], "552 too many recipients", Next),
         ];
-        for (answer, ruling) in rows {
-            assert_eq!(rule(&answer), ruling, "{answer:?}");
+        for (steps, text, ruling) in rows {
+            for step in *steps {
+                assert_eq!(meaning(*step, &reply(text), false), *ruling, "{step:?} {text}");
+            }
         }
     }
 
     #[test]
-    fn too_many_recipients_is_known_by_its_codes() {
-        assert!(is_one_too_many(&Answer::Refused(Step::Rcpt, reply(452, Some(EnhancedCode(4, 5, 3))))));
-        assert!(is_one_too_many(&Answer::Refused(Step::Rcpt, reply(552, Some(EnhancedCode(5, 5, 3))))));
-        assert!(!is_one_too_many(&Answer::Refused(Step::Rcpt, reply(452, Some(EnhancedCode(4, 2, 2))))));
-        assert!(!is_one_too_many(&Answer::Refused(Step::Content, reply(452, None))));
+    fn relaying_is_known_by_its_word_and_not_by_names_of_hosts_and_people() {
+        for text in [
+            "554 5.7.1 <b@y.test>: Relay access denied",
+            "554 5.7.1 <b@y.test>: Recipient address rejected: Relay access denied",
+            "550 relay not permitted",
+            "550-Please turn on SMTP Authentication in your mail client.\r\n550 (x) [192.0.2.1]:4 is not permitted to relay \
+             through this server without authentication.",
+            "550 5.7.1 <b@y.test>... Relaying denied",
+            "550 5.7.1 Unable to relay for b@y.test",
+            "513 Relaying denied.",
+            "550 5.7.1 routed address relaying denied #131",
+            "553 host denies relay.",
+            "551 RELAY: not for you",
+            "550 no (relay)",
+            "550 denied:relay",
+        ] {
+            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Ruling::NotHere, "{text}");
+        }
+        for text in [
+            "550 5.7.1 <relay@y.test>: Recipient rejected",
+            "550 5.7.1 <\"a relay b\"@y.test>: Recipient rejected",
+            "550 relay@y.test: no such user",
+            "550 relay.y.test says no",
+            "550 no: said [relay.y.test]:25.",
+            "550 see https://relay.y.test/why",
+            "550 relay1 says no",
+            "550 no-relay",
+            "550 prelay",
+            "550 5.1.1 Relay access denied",
+            "550 5.4.1 Recipient address rejected: Access denied",
+            "550 Invalid recipient: <b@y.test>",
+        ] {
+            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Ruling::Final, "{text}");
+        }
+        assert_eq!(
+            meaning(Step::Rcpt, &reply("454 4.7.1 <b@y.test>: Relay access denied"), false),
+            Ruling::Next
+        );
+    }
+
+    fn rulings(answers: Vec<Answer>) -> Vec<Ruling> {
+        rule(&Transaction { answers, lost: None, began: true, transmit_ms: 0 })
+    }
+
+    #[test]
+    fn too_many_counts_only_behind_one_who_was_taken() {
+        use Ruling::{Again, Delivered, Final, Next, NotHere, Unknown};
+        let rcpt = |text: &str| Answer::Refused(Step::Rcpt, reply(text));
+        let taken = || Answer::Accepted(reply("250 2.0.0 ok"));
+        for text in
+            ["452 4.5.3 x", "552 5.5.3 x", "452 Too many", "552 too MANY recipients", "452 4.3.1 too many"]
+        {
+            assert_eq!(rulings(vec![rcpt(text), taken(), rcpt(text)]), [Next, Delivered, Again], "{text}");
+            assert_eq!(rulings(vec![Answer::Unable(Missing::SmtpUtf8), rcpt(text)]), [NotHere, Next]);
+            // Whatever became of the content.
+            let refused = || Answer::Refused(Step::Content, reply("554 no"));
+            assert_eq!(rulings(vec![refused(), rcpt(text)]), [Final, Again]);
+            assert_eq!(rulings(vec![Answer::Unknown("closed".into()), rcpt(text)]), [Unknown, Again]);
+        }
+        assert_eq!(rulings(vec![taken(), rcpt("452 4.2.2 mailbox full")]), [Delivered, Next]);
+        assert_eq!(rulings(vec![taken(), rcpt("552 5.2.2 mailbox full")]), [Delivered, Final]);
+        assert_eq!(rulings(vec![taken(), rcpt("550 5.5.3 too many")]), [Delivered, Final]);
     }
 }

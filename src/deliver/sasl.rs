@@ -41,11 +41,13 @@ pub(super) async fn authenticate(
                 ));
             }
         };
-        let kind = match reply.is_permanent() {
-            true => TroubleKind::AuthRefused,
-            // The account is in no danger: the server counts connections by account.
-            false if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
-            false => TroubleKind::Auth,
+        // 454 again and again is what servers say of an account that they have throttled or locked; 421 speaks of the
+        // session alone, and where a server counts connections by account, the account is in no danger.
+        let kind = match reply.code {
+            _ if reply.is_transient() && is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
+            421 => TroubleKind::Auth,
+            _ if reply.is_transient() || reply.is_permanent() => TroubleKind::AuthRefused,
+            _ => TroubleKind::Auth,
         };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.

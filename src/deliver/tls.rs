@@ -1,12 +1,14 @@
 //! TLS towards upstreams: which certificates are trusted, and the handshake.
 //!
-//! Trusted are the system's roots, those of webpki-roots and, for one upstream, those of its `tls_ca`. Opportunistic
+//! Trusted are the system's roots, those of webpki-roots and, for one upstream, those of its `tls_ca`, in which the
+//! server's own certificate may stand too (`super::own_certificate`). Opportunistic
 //! TLS takes any certificate: it protects against listeners, not against impostors, and the alternative is clear text.
 
+use super::own_certificate::OwnCertificates;
 use crate::config::settings::{TlsMode, Upstream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::collections::HashMap;
@@ -41,7 +43,7 @@ impl Tls {
         let client = self.client(trust).await?;
         let name = ServerName::try_from(upstream.host.clone())
             .map_err(|_| format!("`{}` is no name that a certificate can have", upstream.host))?;
-        TlsConnector::from(client).connect(name, stream).await.map_err(|error| error.to_string())
+        TlsConnector::from(client).connect(name, stream).await.map_err(|error| told(&error))
     }
 
     async fn client(&self, trust: Trust) -> Result<Arc<ClientConfig>, String> {
@@ -66,23 +68,49 @@ fn make(trust: &Trust) -> Result<ClientConfig, String> {
         Trust::Anybody => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         }
-        Trust::Roots { extra } => builder.with_root_certificates(roots(extra.as_deref())?),
+        Trust::Roots { extra } => {
+            let mut roots = roots();
+            let own = extra.as_deref().map_or(Ok(Vec::new()), |file| add(file, &mut roots))?;
+            let verifier = Arc::new(OwnCertificates::new(roots, own, provider)?);
+            builder.dangerous().with_custom_certificate_verifier(verifier)
+        }
     }
     .with_no_client_auth())
 }
 
-fn roots(extra: Option<&Path>) -> Result<RootCertStore, String> {
+/// What went wrong, and where the remedy is not plain, that too.
+fn told(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::Other(_),
+        )) => {
+            format!(
+                "{error}: nobody who is trusted vouches for the server's certificate; put it, or its issuer's, into \
+                 tls_ca if it is the right one"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn roots() -> RootCertStore {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     // A machine without certificates, or with odd ones among them, still has those of webpki-roots.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = extra {
-        let unreadable = |error: &dyn std::fmt::Display| format!("tls_ca {}: {error}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
-            let certificate = certificate.map_err(|error| unreadable(&error))?;
-            roots.add(certificate).map_err(|error| unreadable(&error))?;
-        }
+    roots
+}
+
+/// Adds the certificates of a PEM file, and returns them.
+fn add(file: &Path, roots: &mut RootCertStore) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unreadable = |error: &dyn std::fmt::Display| format!("tls_ca {}: {error}", file.display());
+    let mut all = Vec::new();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+        let certificate = certificate.map_err(|error| unreadable(&error))?;
+        roots.add(certificate.clone()).map_err(|error| unreadable(&error))?;
+        all.push(certificate);
     }
-    Ok(roots)
+    Ok(all)
 }
 
 /// Takes any certificate; whoever shows it must still own its key.

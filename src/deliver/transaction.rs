@@ -99,9 +99,10 @@ pub enum TroubleKind {
     Hello,
     /// STARTTLS, handshake, certificate, or not offered where required.
     Tls,
-    /// AUTH refused for good (535 and its like): the account is at risk of being locked.
+    /// AUTH was answered with a refusal, for good or for now (535, 454 and their like): the account is at risk of being
+    /// locked.
     AuthRefused,
-    /// AUTH failed in another way, or was not offered.
+    /// AUTH failed in another way, or was not offered, or is wanted where none was configured (530 to MAIL).
     Auth,
     /// 421, closed, silent or nonsense within a session that had been usable.
     Lost,

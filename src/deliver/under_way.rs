@@ -58,13 +58,16 @@ impl Losses {
         self.lock().get(&id).copied().unwrap_or(0)
     }
 
-    /// One more.
-    pub(super) fn count(&self, id: QueueId) {
+    /// So many more.
+    pub(super) fn count(&self, id: QueueId, more: u32) {
+        if more == 0 {
+            return;
+        }
         let mut losses = self.lock();
         if losses.len() >= LOSSES_KEPT {
             losses.clear();
         }
-        *losses.entry(id).or_default() += 1;
+        *losses.entry(id).or_default() += more;
     }
 
     /// The message has its verdicts.

@@ -6,6 +6,7 @@ use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::{Recorded, Recorder, added, assert_one_received};
 use crate::support::samples::{long_lines, one_line, sample, with_attachment};
+use crate::support::scripted::Scripted;
 use crate::support::smtp_sink::SmtpSink;
 
 const ENVELOPE: Envelope<'static> = Envelope { from: "ann@client.test", to: &["bob@upstream.test"] };
@@ -68,6 +69,28 @@ fn smtplib_sends_eight_bit_text() {
     smtplib(proxy.address(), &ENVELOPE, &content, &["BODY=8BITMIME"]);
     let message = arrived(&recorder, &content);
     assert!(message.mail.to_ascii_uppercase().contains(" BODY=8BITMIME"), "{}", message.mail);
+}
+
+/// What a client says of every message is not what the message needs.
+// CASES B39, B40
+#[test]
+fn what_a_client_declares_and_an_upstream_does_not_offer_is_no_reason_to_refuse() {
+    let old = Scripted::start(|script| script.on("EHLO", "502 5.5.1 what?"));
+    let bare = Scripted::start(|script| script.ehlo(&["PIPELINING"]));
+    for server in [old, bare] {
+        let proxy = Proxy::start(&format!(
+            "[upstream.only]\nhost = \"127.0.0.1:{}\"\ntls = \"none\"\n",
+            server.port()
+        ));
+        for (number, sample) in
+            [one_line(), sample("eight-bit.eml"), sample("smtputf8.eml")].iter().enumerate()
+        {
+            smtplib(proxy.address(), &ENVELOPE, sample, &["BODY=8BITMIME", "SMTPUTF8"]);
+            let message = server.wait_for(number + 1).remove(number);
+            assert_eq!(message.mail, "<ann@client.test>");
+            assert_one_received(added(&message.content, sample));
+        }
+    }
 }
 
 #[test]

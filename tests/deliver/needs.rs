@@ -142,22 +142,6 @@ async fn what_is_added_follows_what_this_transaction_says() {
     stage.stop().await;
 }
 
-// CASES F12
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_goes_where_its_size_is_taken_and_fails_where_nobody_takes_it() {
-    let (small, large) = (offering(&["SIZE 100"]), offering(&["SIZE"]));
-    let stage = Stage::start(&(upstream("small", &small, HIGH) + &upstream("large", &large, ""))).await;
-    let id = stage.put(&["b@y.test"]).await;
-    stage.delivered(id).await;
-    assert_eq!((small.transactions().len(), large.wait_for(1).len()), (0, 1));
-    assert!(!small.sessions()[0].commands.concat().contains("MAIL"), "not even offered");
-    stage.configure(&upstream("small", &small, ""));
-    let id = stage.put(&["b@y.test"]).await;
-    let message = stage.when(id, |message| message.state() == MessageState::Failed).await;
-    assert!(outcomes(&message)[0].1.contains("size"), "{:?}", outcomes(&message));
-    stage.stop().await;
-}
-
 /// The first version's records call `Resent-Bcc:` no reason to filter: what is stored of a header is not asked any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn blind_recipients_stay_here_whatever_the_record_says_of_the_header() {

@@ -203,12 +203,13 @@ async fn a_421_ends_the_session_and_decides_nothing_before_the_dot() {
     }
 }
 
+/// It is an explicit refusal, so nothing is unknown; and it ends the session, so nothing is decided about the mail.
 // CASES F34
 #[tokio::test]
-async fn a_421_to_the_final_dot_is_a_reply() {
+async fn a_421_to_the_final_dot_is_a_lost_session_and_not_unknown() {
     let server = Scripted::start(|script| script.at_dot(Act::last("421 4.3.2 closing")));
     let done = send(&mut connected(&server).await, &["a@y"]).await;
-    assert_eq!((short(&done), lost(&done)), (vec!["Content 421".to_owned()], Some(TroubleKind::Lost)));
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
 }
 
 // CASES F22, F29, F31, F36
@@ -353,4 +354,19 @@ async fn content_that_cannot_be_read_is_never_ended() {
     connection.quit().await;
     let raw = server.wait_for_ends(1).remove(0).raw;
     assert!(raw.ends_with(b"half\r\n") && server.transactions().is_empty());
+}
+
+// CASES H1
+#[tokio::test]
+async fn protection_wanted_at_mail_began_nothing() {
+    with_and_without_pipelining(
+        |script| script.on("MAIL", "530 5.7.0 Must issue a STARTTLS command first"),
+        async |_, connection| {
+            let done = send(connection, &["a@y", "b@y"]).await;
+            assert_eq!((short(&done), done.began), (vec!["undecided".to_owned(); 2], false));
+            assert_eq!(lost(&done), Some(TroubleKind::Auth));
+            assert!(done.lost.unwrap().text.contains("530 5.7.0 Must issue") && !connection.is_reusable());
+        },
+    )
+    .await;
 }

@@ -21,7 +21,7 @@ async fn nobody_there_is_a_trouble_with_connecting() {
     assert_eq!(open(&nowhere).await.err().unwrap().kind, TroubleKind::Connect);
 }
 
-// CASES F2, F3, F4, F14
+// CASES F2, F3, F4, F14, H9
 #[tokio::test]
 async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
     for (step, act, kind) in [
@@ -36,7 +36,9 @@ async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
         ("EHLO", "250-x\r\n251 y".into(), TroubleKind::Hello),
         ("AUTH", "535 5.7.8 wrong".into(), TroubleKind::AuthRefused),
         ("AUTH", "534 5.7.9 weak".into(), TroubleKind::AuthRefused),
-        ("AUTH", "454 4.7.0 later".into(), TroubleKind::Auth),
+        ("AUTH", "454 4.7.0 later".into(), TroubleKind::AuthRefused),
+        ("AUTH", "451 Authentication failed: Maximum credits exceeded".into(), TroubleKind::AuthRefused),
+        ("AUTH", "421 4.3.2 too busy".into(), TroubleKind::Auth),
         ("AUTH", "334 more".into(), TroubleKind::Auth),
         ("AUTH", Act::Hang, TroubleKind::Auth),
         ("AUTH", Act::Close, TroubleKind::Auth),
