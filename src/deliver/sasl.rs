@@ -28,7 +28,7 @@ pub(super) async fn authenticate(
     if offered.auth_login {
         mechanisms.push(Mechanism::Login);
     }
-    let mut last = (TroubleKind::Auth, "the server offers neither AUTH PLAIN nor AUTH LOGIN".to_owned());
+    let mut last = (TroubleKind::Auth, not_offered(offered, wire.is_encrypted()));
     for mechanism in mechanisms {
         let said = exchange(wire, mechanism, &credentials, within).await;
         let reply = match said {
@@ -41,19 +41,34 @@ pub(super) async fn authenticate(
                 ));
             }
         };
-        let kind = match reply.is_permanent() {
-            true => TroubleKind::AuthRefused,
-            // The account is in no danger: the server counts connections by account.
-            false if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
-            false => TroubleKind::Auth,
-        };
+        let kind = if reply.is_permanent() { TroubleKind::AuthRefused } else { TroubleKind::Auth };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
+        if is_too_many_connections(&reply) {
+            // The account is in no danger: the server counts its connections.
+            last.0 = TroubleKind::TooManyConnections;
+        }
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
         if reply.code != 504 {
             break;
         }
     }
     Err(last)
+}
+
+/// Neither PLAIN nor LOGIN is offered.
+fn not_offered(offered: &Capabilities, encrypted: bool) -> String {
+    let words = match offered.auth_offered.as_slice() {
+        [] => "the server offers no AUTH".to_owned(),
+        others => format!("the server offers AUTH {}, but neither PLAIN nor LOGIN", others.join(", ")),
+    };
+    match (encrypted, offered.starttls) {
+        (false, true) => format!("{words} on a connection without TLS; set tls = \"starttls\""),
+        (false, false) => format!("{words} on a connection without TLS"),
+        (true, _) if offered.auth_offered.is_empty() => {
+            format!("{words}; if it needs none, set auth = \"anonymous\"")
+        }
+        (true, _) => words,
+    }
 }
 
 async fn exchange(

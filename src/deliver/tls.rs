@@ -3,6 +3,7 @@
 //! Trusted are the system's roots, those of webpki-roots and, for one upstream, those of its `tls_ca`. Opportunistic
 //! TLS takes any certificate: it protects against listeners, not against impostors, and the alternative is clear text.
 
+use super::tls_words::describe;
 use crate::config::settings::{TlsMode, Upstream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -41,7 +42,7 @@ impl Tls {
         let client = self.client(trust).await?;
         let name = ServerName::try_from(upstream.host.clone())
             .map_err(|_| format!("`{}` is no name that a certificate can have", upstream.host))?;
-        TlsConnector::from(client).connect(name, stream).await.map_err(|error| error.to_string())
+        TlsConnector::from(client).connect(name, stream).await.map_err(|error| describe(&error, upstream))
     }
 
     async fn client(&self, trust: Trust) -> Result<Arc<ClientConfig>, String> {

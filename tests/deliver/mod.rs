@@ -14,6 +14,7 @@ mod wire_bytes;
 mod wire_open;
 mod wire_pool;
 mod wire_tls;
+mod words;
 
 use crate::support::scripted::Scripted;
 use postroom::config::settings::{TlsMode, Upstream};
