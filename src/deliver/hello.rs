@@ -82,8 +82,9 @@ impl Capabilities {
 
     /// What the message needs and is not here.
     pub(super) fn missing(&self, envelope: &Envelope) -> Option<Missing> {
-        if self.size_limit.is_some_and(|limit| envelope.size > limit) {
-            Some(Missing::Size)
+        let size = envelope.size;
+        if let Some(limit) = self.size_limit.filter(|limit| size > *limit) {
+            Some(Missing::Size { size, limit })
         } else if envelope.smtp_utf8 && !self.smtp_utf8 {
             Some(Missing::SmtpUtf8)
         } else if envelope.body == BodyType::EightBitMime && !self.eight_bit_mime {

@@ -58,7 +58,9 @@ pub fn is_one_too_many(answer: &Answer) -> bool {
 pub fn words(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
-        Answer::Unable(Missing::Size) => "the upstream takes no message of this size".into(),
+        Answer::Unable(Missing::Size { size, limit }) => {
+            format!("the message has {size} bytes, the upstream takes {limit} at most")
+        }
         Answer::Unable(Missing::EightBitMime) => {
             "the upstream does not offer 8BITMIME, which this message needs".into()
         }
@@ -77,7 +79,7 @@ pub fn enhanced(answer: &Answer) -> EnhancedCode {
             let class = u8::try_from(reply.code / 100).unwrap_or(4);
             reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
         }
-        Answer::Unable(Missing::Size) => EnhancedCode(5, 3, 4),
+        Answer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
         Answer::Unable(Missing::EightBitMime) => EnhancedCode(5, 6, 3),
         Answer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
         Answer::Unknown(_) | Answer::Undecided => EnhancedCode(4, 4, 2),
@@ -108,7 +110,7 @@ mod tests {
             (Answer::Refused(Step::Rcpt, reply(451, None)), Ruling::Next),
             (Answer::Refused(Step::Rcpt, reply(552, e(5, 3))), Ruling::Next),
             (Answer::Refused(Step::Mail, reply(421, None)), Ruling::Next),
-            (Answer::Unable(Missing::Size), Ruling::NotHere),
+            (Answer::Unable(Missing::Size { size: 2, limit: 1 }), Ruling::NotHere),
             (Answer::Unknown("closed".into()), Ruling::Unknown),
             (Answer::Undecided, Ruling::Undecided),
         ];

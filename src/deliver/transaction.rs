@@ -37,7 +37,12 @@ pub enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
     /// Its SIZE is smaller than the message (5.3.4).
-    Size,
+    Size {
+        /// Of the message, in bytes, with what is added to it.
+        size: u64,
+        /// The largest message that the upstream takes, in bytes.
+        limit: u64,
+    },
     /// 8BITMIME (5.6.3).
     EightBitMime,
     /// SMTPUTF8 (5.6.7).

@@ -21,7 +21,7 @@ use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Envelope, Transaction, Trouble};
+use postroom::deliver::transaction::{Answer, Envelope, Missing, Transaction, Trouble};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,7 @@ fn short(transaction: &Transaction) -> Vec<String> {
     let short = |answer: &Answer| match answer {
         Answer::Accepted(_) => "ok".to_owned(),
         Answer::Refused(step, reply) => format!("{step:?} {}", reply.code),
+        Answer::Unable(Missing::Size { .. }) => "Size".to_owned(),
         Answer::Unable(missing) => format!("{missing:?}"),
         Answer::Unknown(_) => "unknown".to_owned(),
         Answer::Undecided => "undecided".to_owned(),
