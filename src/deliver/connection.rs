@@ -19,6 +19,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// Submission over TLS (RFC 8314 section 3.3).
+const IMPLICIT_TLS_PORT: u16 = 465;
+
 /// How long a server may take to say goodbye.
 const QUIT_TIME: Duration = Duration::from_secs(2);
 
@@ -149,7 +152,7 @@ async fn open(
         TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
         _ => Wire::plain(stream),
     };
-    let greeting = wire.reply(within).await.map_err(at(TroubleKind::Greeting, "greeting"))?;
+    let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
     if !greeting.is_positive() {
         return Err((TroubleKind::Greeting, format!("the server greets with {greeting}")));
     }
@@ -161,7 +164,7 @@ async fn open(
     }
     if let Auth::Basic { username, password } = &upstream.auth {
         if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
-            let why = "AUTH: the connection is not encrypted, so the password was not sent";
+            let why = "AUTH: the connection is not encrypted, so the password was not sent; set tls = \"starttls\" or \"implicit\"";
             return Err((TroubleKind::Auth, why.to_owned()));
         }
         authenticate(&mut wire, &capabilities, username, password, within).await?;
@@ -179,6 +182,16 @@ async fn open(
     })
 }
 
+/// A server that waits for TLS says nothing before it.
+fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (TroubleKind, String) {
+    let waits = matches!(fault, Fault::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
+    let hint = match mode != TlsMode::Implicit && waits {
+        true => "; if the server waits for TLS, as is usual on port 465, set tls = \"implicit\"",
+        false => "",
+    };
+    (TroubleKind::Greeting, format!("greeting: {fault}{hint}"))
+}
+
 async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
     match hello(wire, hostname, upstream.connect_timeout).await.map_err(at(TroubleKind::Hello, "EHLO"))? {
         Ok(capabilities) => Ok(capabilities),
@@ -188,7 +201,10 @@ async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<C
 
 async fn start_tls(mut wire: Wire, offered: &Capabilities, upstream: &Upstream, tls: &Tls) -> Opened<Wire> {
     if !offered.starttls {
-        return Err((TroubleKind::Tls, "the server does not offer STARTTLS, which is required".to_owned()));
+        return Err((
+            TroubleKind::Tls,
+            "the server does not offer STARTTLS, which tls = \"starttls\" requires".to_owned(),
+        ));
     }
     let reply = wire.command(&Starttls.to_string(), upstream.connect_timeout).await;
     let reply = reply.map_err(at(TroubleKind::Tls, "STARTTLS"))?;

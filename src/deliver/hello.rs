@@ -10,6 +10,9 @@ use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 use std::time::Duration;
 
+/// More mechanisms than any server has.
+const MECHANISMS_KEPT: usize = 20;
+
 /// What a server offers. A server that knows only HELO offers nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Capabilities {
@@ -29,6 +32,8 @@ pub struct Capabilities {
     pub auth_plain: bool,
     /// AUTH LOGIN.
     pub auth_login: bool,
+    /// All mechanisms of AUTH, in capitals, as far as they are well-formed (RFC 4422 section 3.1).
+    pub auth_offered: Vec<String>,
 }
 
 impl Capabilities {
@@ -53,6 +58,7 @@ impl Capabilities {
                     for mechanism in words {
                         found.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
                         found.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                        found.note_mechanism(mechanism);
                     }
                 }
                 _ => {}
@@ -61,11 +67,25 @@ impl Capabilities {
         found
     }
 
+    fn note_mechanism(&mut self, mechanism: &str) {
+        let is_right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let mechanism = mechanism.to_ascii_uppercase();
+        // `AUTH=` repeats what `AUTH` has said.
+        if self.auth_offered.len() < MECHANISMS_KEPT
+            && (1..=20).contains(&mechanism.len())
+            && mechanism.bytes().all(is_right)
+            && !self.auth_offered.contains(&mechanism)
+        {
+            self.auth_offered.push(mechanism);
+        }
+    }
+
     /// What that recipient of the message needs and is not here. What a client only declared is never missing (PRODUCT
     /// rule 3).
     pub(super) fn missing(&self, envelope: &Envelope, recipient: &Address) -> Option<Missing> {
-        if self.size_limit.is_some_and(|limit| envelope.size > limit) {
-            Some(Missing::Size)
+        let size = envelope.size;
+        if let Some(limit) = self.size_limit.filter(|limit| size > *limit) {
+            Some(Missing::Size { size, limit })
         } else if !self.smtp_utf8 && envelope.needs_smtp_utf8(recipient) {
             Some(Missing::SmtpUtf8)
         } else {

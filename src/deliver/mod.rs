@@ -27,6 +27,7 @@ mod settling;
 pub mod slot;
 mod stream;
 mod tls;
+mod tls_words;
 mod too_many;
 pub mod transaction;
 mod under_way;

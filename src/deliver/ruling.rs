@@ -156,7 +156,9 @@ fn without_paths(line: &str) -> String {
 pub fn words(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
-        Answer::Unable(Missing::Size) => "the upstream takes no message of this size".into(),
+        Answer::Unable(Missing::Size { size, limit }) => {
+            format!("the message has {size} bytes, the upstream takes {limit} at most")
+        }
         Answer::Unable(Missing::SmtpUtf8) => {
             "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
         }
@@ -172,7 +174,7 @@ pub fn enhanced(answer: &Answer) -> EnhancedCode {
             let class = u8::try_from(reply.code / 100).unwrap_or(4);
             reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
         }
-        Answer::Unable(Missing::Size) => EnhancedCode(5, 3, 4),
+        Answer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
         Answer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
         Answer::Unknown(_) | Answer::Undecided => EnhancedCode(4, 4, 2),
     }

@@ -28,7 +28,7 @@ pub(super) async fn authenticate(
     if offered.auth_login {
         mechanisms.push(Mechanism::Login);
     }
-    let mut last = (TroubleKind::Auth, "the server offers neither AUTH PLAIN nor AUTH LOGIN".to_owned());
+    let mut last = (TroubleKind::Auth, not_offered(offered, wire.is_encrypted()));
     for mechanism in mechanisms {
         let said = exchange(wire, mechanism, &credentials, within).await;
         let reply = match said {
@@ -44,7 +44,7 @@ pub(super) async fn authenticate(
         // 454 again and again is what servers say of an account that they have throttled or locked; 421 speaks of the
         // session alone, and where a server counts connections by account, the account is in no danger.
         let kind = match reply.code {
-            _ if reply.is_transient() && is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
+            _ if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
             421 => TroubleKind::Auth,
             _ if reply.is_transient() || reply.is_permanent() => TroubleKind::AuthRefused,
             _ => TroubleKind::Auth,
@@ -56,6 +56,22 @@ pub(super) async fn authenticate(
         }
     }
     Err(last)
+}
+
+/// Neither PLAIN nor LOGIN is offered.
+fn not_offered(offered: &Capabilities, encrypted: bool) -> String {
+    let words = match offered.auth_offered.as_slice() {
+        [] => "the server offers no AUTH".to_owned(),
+        others => format!("the server offers AUTH {}, but neither PLAIN nor LOGIN", others.join(", ")),
+    };
+    match (encrypted, offered.starttls) {
+        (false, true) => format!("{words} on a connection without TLS; set tls = \"starttls\""),
+        (false, false) => format!("{words} on a connection without TLS"),
+        (true, _) if offered.auth_offered.is_empty() => {
+            format!("{words}; if it needs none, set auth = \"anonymous\"")
+        }
+        (true, _) => words,
+    }
 }
 
 async fn exchange(

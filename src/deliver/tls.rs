@@ -5,10 +5,11 @@
 //! TLS takes any certificate: it protects against listeners, not against impostors, and the alternative is clear text.
 
 use super::own_certificate::OwnCertificates;
+use super::tls_words::describe;
 use crate::config::settings::{TlsMode, Upstream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ impl Tls {
         let client = self.client(trust).await?;
         let name = ServerName::try_from(upstream.host.clone())
             .map_err(|_| format!("`{}` is no name that a certificate can have", upstream.host))?;
-        TlsConnector::from(client).connect(name, stream).await.map_err(|error| told(&error))
+        TlsConnector::from(client).connect(name, stream).await.map_err(|error| describe(&error, upstream))
     }
 
     async fn client(&self, trust: Trust) -> Result<Arc<ClientConfig>, String> {
@@ -76,22 +77,6 @@ fn make(trust: &Trust) -> Result<ClientConfig, String> {
         }
     }
     .with_no_client_auth())
-}
-
-/// What went wrong, and where the remedy is not plain, that too.
-fn told(error: &std::io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::Other(_),
-        )) => {
-            format!(
-                "{error}: nobody who is trusted vouches for the server's certificate; put it, or its issuer's, into \
-                 tls_ca if it is the right one"
-            )
-        }
-        _ => error.to_string(),
-    }
 }
 
 fn roots() -> RootCertStore {

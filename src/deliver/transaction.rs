@@ -45,7 +45,12 @@ pub enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
     /// Its SIZE is smaller than the message (5.3.4).
-    Size,
+    Size {
+        /// Of the message, in bytes, with what is added to it.
+        size: u64,
+        /// The largest message that the upstream takes, in bytes.
+        limit: u64,
+    },
     /// SMTPUTF8, for an address that is not ASCII (5.6.7).
     SmtpUtf8,
 }

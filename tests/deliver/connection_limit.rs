@@ -3,8 +3,9 @@
 //! The clock stands still while mail leaves, so nothing here waited for a circuit or a trial.
 
 use super::stage::{Stage, server, upstream};
-use super::upstream_at;
+use super::{connected, open, send, upstream_at};
 use crate::support::scripted::{Act, Scripted};
+use postroom::config::settings::Auth;
 use postroom::deliver::transaction::{Trouble, TroubleKind};
 use postroom::event::code;
 use postroom::mail::MessageState;
@@ -171,4 +172,19 @@ async fn too_many_connections_at_the_final_dot_lower_the_limit_too() {
     let message = stage.when_attempted(id, 1).await;
     assert_eq!(message.state(), MessageState::Deferred, "a 4xx as any other");
     assert_eq!(limit(&stage, &only, 3), 1);
+}
+
+/// Nobody's account is locked for it, and the session was not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_connections_are_known_at_auth_and_by_a_late_421() {
+    let reply = "432 4.3.2 Concurrent connections limit exceeded.";
+    let at_auth = Scripted::start(|s| s.ehlo(&["AUTH PLAIN"]).on("AUTH", reply));
+    let settings = upstream_at(at_auth.port(), |upstream| {
+        upstream.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };
+        upstream.danger_allow_plaintext_auth = true;
+    });
+    assert_eq!(open(&settings).await.err().unwrap().kind, TroubleKind::TooManyConnections);
+    let late = server(|s| s.on("MAIL", too_many()));
+    let done = send(&mut connected(&late).await, &["b@y.test"]).await;
+    assert_eq!(done.lost.unwrap().kind, TroubleKind::TooManyConnections);
 }

@@ -168,7 +168,7 @@ async fn too_small_an_upstream_is_passed_over_and_all_too_small_is_final() {
     stage.configure(&upstream("small", &small, ""));
     let id = stage.put(&["b@y.test"]).await;
     let message = stage.when(id, |message| message.state() == MessageState::Failed).await;
-    assert!(outcomes(&message)[0].1.contains("size"), "{:?}", outcomes(&message));
+    assert!(outcomes(&message)[0].1.contains("the upstream takes 10 at most"), "{:?}", outcomes(&message));
     assert!(small.transactions().is_empty());
     stage.stop().await;
 }

@@ -19,13 +19,14 @@ mod wire_bytes;
 mod wire_open;
 mod wire_pool;
 mod wire_tls;
+mod words;
 
 use crate::support::scripted::Scripted;
 use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Envelope, Transaction, Trouble};
+use postroom::deliver::transaction::{Answer, Envelope, Missing, Transaction, Trouble};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,7 @@ fn short(transaction: &Transaction) -> Vec<String> {
     let short = |answer: &Answer| match answer {
         Answer::Accepted(_) => "ok".to_owned(),
         Answer::Refused(step, reply) => format!("{step:?} {}", reply.code),
+        Answer::Unable(Missing::Size { .. }) => "Size".to_owned(),
         Answer::Unable(missing) => format!("{missing:?}"),
         Answer::Unknown(_) => "unknown".to_owned(),
         Answer::Undecided => "undecided".to_owned(),

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod clock;
+mod dead_address;
 mod descriptors;
 mod disk;
 mod flipped;
