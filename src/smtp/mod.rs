@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use listener::listen;
+pub use listener::{listen, welcome_waiting};
 
 /// What all listeners and sessions share.
 pub struct FrontDoor {
