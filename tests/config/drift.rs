@@ -38,11 +38,16 @@ fn keys(text: &str) -> BTreeSet<String> {
     keys
 }
 
+/// Paths of all keys of the default file, those of its templates included.
+pub fn default_keys() -> BTreeSet<String> {
+    keys(&uncommented(&default_file()))
+}
+
 #[test]
 fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it() {
     let desk = Desk::with("[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n");
     let read: BTreeSet<String> = desk.loaded().in_force.keys().collect();
-    assert_eq!(read, keys(&uncommented(&default_file())));
+    assert_eq!(read, default_keys());
 }
 
 #[test]
