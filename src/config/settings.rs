@@ -45,7 +45,7 @@ impl Settings {
 /// A way in.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listener {
-    /// `[a-z0-9_-]+`.
+    /// `[a-z0-9_-]+`, without `__`, a letter or digit at both ends; unique, `-` and `_` taken for the same.
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
@@ -109,7 +109,7 @@ pub struct QueueSettings {
 /// A way out: a server that mail is relayed to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Upstream {
-    /// `[a-z0-9_-]+`.
+    /// Made like a listener's.
     pub name: String,
     /// Host name or address literal without brackets.
     pub host: String,
