@@ -55,6 +55,7 @@ fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
         in_flight: standing.in_flight,
         connection_limit: upstream.connection_limit,
         last_error: standing.last_error,
+        last_error_at: standing.last_error_at,
     }
 }
 

@@ -7,6 +7,7 @@
 use super::transaction::{Trouble, TroubleKind};
 use crate::clock::Clock;
 use crate::config::settings::{RateLimit, Upstream};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,7 @@ struct State {
     lost_in_a_row: u32,
     circuit: Circuit,
     last_error: Option<String>,
+    last_error_at: Option<Timestamp>,
     /// When messages were sent, for the rate limit; not longer than the limit's number.
     sent: VecDeque<Duration>,
 }
@@ -69,6 +71,8 @@ pub struct Standing {
     pub in_flight: usize,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// When, by the wall clock.
+    pub last_error_at: Option<Timestamp>,
 }
 
 impl Health {
@@ -163,7 +167,8 @@ impl Health {
             Circuit::Closed if state.in_flight >= upstream.connection_limit => "busy",
             Circuit::Closed => "limited",
         };
-        Standing { state: word, in_flight: state.in_flight, last_error: state.last_error.clone() }
+        let (last_error, last_error_at) = (state.last_error.clone(), state.last_error_at);
+        Standing { state: word, in_flight: state.in_flight, last_error, last_error_at }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
@@ -252,6 +257,7 @@ impl Slot {
         let mut states = self.health.lock();
         let state = states.entry(self.upstream.name.clone()).or_default();
         state.last_error = Some(trouble.text.clone());
+        state.last_error_at = Some(self.health.clock.wall());
         let opens = match trouble.kind {
             TroubleKind::Stale | TroubleKind::Content => return None,
             TroubleKind::Lost => {
@@ -296,7 +302,6 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::deliver::route::tests::upstream;
-    use jiff::Timestamp;
 
     fn trouble(kind: TroubleKind) -> Trouble {
         Trouble { kind, text: "no".into() }
