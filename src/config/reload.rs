@@ -23,6 +23,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     // Named one by one, so that the compiler asks about a field that is added.
     let Settings {
         hostname,
+        default_domain,
+        aliases,
         data_dir,
         listeners,
         limits,
@@ -36,6 +38,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     let mut changes = Vec::new();
     let mut note = |what: &str, changed: bool| changes.extend(changed.then(|| format!("{what} changed")));
     note("hostname", *hostname != new.hostname);
+    note("default_domain", *default_domain != new.default_domain);
+    note("aliases", *aliases != new.aliases);
     note("data_dir", *data_dir != new.data_dir);
     note("limits", *limits != new.limits);
     note("queue", *queue != new.queue);

@@ -75,6 +75,11 @@ impl<'a> Table<'a> {
         self.path.last().map_or("", String::as_str)
     }
 
+    /// What is written in it, whatever the names.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.values.into_iter().flat_map(|values| values.keys().map(String::as_str))
+    }
+
     fn own_path(&self) -> String {
         self.path.iter().fold(String::new(), |path, part| child(&path, part))
     }

@@ -8,6 +8,9 @@ use figment::value::{Dict, Value};
 /// Keys that may be given as the name of a file that holds the value.
 pub(super) const SECRETS: &[&str] = &["password"];
 
+/// Tables in which every key may stand.
+const FREE: &[&str] = &["aliases"];
+
 /// Keys of Postroom that this version does not have yet. `*` is a name.
 const LATER: &[&str] = &[
     "admin",
@@ -44,6 +47,8 @@ pub(super) fn strangers(merged: &Merged) -> Vec<ConfigError> {
             (Some(Value::Dict(..)), Value::Dict(_, tables)) if NAMED.contains(&key.as_str()) => {
                 walk.named(key, tables);
             }
+            // Its keys are names, which whoever reads it judges.
+            (Some(Value::Dict(..)), Value::Dict(..)) if FREE.contains(&key.as_str()) => {}
             (Some(Value::Dict(_, known)), Value::Dict(_, values)) => walk.table(key, key, values, known),
             (Some(Value::Dict(..)), value) => walk.not_a_table(key, value),
             (Some(_), _) => {}

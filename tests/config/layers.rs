@@ -113,6 +113,17 @@ fn relayhost_is_empty_where_compose_leaves_it_so_and_gives_way_to_our_own_names(
 }
 
 #[test]
+fn an_alias_may_come_from_the_environment() {
+    let aliases = Desk::with("[aliases]\nroot = \"a@b.test\"\nstaff = \"c@b.test\"\n")
+        .variable("POSTROOM_ALIASES__ROOT", "ops@b.test")
+        .loaded()
+        .settings
+        .aliases;
+    assert_eq!(aliases.find("root").unwrap().as_str(), "ops@b.test");
+    assert_eq!(aliases.find("staff").unwrap().as_str(), "c@b.test");
+}
+
+#[test]
 fn rust_log_works_too() {
     let level = |desk: Desk| desk.loaded().settings.log.level;
     assert_eq!(level(Desk::with("[log]\nlevel = \"warn\"\n").variable("RUST_LOG", "debug")), "debug");

@@ -28,6 +28,43 @@ pub fn hostname() {
     assert!(String::from_utf8_lossy(&content).contains("by other.test "), "the Received field");
 }
 
+/// The envelope of a message from `shop` to `root`, as the upstream gets it.
+fn unqualified(proxy: &Proxy, recorder: &Recorder, number: usize) -> (String, Vec<String>) {
+    let mut talk = Talk::hello(proxy.address());
+    talk.begin_data("<shop>", &["<root>"]);
+    talk.send("\r\nx\r\n.\r\n");
+    talk.hear("250");
+    let message = recorder.wait(number).remove(number - 1);
+    (message.mail.split(' ').next().unwrap().to_owned(), message.rcpt)
+}
+
+#[test]
+pub fn default_domain() {
+    let recorder = Recorder::start();
+    let config = |domain: &str| format!("default_domain = \"{domain}\"\n{}", recorder.upstream("only"));
+    let proxy = Proxy::start(&recorder.upstream("only"));
+    let envelope = |domain: &str| (format!("<shop@{domain}>"), vec![format!("<root@{domain}>")]);
+    assert_eq!(unqualified(&proxy, &recorder, 1), envelope("proxy.test"));
+    reload(&proxy, &config("a.test"));
+    assert_eq!(unqualified(&proxy, &recorder, 2), envelope("a.test"));
+    reload(&proxy, &config(""));
+    assert_eq!(unqualified(&proxy, &recorder, 3), envelope("proxy.test"));
+}
+
+#[test]
+pub fn aliases() {
+    let recorder = Recorder::start();
+    let config = |alias: &str| format!("{}[aliases]\n{alias}\n", recorder.upstream("only"));
+    let proxy = Proxy::start(&config(""));
+    assert_eq!(unqualified(&proxy, &recorder, 1).1, ["<root@proxy.test>"]);
+    reload(&proxy, &config("root = \"ops@b.test\""));
+    assert_eq!(unqualified(&proxy, &recorder, 2).1, ["<ops@b.test>"]);
+    reload(&proxy, &config("root = \"staff@c.test\""));
+    assert_eq!(unqualified(&proxy, &recorder, 3).1, ["<staff@c.test>"]);
+    reload(&proxy, &config("postmaster = \"ops@b.test\""));
+    assert_eq!(unqualified(&proxy, &recorder, 4).1, ["<root@proxy.test>"]);
+}
+
 #[test]
 pub fn allow() {
     let listener = |allow: &str| format!("[listener.test]\naddress = \"@LISTEN@\"\nallow = [{allow}]\n");

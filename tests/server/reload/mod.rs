@@ -7,7 +7,7 @@ mod queue;
 mod records;
 mod upstream;
 
-use crate::config::drift::default_keys;
+use crate::config::drift::{default_keys, free_tables};
 use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 /// The test of each key; `*` is a name.
 const KEYS: &[(&str, fn())] = &[
     ("hostname", front::hostname),
+    ("default_domain", front::default_domain),
+    ("aliases.*", front::aliases),
     ("data_dir", queue::data_dir),
     ("listener.*.address", doors::address),
     ("listener.*.allow", front::allow),
@@ -72,7 +74,8 @@ fn every_key_of_the_default_file_has_its_test() {
         [table @ ("listener" | "upstream"), _, key] => format!("{table}.*.{key}"),
         _ => key,
     };
-    let keys: BTreeSet<String> = default_keys().into_iter().map(named).collect();
+    let free = free_tables().into_iter().map(|table| format!("{table}.*"));
+    let keys: BTreeSet<String> = default_keys().into_iter().map(named).chain(free).collect();
     let tested: BTreeSet<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(keys, tested, "a key and its test belong together: add it to KEYS");
     assert_eq!(tested.len(), KEYS.len(), "a key stands there twice");
