@@ -18,7 +18,7 @@ fn at(proxy: &Proxy, ip: [u8; 4]) -> SocketAddr {
 /// What tells one listening socket from another.
 fn inode(address: SocketAddr) -> String {
     let SocketAddr::V4(address) = address else { panic!("an address of IPv4") };
-    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     rows.find(|row| row[1] == local && row[3] == "0A").expect("a listening socket")[9].to_owned()
@@ -82,6 +82,7 @@ fn from_one_address_to_all_and_back_on_the_same_port() {
 }
 
 /// The socket that was in the way is closed by then, and bound again.
+// CASES G9
 #[test]
 fn where_another_program_is_in_the_way_too_everything_is_as_it_was() {
     let proxy = Proxy::start("");
