@@ -122,6 +122,8 @@ pub struct UpstreamJson {
     pub effective_limit: usize,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// UTC; when it did.
+    pub last_error_at: Option<Timestamp>,
 }
 
 /// The queue at a glance.

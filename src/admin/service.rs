@@ -56,6 +56,7 @@ fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
         connection_limit: upstream.connection_limit,
         effective_limit: standing.effective_limit,
         last_error: standing.last_error,
+        last_error_at: standing.last_error_at,
     }
 }
 

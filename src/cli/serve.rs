@@ -1,6 +1,7 @@
 //! `postroom serve`: the main job.
 
 use super::{Failure, Global};
+use crate::config::Settings;
 use crate::log::Log;
 use crate::server::Server;
 use crate::unix::Signals;
@@ -13,6 +14,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
     let log = Log::start(&loaded.settings.log);
+    if loaded.file.is_none() {
+        tracing::info!("{}", no_file(&loaded.settings));
+    }
     let (sessions, files) = (loaded.settings.limits.connections as u64, crate::unix::raise_open_files());
     if let Some(files) = files.filter(|files| *files < sessions.saturating_add(SPARE_FILES)) {
         tracing::warn!(
@@ -31,4 +35,13 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         server.run(signals).await;
         Ok(())
     })
+}
+
+/// Said at start: a folder that is made where somebody happens to stand must not surprise anybody later.
+fn no_file(settings: &Settings) -> String {
+    format!(
+        "no configuration file was found (--config, $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml): the \
+         built-in defaults are in force, with what the environment says; data_dir is {}",
+        settings.data_dir.display()
+    )
 }

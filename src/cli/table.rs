@@ -1,7 +1,7 @@
 //! Tables for the terminal, and text made safe to show there.
 
 use crate::mail::printable;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Prints rows under a heading, each column as wide as its widest cell. Cells are made safe to show here.
 pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
@@ -22,8 +22,13 @@ pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Text of strangers, made safe to show, cut to `most` characters.
+/// Text of strangers, made safe to show; on a terminal cut to `most` characters. Whoever reads standard output by a pipe
+/// gets all of it.
 pub fn safe(text: &str, most: usize) -> String {
+    if io::stdout().is_terminal() { cut(text, most) } else { printable(text) }
+}
+
+fn cut(text: &str, most: usize) -> String {
     let mut shown: String = printable(text).chars().take(most).collect();
     if text.chars().count() > most {
         shown.pop();
@@ -35,4 +40,15 @@ pub fn safe(text: &str, most: usize) -> String {
 /// A number of bytes for people.
 pub fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec_short().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_on_a_terminal_is_cut_and_marked() {
+        assert_eq!(cut("häagen\u{202e}", 7), "häagen ");
+        assert_eq!(cut("häagen dazs", 7), "häagen…");
+    }
 }

@@ -41,9 +41,11 @@ pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
                 false => format!("{in_flight}/{connection_limit}"),
             };
             let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
-            vec![upstream.name.clone(), upstream.priority.clone(), upstream.state.clone(), connections, error]
+            let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
+            let words = [&upstream.name, &upstream.priority, &upstream.state].map(Clone::clone);
+            words.into_iter().chain([connections, at, error]).collect()
         })
         .collect();
-    table::print(&["NAME", "PRIORITY", "STATE", "IN USE", "LAST ERROR"], &rows)?;
+    table::print(&["NAME", "PRIORITY", "STATE", "IN USE", "ERROR AT", "LAST ERROR"], &rows)?;
     Ok(())
 }

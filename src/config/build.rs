@@ -4,11 +4,12 @@ use super::checks;
 use super::hostname;
 use super::in_force::{InForce, Shown};
 use super::layers::{Layer, Merged};
-use super::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings, Settings};
+use super::settings::{Aliases, BareNewline, Limits, Listener, LogSettings, QueueSettings, Settings};
 use super::table::{Reader, Table};
 use super::upstream;
 use super::{ConfigErrors, value, walk};
 use crate::mail::Class;
+use crate::mail::printable::is_printable;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,10 @@ pub(super) fn build(merged: &Merged) -> Result<(Settings, Vec<String>, InForce),
     if !hostname.contains('.') && !hostname.starts_with('[') {
         reader.warn(format!("hostname: {hostname} has no dot; many servers refuse an EHLO with such a name"));
     }
+    let default_domain = root.read("default_domain", DOMAIN_FORM, String::new(), |text: String| {
+        if text.is_empty() { Ok(hostname.clone()) } else { hostname::given(&text) }
+    });
+    root.show("default_domain", Shown::Text(default_domain.clone()));
     let data_dir = data_dir(&root);
     let listeners: Vec<Listener> =
         reader.tables("listener").iter().map(|table| listener(&reader, table)).collect();
@@ -39,6 +44,8 @@ pub(super) fn build(merged: &Merged) -> Result<(Settings, Vec<String>, InForce),
     let (log_enabled, log_path) = (log_emails.flag("enabled"), log_emails.path_under("path", &data_dir));
     let settings = Settings {
         hostname,
+        default_domain,
+        aliases: aliases(&reader.table("aliases")),
         data_dir,
         listeners,
         limits,
@@ -59,6 +66,28 @@ pub(super) fn build(merged: &Merged) -> Result<(Settings, Vec<String>, InForce),
             Err(ConfigErrors::new(errors, sound.then_some(settings.data_dir)))
         }
     }
+}
+
+const DOMAIN_FORM: &str =
+    r#"give it a domain such as "example.com", a literal such as "[192.0.2.7]", or "" for hostname"#;
+
+fn aliases(table: &Table<'_>) -> Aliases {
+    let mut aliases = Aliases::default();
+    for name in table.keys() {
+        if name.is_empty() || name.contains('@') || !name.chars().all(is_printable) {
+            let right = "name recipients without a domain, such as root: others go where they are addressed";
+            table.wrong(name, "is no name without a domain", right);
+            continue;
+        }
+        let form = r#"give it a whole address such as "ops@example.com""#;
+        let address = table.read(name, form, None, |text: String| value::alias(&text).map(Some));
+        if let Some(address) = address
+            && !aliases.add(name, address)
+        {
+            table.wrong(name, "is there already, in other letters", "keep one of them: case does not matter");
+        }
+    }
+    aliases
 }
 
 fn data_dir(root: &Table<'_>) -> PathBuf {

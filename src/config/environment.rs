@@ -3,14 +3,14 @@
 //! Every value stays the text it is; what type it is meant to have is known to whoever reads the key. So a password
 //! of digits needs no quotes.
 
-use super::error::{ConfigError, quoted};
+use super::error::ConfigError;
 use super::layers::{NAMED, child, insert};
 use super::value;
 use figment::value::{Dict, Value};
 use std::collections::BTreeMap;
 
-/// No keys: what Kubernetes injects for a service called postroom, and the name of the file.
-const IGNORED: &[&str] = &["POSTROOM_PORT", "POSTROOM_SERVICE_"];
+/// No keys: the name of the file, and where `postroom sendmail` finds the proxy.
+const IGNORED: &[&str] = &["POSTROOM_CONFIG", "POSTROOM_SENDMAIL"];
 
 /// Well-known names. Ours are stronger.
 const WELL_KNOWN: &[(&str, &[&str])] = &[
@@ -74,9 +74,20 @@ impl Environment {
 }
 
 fn is_key(name: &str) -> bool {
-    name.starts_with("POSTROOM_")
-        && name != "POSTROOM_CONFIG"
-        && !IGNORED.iter().any(|prefix| name.starts_with(prefix))
+    name.strip_prefix("POSTROOM_").is_some_and(|rest| !is_kubernetes(rest)) && !IGNORED.contains(&name)
+}
+
+/// What Kubernetes puts into the environment of every container for a service whose name is or begins with `postroom`:
+/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_<port's name>`, `PORT` and, as links of Docker's had it, `PORT_<n>_TCP` with
+/// what follows. A name of ours with `__` is a path, which these are not.
+fn is_kubernetes(rest: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    !rest.contains("__")
+        && (words.ends_with(&["SERVICE", "HOST"])
+            || words.ends_with(&["PORT"])
+            || words.windows(2).any(|pair| pair == ["SERVICE", "PORT"])
+            || words.windows(3).any(|three| three[0] == "PORT" && is_number(three[1])))
 }
 
 /// Path of the key that a variable means.
@@ -109,27 +120,12 @@ fn path(variable: &str, file: &Dict) -> Result<Vec<String>, ConfigError> {
         path.push(rest.to_owned());
         return Ok(path);
     }
-    // The last `__` ends the name, so that a name may hold `__` itself.
-    let (name, key) = rest.rsplit_once("__").map_or((rest, None), |(name, key)| (name, Some(key)));
-    let same: Vec<&str> = match file.get(table) {
-        Some(Value::Dict(_, tables)) => tables
-            .keys()
-            .map(String::as_str)
-            .filter(|n| n.replace('-', "_") == name.replace('-', "_"))
-            .collect(),
-        _ => Vec::new(),
-    };
-    match same[..] {
-        [] => path.push(name.to_owned()),
-        [one] => path.push(one.to_owned()),
-        _ => {
-            let names: Vec<String> = same.iter().map(|name| quoted(name)).collect();
-            return Err(wrong(
-                format!("may mean each of {}", names.join(", ")),
-                "rename one of them: \"-\" and \"_\" are the same in the environment",
-            ));
-        }
-    }
+    let (name, key) = rest.split_once("__").map_or((rest, None), |(name, key)| (name, Some(key)));
+    // The file's name may have `-` where this has `_`; two that would fit are an error of the file.
+    let is_it = |other: &&String| other.replace('-', "_") == name.replace('-', "_");
+    let tables = file.get(table).and_then(Value::as_dict);
+    let known = tables.and_then(|tables| tables.keys().find(is_it));
+    path.push(known.map_or(name, String::as_str).to_owned());
     path.extend(key.map(str::to_owned));
     Ok(path)
 }
@@ -151,8 +147,9 @@ mod tests {
             ("POSTROOM_LIMITS__MESSAGE_SIZE", "limits/message_size"),
             ("POSTROOM_LIMITS__A__B", "limits/a__b"),
             ("POSTROOM_UPSTREAM__PRIMARY__PASSWORD", "upstream/primary/password"),
-            ("POSTROOM_UPSTREAM__A__B__PASSWORD_FILE", "upstream/a__b/password_file"),
-            ("POSTROOM_UPSTREAM___A___HOST", "upstream/_a_/host"),
+            // No such keys and names: told by the walk.
+            ("POSTROOM_UPSTREAM__A__B__PASSWORD_FILE", "upstream/a/b__password_file"),
+            ("POSTROOM_UPSTREAM___A__HOST", "upstream/_a/host"),
             ("POSTROOM_UPSTREAM", "upstream"),
             ("POSTROOM_UPSTREAM__X", "upstream/x"),
         ] {
@@ -164,15 +161,50 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_a_hyphen_is_found_unless_two_would_fit() {
+    fn a_name_with_a_hyphen_is_found() {
         let mut file = Dict::new();
         insert(&mut file, &["upstream", "office-365", "host"], Value::from("a"));
         assert_eq!(
             one("POSTROOM_UPSTREAM__OFFICE_365__HOST", &file).as_deref(),
             Ok("upstream/office-365/host")
         );
-        insert(&mut file, &["upstream", "office_365", "host"], Value::from("a"));
-        let error = one("POSTROOM_UPSTREAM__OFFICE_365__HOST", &file).unwrap_err();
-        assert!(error.contains("office-365") && error.contains("office_365"), "{error}");
+    }
+
+    #[test]
+    fn what_kubernetes_injects_is_told_from_keys() {
+        for name in [
+            "POSTROOM_SERVICE_HOST",
+            "POSTROOM_SERVICE_PORT",
+            "POSTROOM_SERVICE_PORT_SMTP",
+            "POSTROOM_PORT",
+            "POSTROOM_PORT_25_TCP",
+            "POSTROOM_PORT_25_TCP_PROTO",
+            "POSTROOM_SMTP_SERVICE_HOST",
+            "POSTROOM_WEB_ADMIN_SERVICE_PORT_HTTP",
+            "POSTROOM_SMTP_PORT",
+            "POSTROOM_WEB_ADMIN_PORT_8025_TCP_ADDR",
+        ] {
+            assert!(!is_key(name), "{name}");
+        }
+        for name in [
+            "POSTROOM_HOSTNAME",
+            "POSTROOM_PORTS",
+            "POSTROOM_SERVICE",
+            "POSTROOM_PORT__X",
+            "POSTROOM_UPSTREAM__A__PORT",
+            "POSTROOM_UPSTREAM__MY_SERVICE__HOST",
+            "POSTROOM_LISTENER__SERVICE_PORT__ADDRESS",
+            "POSTROOM_PORT_X_TCP",
+        ] {
+            assert!(is_key(name), "{name}");
+        }
+    }
+
+    /// Else a key could not be given in the environment.
+    #[test]
+    fn no_key_of_ours_looks_like_one_of_kubernetes() {
+        for key in super::super::layers::known().unwrap().keys() {
+            assert!(is_key(&format!("POSTROOM_{}", key.to_uppercase())), "{key}");
+        }
     }
 }

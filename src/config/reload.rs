@@ -20,17 +20,35 @@ pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
 
 /// What has changed, in words, for people. Values are not told, they may be secrets.
 pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
+    // Named one by one, so that the compiler asks about a field that is added.
+    let Settings {
+        hostname,
+        default_domain,
+        aliases,
+        data_dir,
+        listeners,
+        limits,
+        queue,
+        sending_enabled,
+        upstreams,
+        log_emails,
+        events_keep,
+        log,
+    } = old;
     let mut changes = Vec::new();
     let mut note = |what: &str, changed: bool| changes.extend(changed.then(|| format!("{what} changed")));
-    note("hostname", old.hostname != new.hostname);
-    note("limits", old.limits != new.limits);
-    note("queue", old.queue != new.queue);
-    note("sending", old.sending_enabled != new.sending_enabled);
-    note("log_emails", old.log_emails != new.log_emails);
-    note("events", old.events_keep != new.events_keep);
-    note("log", old.log != new.log);
-    changes.extend(changed_tables("listener", &old.listeners, &new.listeners, |listener| &listener.name));
-    changes.extend(changed_tables("upstream", &old.upstreams, &new.upstreams, |upstream| &upstream.name));
+    note("hostname", *hostname != new.hostname);
+    note("default_domain", *default_domain != new.default_domain);
+    note("aliases", *aliases != new.aliases);
+    note("data_dir", *data_dir != new.data_dir);
+    note("limits", *limits != new.limits);
+    note("queue", *queue != new.queue);
+    note("sending", *sending_enabled != new.sending_enabled);
+    note("log_emails", *log_emails != new.log_emails);
+    note("events", *events_keep != new.events_keep);
+    note("log", *log != new.log);
+    changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));
+    changes.extend(changed_tables("upstream", upstreams, &new.upstreams, |upstream| &upstream.name));
     changes
 }
 

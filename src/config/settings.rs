@@ -1,8 +1,9 @@
 //! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
 
-use crate::mail::Class;
+use crate::mail::{Address, Class};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +15,10 @@ use std::time::Duration;
 pub struct Settings {
     /// What this machine calls itself in greeting, EHLO, Received and Message-ID. Never empty.
     pub hostname: String,
+    /// Completes addresses without a domain. Never empty.
+    pub default_domain: String,
+    /// For recipients without a domain, before `default_domain`.
+    pub aliases: Aliases,
     /// Folder of queue file, log and control socket. Absolute.
     pub data_dir: PathBuf,
     /// Ways in, sorted by name. Never empty.
@@ -34,6 +39,38 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
+/// Where mail for recipients without a domain goes, by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Aliases(BTreeMap<String, Address>);
+
+impl Aliases {
+    /// By names as the configuration has them: in any case, without quotes. False where the name was there already.
+    pub fn add(&mut self, name: &str, address: Address) -> bool {
+        self.0.insert(name.to_ascii_lowercase(), address).is_none()
+    }
+
+    /// The address for a local part as a client wrote it. Case does not matter, as it does not in aliases(5), nor do quotes
+    /// that need not stand there (RFC 5321 section 4.1.2).
+    pub fn find(&self, local: &str) -> Option<&Address> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&unquoted(local).to_ascii_lowercase())
+    }
+}
+
+/// What a local part means that may stand in quotes.
+fn unquoted(local: &str) -> String {
+    let Some(inside) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return local.to_owned();
+    };
+    let mut letters = inside.chars();
+    std::iter::from_fn(|| {
+        letters.next().and_then(|letter| if letter == '\\' { letters.next() } else { Some(letter) })
+    })
+    .collect()
+}
+
 /// Name of the control socket under `data_dir`.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -47,7 +84,7 @@ impl Settings {
 /// A way in.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listener {
-    /// `[a-z0-9_-]+`.
+    /// `[a-z0-9_-]+`, without `__`, a letter or digit at both ends; unique, `-` and `_` taken for the same.
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
@@ -113,7 +150,7 @@ pub struct QueueSettings {
 /// A way out: a server that mail is relayed to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Upstream {
-    /// `[a-z0-9_-]+`.
+    /// Made like a listener's.
     pub name: String,
     /// Host name or address literal without brackets.
     pub host: String,
@@ -260,4 +297,24 @@ pub struct LogSettings {
     pub level: String,
     /// One JSON object a line instead of text.
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_found_in_any_case_and_in_quotes() {
+        let mut aliases = Aliases::default();
+        assert_eq!(aliases.find("root"), None);
+        let ops: Address = "ops@example.com".parse().unwrap();
+        assert!(aliases.add("Root", ops.clone()) && aliases.add("john \"x\" doe", ops.clone()));
+        for local in ["root", "ROOT", "\"root\"", "\"r\\oot\"", "\"John \\\"x\\\" Doe\""] {
+            assert_eq!(aliases.find(local), Some(&ops), "{local}");
+        }
+        for local in ["roo", "root.", "\"root", "", "\"\""] {
+            assert_eq!(aliases.find(local), None, "{local}");
+        }
+        assert!(!aliases.add("ROOT", ops));
+    }
 }

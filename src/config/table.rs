@@ -75,6 +75,11 @@ impl<'a> Table<'a> {
         self.path.last().map_or("", String::as_str)
     }
 
+    /// What is written in it, whatever the names.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.values.into_iter().flat_map(|values| values.keys().map(String::as_str))
+    }
+
     fn own_path(&self) -> String {
         self.path.iter().fold(String::new(), |path, part| child(&path, part))
     }
@@ -200,8 +205,10 @@ impl<'a> Table<'a> {
 
     /// One of some words; `later` are words that this version does not do yet.
     pub(super) fn choice<T: Copy>(&self, key: &str, stand_in: T, words: &[(&str, T)], later: &[&str]) -> T {
-        let choices: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let form = format!("give it one of {}", choices.join(", "));
+        let choices: Vec<&str> =
+            words.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
+        let or_nothing = if choices.len() < words.len() { ", or \"\"" } else { "" };
+        let form = format!("give it one of {}{or_nothing}", choices.join(", "));
         self.read(key, &form, stand_in, |text: String| {
             if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
                 return Ok(*meant);

@@ -2,6 +2,7 @@
 
 use super::error::{Fault, quoted};
 use super::settings::RateLimit;
+use crate::mail::Address;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -93,6 +94,15 @@ pub(super) fn cover_the_world(networks: &[IpNet]) -> bool {
             network.prefix_len() == 0 || network.prefix_len() <= 96 && network.contains(&mapped)
         }
     })
+}
+
+/// Where mail for an alias goes. Who leaves the domain out says no SMTPUTF8 either, so the address must do without.
+pub(super) fn alias(text: &str) -> Result<Address, Fault> {
+    match text.parse::<Address>() {
+        Ok(address) if address.is_ascii() => Ok(address),
+        Ok(_) => Err(format!("{} holds letters beyond ASCII, which take SMTPUTF8", quoted(text)).into()),
+        Err(error) => Err(format!("{}: {error}", quoted(text)).into()),
+    }
 }
 
 /// Where to listen.

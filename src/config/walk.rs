@@ -8,6 +8,9 @@ use figment::value::{Dict, Value};
 /// Keys that may be given as the name of a file that holds the value.
 pub(super) const SECRETS: &[&str] = &["password"];
 
+/// Tables in which every key may stand.
+const FREE: &[&str] = &["aliases"];
+
 /// Keys of Postroom that this version does not have yet. `*` is a name.
 const LATER: &[&str] = &[
     "admin",
@@ -44,6 +47,8 @@ pub(super) fn strangers(merged: &Merged) -> Vec<ConfigError> {
             (Some(Value::Dict(..)), Value::Dict(_, tables)) if NAMED.contains(&key.as_str()) => {
                 walk.named(key, tables);
             }
+            // Its keys are names, which whoever reads it judges.
+            (Some(Value::Dict(..)), Value::Dict(..)) if FREE.contains(&key.as_str()) => {}
             (Some(Value::Dict(_, known)), Value::Dict(_, values)) => walk.table(key, key, values, known),
             (Some(Value::Dict(..)), value) => walk.not_a_table(key, value),
             (Some(_), _) => {}
@@ -65,11 +70,11 @@ impl Walk<'_> {
         let Some(template) = template(&merged.known, table) else { return };
         for (name, value) in tables {
             let path = child(table, name);
-            if !is_name(name) {
-                let better = name.to_lowercase();
-                let right = "write it with a-z, 0-9, _ and - only";
-                let right = if is_name(&better) { format!("{right}: {better}") } else { right.to_owned() };
-                let wrong = format!("{} is no name", quoted(name));
+            let fault = wrong_name(name).or_else(|| {
+                let before = tables.keys().take_while(|before| *before != name);
+                before.into_iter().find_map(|before| too_alike(before, name))
+            });
+            if let Some((wrong, right)) = fault {
                 self.errors.push(merged.origin(&path, value).error(&path, wrong, right));
             }
             match value {
@@ -114,9 +119,35 @@ impl Walk<'_> {
     }
 }
 
-/// What names of listeners and upstreams are made of.
+/// What names of listeners and upstreams are: variables of the environment, in which `__` ends a name, can name each.
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    let of_letters =
+        name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')) && !name.is_empty();
+    let outside = |at: Option<char>| at.is_none_or(|letter| !letter.is_ascii_alphanumeric());
+    of_letters && !name.contains("__") && !outside(name.chars().next()) && !outside(name.chars().next_back())
+}
+
+/// What is wrong with a name, and what would be right.
+fn wrong_name(name: &str) -> Option<(String, String)> {
+    if is_name(name) {
+        return None;
+    }
+    let mut better = name.to_lowercase();
+    while better.contains("__") {
+        better = better.replace("__", "_");
+    }
+    let better = better.trim_matches(['_', '-']);
+    let right = "write it with a-z, 0-9, _ and -, without __, a letter or digit at both ends";
+    let right = if is_name(better) { format!("{right}: {better}") } else { right.to_owned() };
+    Some((format!("{} is no name", quoted(name)), right))
+}
+
+/// Two names that one variable would mean.
+fn too_alike(before: &str, name: &str) -> Option<(String, String)> {
+    let alike = before.replace('-', "_") == name.replace('-', "_");
+    let wrong = || format!("{} differs from {} in - and _ alone", quoted(name), quoted(before));
+    let right = "rename one of them: - and _ are the same in the environment";
+    alike.then(|| (wrong(), right.to_owned()))
 }
 
 /// The known key most like `key` in the table at `path`, else one of that very name elsewhere.
@@ -185,6 +216,26 @@ mod tests {
         ] {
             assert_eq!(nearest(&known, path, key).as_deref(), expected, "{path} {key}");
         }
+    }
+
+    #[test]
+    fn names_can_be_said_in_the_environment() {
+        for name in ["a", "0", "primary", "office-365", "a_b-c", "a-_b", "a--b"] {
+            assert_eq!(wrong_name(name), None);
+        }
+        for (name, better) in [
+            ("_a", ": a"),
+            ("a-", ": a"),
+            ("a__b", ": a_b"),
+            ("A___B-", ": a_b"),
+            ("-", "ends"),
+            ("", "ends"),
+            ("ä", "ends"),
+        ] {
+            let (_, right) = wrong_name(name).unwrap();
+            assert!(right.ends_with(better), "{name}: {right}");
+        }
+        assert!(too_alike("a-b", "a_b").is_some() && too_alike("a-b", "ab").is_none());
     }
 
     #[test]

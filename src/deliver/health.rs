@@ -11,6 +11,7 @@ use super::rate::SentTimes;
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::config::settings::Upstream;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,8 @@ pub(super) struct State {
     pub(super) circuit: Circuit,
     pub(super) limit: EffectiveLimit,
     pub(super) last_error: Option<String>,
+    /// By the wall clock.
+    pub(super) last_error_at: Option<Timestamp>,
     pub(super) sent: SentTimes,
 }
 
@@ -64,6 +67,8 @@ pub struct Standing {
     pub effective_limit: usize,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// When, by the wall clock.
+    pub last_error_at: Option<Timestamp>,
 }
 
 impl Health {
@@ -152,6 +157,7 @@ impl Health {
                 in_flight: state.slots.all,
                 effective_limit: state.limit.known(upstream.connection_limit),
                 last_error: state.last_error.clone(),
+                last_error_at: state.last_error_at,
             }
         })
     }
@@ -160,6 +166,10 @@ impl Health {
     pub(super) fn update<T>(&self, upstream: &str, change: impl FnOnce(&mut State, Duration) -> T) -> T {
         let now = self.clock.monotonic();
         change(self.lock().entry(upstream.to_owned()).or_default(), now)
+    }
+
+    pub(super) fn wall(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     /// Somebody may have become available.
@@ -173,6 +183,10 @@ impl Health {
 }
 
 impl State {
+    pub(super) fn note_error(&mut self, text: String, at: Timestamp) {
+        (self.last_error, self.last_error_at) = (Some(text), Some(at));
+    }
+
     fn is_available(&mut self, upstream: &Upstream, now: Duration) -> bool {
         self.circuit.admits(now)
             && self.slots.all < self.limit.at(now, upstream.connection_limit)

@@ -87,8 +87,9 @@ impl Slot {
 
     /// The upstream was at fault. `idle`: connections to it that wait in the pool.
     pub fn failed(&mut self, trouble: &Trouble, idle: usize) -> Option<Change> {
+        let at = self.health.wall();
         self.update(|slot, state, now| {
-            state.last_error = Some(trouble.text.clone());
+            state.note_error(trouble.text.clone(), at);
             let opens = match trouble.kind {
                 TroubleKind::Stale | TroubleKind::Content => return None,
                 TroubleKind::Lost | TroubleKind::OutOfTime => {
@@ -112,9 +113,10 @@ impl Slot {
     /// The server took the connection and refused the message because of other connections, in these words.
     pub fn too_many_connections(&mut self, reply: &str, idle: usize) {
         let trouble = Trouble { kind: TroubleKind::TooManyConnections, text: reply.to_owned() };
+        let at = self.health.wall();
         self.update(|slot, state, now| {
             slot.lower_limit(state, &trouble, idle, now);
-            state.last_error = Some(trouble.text);
+            state.note_error(trouble.text, at);
         });
     }
 

@@ -81,7 +81,7 @@ impl FromStr for Address {
 
     /// A whole mailbox without angle brackets, by the rules of [`parse_path`]; it must have a domain.
     fn from_str(text: &str) -> Result<Address, AddressError> {
-        mailbox(text.as_bytes(), None)
+        mailbox(text.as_bytes(), |_| Err(AddressError::Unqualified))
     }
 }
 
@@ -132,8 +132,22 @@ impl fmt::Debug for ReversePath {
 /// it with what follows it: nothing, or a space and parameters.
 ///
 /// A source route is stripped, missing angle brackets are accepted, an unqualified address (`root`, `Postmaster`)
-/// is completed with `@hostname`.
-pub fn parse_path<'a>(text: &'a [u8], hostname: &str) -> Result<(ReversePath, &'a [u8]), AddressError> {
+/// is completed with `@domain`.
+///
+/// # Errors
+/// What is wrong with the path.
+pub fn parse_path<'a>(text: &'a [u8], domain: &str) -> Result<(ReversePath, &'a [u8]), AddressError> {
+    parse_path_with(text, |local| qualified(local, domain))
+}
+
+/// As [`parse_path`]; what an unqualified address means says `complete`, which gets its local part as it is written.
+///
+/// # Errors
+/// What is wrong with the path.
+pub fn parse_path_with(
+    text: &[u8],
+    complete: impl FnOnce(&str) -> Result<Address, AddressError>,
+) -> Result<(ReversePath, &[u8]), AddressError> {
     let text = text.trim_ascii_start();
     let bracketed = text.first() == Some(&b'<');
     let inner = &text[usize::from(bracketed)..];
@@ -145,7 +159,19 @@ pub fn parse_path<'a>(text: &'a [u8], hostname: &str) -> Result<(ReversePath, &'
     if path.is_empty() && bracketed {
         return Ok((ReversePath::Null, rest));
     }
-    Ok((ReversePath::Address(mailbox(without_route(path)?, Some(hostname))?), rest))
+    Ok((ReversePath::Address(mailbox(without_route(path)?, complete)?), rest))
+}
+
+/// `local@domain`. The local part must be one that [`parse_path_with`] has read.
+///
+/// # Errors
+/// It is too long.
+pub fn qualified(local: &str, domain: &str) -> Result<Address, AddressError> {
+    bounded(format!("{local}@{domain}").into())
+}
+
+fn bounded(address: Arc<str>) -> Result<Address, AddressError> {
+    if address.len() + 2 > MAX_PATH { Err(AddressError::TooLong) } else { Ok(Address(address)) }
 }
 
 /// Where the path ends: at the `>` or, without brackets, at the first white space; quotes hide both.
@@ -187,8 +213,11 @@ fn without_route(path: &[u8]) -> Result<&[u8], AddressError> {
     Err(AddressError::Path)
 }
 
-/// Checks a mailbox and completes it where it has no domain.
-fn mailbox(bytes: &[u8], hostname: Option<&str>) -> Result<Address, AddressError> {
+/// Checks a mailbox and has it completed where it has no domain.
+fn mailbox(
+    bytes: &[u8],
+    complete: impl FnOnce(&str) -> Result<Address, AddressError>,
+) -> Result<Address, AddressError> {
     if bytes.is_empty() {
         return Err(AddressError::Empty);
     }
@@ -197,13 +226,11 @@ fn mailbox(bytes: &[u8], hostname: Option<&str>) -> Result<Address, AddressError
         return Err(AddressError::Control);
     }
     let local = local_part(text)?;
-    let address: Arc<str> = match (text[local.len()..].strip_prefix('@'), hostname) {
-        (Some(domain), _) if is_domain(domain) => text.into(),
-        (Some(_), _) => return Err(AddressError::Domain),
-        (None, Some(hostname)) => format!("{local}@{hostname}").into(),
-        (None, None) => return Err(AddressError::Unqualified),
-    };
-    if address.len() + 2 > MAX_PATH { Err(AddressError::TooLong) } else { Ok(Address(address)) }
+    match text[local.len()..].strip_prefix('@') {
+        Some(domain) if is_domain(domain) => bounded(text.into()),
+        Some(_) => Err(AddressError::Domain),
+        None => complete(local),
+    }
 }
 
 /// The local part at the start of `text`: a quoted string or a run of atoms and dots, up to the `@` or the end.

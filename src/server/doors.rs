@@ -1,7 +1,8 @@
-//! The listeners: bound before anything else changes, opened together, closed first.
+//! The listeners: opened together, changed by a reload without turning anybody away, closed first.
 
 use crate::config::settings::Listener;
 use crate::smtp::{self, FrontDoor, Stopping};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,16 +24,14 @@ pub struct Doors {
 
 struct Door {
     listener: Listener,
+    /// Bound to; the port is known here where the listener has port 0.
     address: SocketAddr,
+    socket: Arc<TcpListener>,
     accepting: JoinHandle<()>,
 }
 
-/// Listeners that are bound and do not accept yet. Dropped unopened they are as if they had never been.
-pub struct Bound<'a> {
-    doors: &'a mut Doors,
-    wanted: Vec<Listener>,
-    sockets: Vec<(Listener, TcpListener)>,
-}
+/// By the name of a wanted listener, the name of the open door whose socket is for it.
+type Kept = BTreeMap<String, String>;
 
 impl Doors {
     /// None open yet.
@@ -40,26 +39,131 @@ impl Doors {
         Doors { front: Arc::new(front), stopping: Stopping::default(), open: Vec::new(), inherited }
     }
 
-    /// Binds what is wanted and not open yet. With an error nothing has changed.
-    pub fn bind(&mut self, wanted: &[Listener]) -> Result<Bound<'_>, String> {
-        let mut sockets = Vec::new();
-        for listener in wanted.iter().filter(|listener| !self.has(listener)) {
-            let socket = match self.inherited.iter().find(|(address, _)| *address == listener.address) {
-                Some((_, socket)) => socket.try_clone().and_then(|socket| {
-                    socket.set_nonblocking(true)?;
-                    TcpListener::from_std(socket)
-                }),
-                None => bind(listener.address),
-            };
-            sockets.push((listener.clone(), socket.map_err(|error| explain(listener, &error))?));
+    /// Opens what is wanted and not open yet, and closes the rest; sessions that came in there go on. A socket whose
+    /// address is wanted under another name is handed over, so that no client is turned away meanwhile.
+    ///
+    /// # Errors
+    /// In words, with what to change, where an address cannot be listened on. Then all is as it was: what was closed
+    /// because it was in the way is bound again, and where another program was faster the error says so.
+    pub async fn change(&mut self, wanted: &[Listener]) -> Result<(), String> {
+        let kept = self.kept(wanted);
+        let (mut fresh, mut blocked) = (Vec::new(), Vec::new());
+        for listener in wanted.iter().filter(|listener| !kept.contains_key(&listener.name)) {
+            match self.socket_for(listener.address) {
+                Ok(socket) => fresh.push((listener.clone(), socket)),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && self.is_blocked(listener, &kept) => {
+                    blocked.push(listener.clone());
+                }
+                Err(error) => return Err(explain(listener, &error)),
+            }
         }
-        Ok(Bound { doors: self, wanted: wanted.to_vec(), sockets })
+        fresh.extend(self.bind_in_place_of_unwanted(blocked, &kept).await?);
+        for door in std::mem::take(&mut self.open) {
+            match wanted.iter().find(|one| kept.get(&one.name) == Some(&door.listener.name)) {
+                None => drop(self.shut(door).await),
+                Some(same) if same.name == door.listener.name => {
+                    self.open.push(Door { listener: same.clone(), ..door });
+                }
+                Some(renamed) => {
+                    let Door { socket, accepting, .. } = door;
+                    end(accepting).await;
+                    self.serve(renamed.clone(), socket);
+                }
+            }
+        }
+        for (listener, socket) in fresh {
+            self.serve(listener, socket.into());
+        }
+        Ok(())
     }
 
-    fn has(&self, listener: &Listener) -> bool {
-        self.open
-            .iter()
-            .any(|door| door.listener.name == listener.name && door.listener.address == listener.address)
+    /// Whose name and address are the same first, then whose address is.
+    fn kept(&self, wanted: &[Listener]) -> Kept {
+        let mut kept = Kept::new();
+        for named in [true, false] {
+            for one in wanted {
+                let fits = |door: &&Door| {
+                    door.listener.address == one.address && (!named || door.listener.name == one.name)
+                };
+                let mut free = self.open.iter().filter(|door| is_unwanted(door, &kept));
+                if !kept.contains_key(&one.name)
+                    && let Some(door) = free.find(fits)
+                {
+                    kept.insert(one.name.clone(), door.listener.name.clone());
+                }
+            }
+        }
+        kept
+    }
+
+    /// Whether it may be a door of ours that keeps the listener's address from being bound, one that is to be closed.
+    fn is_blocked(&self, listener: &Listener, kept: &Kept) -> bool {
+        let port = listener.address.port();
+        self.open.iter().any(|door| door.address.port() == port && is_unwanted(door, kept))
+    }
+
+    /// Binds what doors that are to be closed are in the way of, by closing them first.
+    async fn bind_in_place_of_unwanted(
+        &mut self,
+        blocked: Vec<Listener>,
+        kept: &Kept,
+    ) -> Result<Vec<(Listener, TcpListener)>, String> {
+        let blocks = |door: &Door| {
+            is_unwanted(door, kept) && blocked.iter().any(|one| one.address.port() == door.address.port())
+        };
+        let (going, staying) = std::mem::take(&mut self.open).into_iter().partition(blocks);
+        self.open = staying;
+        let mut gone = Vec::new();
+        for door in Vec::<Door>::into_iter(going) {
+            gone.push(self.shut(door).await);
+        }
+        let (mut bound, mut failed) = (Vec::new(), None);
+        for listener in blocked {
+            match self.socket_for(listener.address) {
+                Ok(socket) => bound.push((listener, socket)),
+                Err(error) => failed = failed.or(Some(explain(&listener, &error))),
+            }
+        }
+        let Some(mut failed) = failed else { return Ok(bound) };
+        drop(bound);
+        for (listener, address) in gone {
+            match self.socket_for(address) {
+                Ok(socket) => self.serve(listener, socket.into()),
+                Err(error) => {
+                    let name = &listener.name;
+                    failed += &format!(
+                        "; listener {name} is closed now, because {address} could not be taken back: {error}; free it and \
+                         reload again"
+                    );
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    /// A socket that systemd has opened for us, else one of our own.
+    fn socket_for(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        match self.inherited.iter().find(|(inherited, _)| *inherited == address) {
+            Some((_, socket)) => {
+                let socket = socket.try_clone()?;
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket)
+            }
+            None => bind(address),
+        }
+    }
+
+    fn serve(&mut self, listener: Listener, socket: Arc<TcpListener>) {
+        let address = socket.local_addr().unwrap_or(listener.address);
+        let task = smtp::listen(self.front.clone(), listener.clone(), socket.clone(), self.stopping.clone());
+        self.open.push(Door { listener, address, socket, accepting: tokio::spawn(task) });
+    }
+
+    /// Closes it; its address is free afterwards. Whoever has connected is served all the same.
+    async fn shut(&self, door: Door) -> (Listener, SocketAddr) {
+        end(door.accepting).await;
+        smtp::welcome_waiting(&self.front, &door.listener, &door.socket, &self.stopping);
+        (door.listener, door.address)
     }
 
     /// Where each listens.
@@ -86,25 +190,14 @@ impl Doors {
     }
 }
 
-impl Bound<'_> {
-    /// Accepts on the new ones and stops accepting on those no longer wanted; sessions that came in there go on.
-    pub fn open(self) {
-        let Bound { doors, wanted, sockets } = self;
-        doors.open.retain(|door| {
-            let stays = wanted
-                .iter()
-                .any(|one| one.name == door.listener.name && one.address == door.listener.address);
-            if !stays {
-                door.accepting.abort();
-            }
-            stays
-        });
-        for (listener, socket) in sockets {
-            let address = socket.local_addr().unwrap_or(listener.address);
-            let task = smtp::listen(doors.front.clone(), listener.clone(), socket, doors.stopping.clone());
-            doors.open.push(Door { listener, address, accepting: tokio::spawn(task) });
-        }
-    }
+fn is_unwanted(door: &Door, kept: &Kept) -> bool {
+    !kept.values().any(|name| *name == door.listener.name)
+}
+
+/// Ends the task and waits until it has let go of its socket. It ends between two clients: each is a task of its own.
+async fn end(accepting: JoinHandle<()>) {
+    accepting.abort();
+    let _ = accepting.await;
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -2,6 +2,7 @@
 //! attempts, then the queue.
 
 pub mod doors;
+mod memory;
 
 use crate::admin::{self, Admin, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
@@ -18,13 +19,14 @@ use crate::queue::redb::{OpenError, Options, RedbQueue};
 use crate::smtp::FrontDoor;
 use crate::unix::{self, Asked, Signals};
 use doors::Doors;
+use memory::ContentMemory;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// How long transactions and attempts under way may take to end after a stop was asked for.
@@ -83,6 +85,7 @@ pub struct Server {
     log_emails: watch::Sender<Option<Arc<LogEmails>>>,
     health: Arc<Health>,
     pool: Arc<Pool>,
+    content_memory: ContentMemory,
     doors: Doors,
     listening: Arc<AtomicBool>,
     stop: Stop,
@@ -108,13 +111,13 @@ impl Server {
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
         let (log_sender, log_receiver) = watch::channel(log_emails);
         let (known_sender, known) = watch::channel(Arc::<Known>::default());
-        let content_memory = Arc::new(Semaphore::new(kib(settings.limits.content_memory)));
+        let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = Health::new(clock.clone());
         let pool = Arc::new(Pool::default());
         let front_door =
-            FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.clone());
+            FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.permits());
         let mut doors = Doors::new(front_door, unix::inherited_listeners());
-        doors.bind(&settings.listeners).map_err(StartError::Bind)?.open();
+        doors.change(&settings.listeners).await.map_err(StartError::Bind)?;
         for address in doors.unused() {
             tracing::warn!(
                 "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
@@ -134,7 +137,7 @@ impl Server {
             clock: clock.clone(),
             health: health.clone(),
             pool: pool.clone(),
-            content_memory,
+            content_memory: content_memory.permits(),
             settings: settings_receiver,
             known,
             log_emails: log_receiver,
@@ -151,6 +154,7 @@ impl Server {
             log_emails: log_sender,
             health,
             pool,
+            content_memory,
             doors,
             listening,
             stop,
@@ -181,11 +185,8 @@ impl Server {
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop => break,
-                    Asked::Reload => {
-                        // What is wrong has been logged and recorded.
-                        let _ = self.reload().await;
-                        self.reopen_logs();
-                    }
+                    // What is wrong has been logged and recorded.
+                    Asked::Reload => drop(self.reload().await),
                 },
                 Some(request) = self.reload_requests.recv() => {
                     // Whoever asked may have gone.
@@ -228,10 +229,11 @@ impl Server {
         tracing::info!("stopped");
     }
 
-    /// Loads the configuration again: checked whole, swapped at once; a wrong one changes nothing.
+    /// Loads the configuration again: checked whole, swapped at once; a wrong one changes nothing. Log files are opened
+    /// again in any case: whoever has rotated them is not to wait until somebody repairs the configuration.
     async fn reload(&mut self) -> Result<Vec<String>, ConfigErrors> {
         let old = self.settings.borrow().clone();
-        let result = self.load_again(&old);
+        let result = self.load_again(&old).await;
         match &result {
             Ok(changes) => {
                 let text = match changes.is_empty() {
@@ -245,10 +247,11 @@ impl Server {
                 self.record(EventType::Error, code::RELOAD_FAILED, text.replace('\n', "; "));
             }
         }
+        self.reopen_logs();
         result
     }
 
-    fn load_again(&mut self, old: &Settings) -> Result<Vec<String>, ConfigErrors> {
+    async fn load_again(&mut self, old: &Settings) -> Result<Vec<String>, ConfigErrors> {
         let loaded = config::load(&self.sources)?;
         let new = Arc::new(loaded.settings);
         let refused = config::unreloadable(old, &new);
@@ -260,21 +263,36 @@ impl Server {
             false => open_log_emails(&new).map_err(|what| ConfigErrors::one("log_emails.path", what))?,
         };
         // Everything that can fail is done before anything changes.
-        let bound = self.doors.bind(&new.listeners).map_err(|what| ConfigErrors::one("listener", what))?;
-        bound.open();
+        self.doors.change(&new.listeners).await.map_err(|what| ConfigErrors::one("listener", what))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         let changes = config::changes(old, &new);
         let gone = changed_upstreams(old, &new);
         self.log.change(&new.log);
+        self.content_memory.resize(new.limits.content_memory);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
         self.known.send_replace(Arc::default());
-        self.settings.send_replace(new);
-        self.pool.keep_only(&self.settings.borrow().upstreams);
+        self.settings.send_replace(new.clone());
+        self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);
+        if new.queue.failed_days != old.queue.failed_days {
+            self.remove_failed(new.queue.failed_days);
+        }
         Ok(changes)
+    }
+
+    /// The engine does so once a minute; who has changed how long is not to wait for that.
+    fn remove_failed(&self, days: u32) {
+        let kept = jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let Ok(before) = self.clock.wall().checked_sub(kept) else { return };
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            if let Err(error) = queue.remove_failed(before).await {
+                tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
+            }
+        });
     }
 
     /// After logrotate has moved the file away.
@@ -297,10 +315,6 @@ impl Server {
         }
         self.queue.record(vec![Fact::new(self.clock.wall(), kind, "Service", code, text)]);
     }
-}
-
-fn kib(bytes: u64) -> usize {
-    usize::try_from(bytes / 1024).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
 async fn open_queue(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Queue>, StartError> {

@@ -3,8 +3,9 @@
 //! `smtp-proto` decides about verbs and the values of parameters; paths are taken from the raw bytes by
 //! [`crate::mail::address`], which keeps them byte for byte. What is wrong with a line comes back as the reply to it.
 
+use super::completion::Completion;
 use super::reply::Reply;
-use crate::mail::address::{AddressError, parse_path};
+use crate::mail::address::{AddressError, parse_path_with};
 use crate::mail::printable::is_printable;
 use crate::mail::{Address, BodyType, ReversePath};
 use smtp_proto::request::parser::Rfc5321Parser;
@@ -73,8 +74,12 @@ impl From<Reply> for Wrong {
     }
 }
 
-/// Reads a whole command line, its line end included. `hostname` completes unqualified addresses.
-pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
+/// Reads a whole command line, its line end included.
+///
+/// # Errors
+/// The reply to a line that cannot be obeyed, and whether the session may go on.
+pub fn parse<'a>(line: &[u8], completion: impl Into<Completion<'a>>) -> Result<Command, Wrong> {
+    let completion: Completion<'a> = completion.into();
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if is_http(text) {
@@ -100,11 +105,11 @@ pub fn parse(line: &[u8], hostname: &str) -> Result<Command, Wrong> {
     let text = text.trim_ascii_start();
     let (verb, rest) = text.split_at(text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len()));
     if verb.eq_ignore_ascii_case(b"MAIL") {
-        let (path, parameters) = argument(rest, b"FROM", hostname)?;
+        let (path, parameters) = argument(rest, b"FROM", Completion { aliases: None, ..completion })?;
         return mail(path, parameters).map(Command::Mail).map_err(Wrong::from);
     }
     if verb.eq_ignore_ascii_case(b"RCPT") {
-        let (path, parameters) = argument(rest, b"TO", hostname)?;
+        let (path, parameters) = argument(rest, b"TO", completion)?;
         return recipient(path, parameters).map(Command::Rcpt).map_err(Wrong::from);
     }
     if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET"))
@@ -185,7 +190,11 @@ fn with_line_feed(text: &[u8]) -> Vec<u8> {
 }
 
 /// The path behind `FROM:` or `TO:`, and what follows it.
-fn argument<'a>(rest: &'a [u8], keyword: &[u8], hostname: &str) -> Result<(ReversePath, &'a [u8]), Reply> {
+fn argument<'a>(
+    rest: &'a [u8],
+    keyword: &[u8],
+    completion: Completion<'_>,
+) -> Result<(ReversePath, &'a [u8]), Reply> {
     let syntax = || {
         let mail = keyword == b"FROM";
         let text =
@@ -198,7 +207,7 @@ fn argument<'a>(rest: &'a [u8], keyword: &[u8], hostname: &str) -> Result<(Rever
     if !word.eq_ignore_ascii_case(keyword) {
         return Err(syntax());
     }
-    parse_path(rest, hostname).map_err(|error| {
+    parse_path_with(rest, |local| completion.complete(local)).map_err(|error| {
         let detail = if keyword == b"FROM" { 7 } else { 3 };
         match error {
             // Without a valid encoding there is nothing that SMTPUTF8 could help with, but it is what is missing first.

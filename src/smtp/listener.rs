@@ -11,7 +11,7 @@ use crate::caught::caught;
 use crate::config::settings::Listener;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -22,7 +22,13 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Serves the clients of one listener until the front door closes. `listener` says what holds where the settings no
 /// longer name it.
-pub async fn listen(door: Arc<FrontDoor>, listener: Listener, socket: TcpListener, stopping: Stopping) {
+pub async fn listen(
+    door: Arc<FrontDoor>,
+    listener: Listener,
+    socket: impl Into<Arc<TcpListener>>,
+    stopping: Stopping,
+) {
+    let socket: Arc<TcpListener> = socket.into();
     let name: Arc<str> = listener.name.as_str().into();
     loop {
         let accepted = tokio::select! {
@@ -44,6 +50,28 @@ pub async fn listen(door: Arc<FrontDoor>, listener: Listener, socket: TcpListene
             }
         }
     }
+}
+
+/// Serves those who have connected to a socket that is about to be closed and that nobody accepts on any more.
+pub fn welcome_waiting(
+    door: &Arc<FrontDoor>,
+    listener: &Listener,
+    socket: &TcpListener,
+    stopping: &Stopping,
+) {
+    let name: Arc<str> = listener.name.as_str().into();
+    // An error ends it like nobody being there any more: the socket goes.
+    while let Ok((stream, address)) = accept_now(socket) {
+        welcome(door, listener, &name, stream, address.ip().to_canonical(), stopping);
+    }
+}
+
+/// Without waiting: an error where nobody is there.
+fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = socket2::SockRef::from(socket).accept()?;
+    stream.set_nonblocking(true)?;
+    let address = address.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((TcpStream::from_std(stream.into())?, address))
 }
 
 /// The client went away between SYN and accept: nothing to wait for.

@@ -1,8 +1,9 @@
 //! The front door: takes mail from applications and has it in the queue before it says 250 (RFC 5321).
 //!
 //! Down the house: [`listener`] accepts and hands out permits; [`session`] does all inbound I/O, through [`channel`];
-//! [`transaction`] decides what each command means, with [`command`] reading the line; [`content`] reads what
-//! follows DATA and BDAT; [`reception`] carries it into the queue; [`room`] says whether there is space for it.
+//! [`transaction`] decides what each command means, with [`command`] reading the line and [`completion`] giving a domain to
+//! addresses that have none; [`content`] reads what follows DATA and BDAT; [`reception`] carries it into the queue;
+//! [`room`] says whether there is space for it.
 //!
 //! # Promises
 //! - 250 to the end of data is said only when the queue has the message durably.
@@ -14,6 +15,7 @@
 
 pub mod channel;
 pub mod command;
+pub mod completion;
 pub mod content;
 pub mod listener;
 mod permit;
@@ -31,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use listener::listen;
+pub use listener::{listen, welcome_waiting};
 
 /// What all listeners and sessions share.
 pub struct FrontDoor {

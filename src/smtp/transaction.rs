@@ -4,6 +4,7 @@
 //! relay control are decided here; bytes, deadlines and the queue are the session's.
 
 use super::command::{self, Command, Mail, Wrong};
+use super::completion::Completion;
 use super::reply::Reply;
 use crate::config::Settings;
 use crate::mail::{Address, BodyType, Class, ReversePath};
@@ -123,7 +124,9 @@ impl Dialogue {
 
     /// What comes after this line. `now` is monotonic; `room` says why a message of that size cannot be taken now.
     pub fn step(&mut self, line: &[u8], now: Duration, room: impl FnOnce(u64) -> Option<Reply>) -> Step {
-        let step = match command::parse(line, &self.terms.settings.hostname) {
+        let Settings { default_domain, aliases, .. } = &*self.terms.settings;
+        let completion = Completion { domain: default_domain, aliases: Some(aliases) };
+        let step = match command::parse(line, completion) {
             Ok(command) => self.obey(command, now, room),
             Err(Wrong::Refused(reply)) => Step::Say(reply),
             Err(Wrong::Fatal(reply)) => Step::Close(reply),

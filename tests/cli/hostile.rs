@@ -57,6 +57,7 @@ fn both(what: &str, output: &Output) {
     assert!(!output.stdout.is_empty() || !output.stderr.is_empty(), "{what} says nothing");
 }
 
+// CASES F36
 #[test]
 fn every_listing_is_harmless() {
     let (mut proxy, _server, id) = proxy("");

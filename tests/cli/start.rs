@@ -221,3 +221,26 @@ fn the_log_is_as_loud_as_the_configuration_says() {
     assert_eq!(said(Launch::default()), "");
     assert_eq!(said(loud.variable("POSTROOM_LOG__LEVEL", "error")), "");
 }
+
+/// It made `./var` where somebody happened to stand and said nothing.
+#[test]
+fn a_start_without_a_configuration_says_so_and_where_its_data_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |more: &[(&str, &str)]| {
+        let mut command = postroom();
+        command.arg("serve").current_dir(folder.path()).env("POSTROOM_HOSTNAME", "proxy.test");
+        command.env("POSTROOM_LISTENER__LOCAL__ADDRESS", "192.0.2.1:25").envs(more.iter().copied());
+        // The address is nobody's, so it ends by itself.
+        said(&command.output().unwrap(), 1)
+    };
+    let said = serve(&[]);
+    let line = said.lines().find(|line| line.contains("no configuration file was found")).expect(&said);
+    assert!(line.contains("/etc/postroom/postroom.toml") && line.contains("$POSTROOM_CONFIG"), "{line}");
+    assert!(line.ends_with(&format!("data_dir is {}", folder.path().join("var").display())), "{line}");
+    let elsewhere = folder.path().join("elsewhere");
+    let said = serve(&[("POSTROOM_DATA_DIR", elsewhere.to_str().unwrap())]);
+    assert!(said.contains(&format!("data_dir is {}", elsewhere.display())), "{said}");
+    let file = folder.path().join("named.toml");
+    std::fs::write(&file, "data_dir = \"data\"\n").unwrap();
+    assert!(!serve(&[("POSTROOM_CONFIG", file.to_str().unwrap())]).contains("no configuration file"));
+}

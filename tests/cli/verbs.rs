@@ -3,6 +3,7 @@
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::{Proxy, postroom};
 use crate::support::recorder::Recorder;
+use crate::support::scripted::Scripted;
 use crate::support::{eventually, free_address};
 use serde_json::Value;
 
@@ -88,6 +89,9 @@ fn retry_opens_what_failed_again_and_probes_at_once() {
     let events = || proxy.cli(&["upstream", "list", "--json"]);
     eventually("an open circuit", || (events()[0]["state"] == "open").then_some(()));
     assert!(events()[0]["last_error"].as_str().unwrap().len() > 5);
+    let at: jiff::Timestamp = events()[0]["last_error_at"].as_str().unwrap().parse().unwrap();
+    let received: jiff::Timestamp = list(&proxy, &[])[0]["received_at"].as_str().unwrap().parse().unwrap();
+    assert!(at.duration_since(received).as_mins().abs() < 5, "{at}, {received}");
     let recorder = Recorder::start_at(address);
     proxy.command(&["queue", "retry", "--all"]);
     recorder.wait(1);
@@ -170,4 +174,24 @@ fn the_control_socket_and_the_files_are_for_their_owner_alone() {
         let mode = std::fs::metadata(proxy.data_dir().join(name)).expect(name).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+/// It was cut as for a terminal, and showed no time.
+#[test]
+fn the_last_error_of_an_upstream_is_shown_whole_in_a_pipe_with_its_time() {
+    let long = format!("554 5.7.1 {} the end", "go away, ".repeat(30));
+    let server = Scripted::start(|s| s.greeting(long.as_str()));
+    let proxy =
+        Proxy::start(&format!("[upstream.only]\nhost = \"127.0.0.1:{}\"\ntls = \"none\"\n", server.port()));
+    let listed = || String::from_utf8(proxy.command(&["upstream", "list"]).stdout).unwrap();
+    assert!(listed().trim_end().ends_with("-         -"), "{}", listed());
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    let line = eventually("an open circuit", || {
+        let listed = listed();
+        listed.contains("the end").then(|| listed.lines().nth(1).unwrap().to_owned())
+    });
+    assert!(line.contains("go away, go away,"), "{line}");
+    let time = line.split_whitespace().nth(4).unwrap();
+    let at = proxy.cli(&["upstream", "list", "--json"])[0]["last_error_at"].clone();
+    assert!(at.as_str().unwrap().starts_with(time.trim_end_matches('Z')), "{line}: {at}");
 }

@@ -1,7 +1,9 @@
 //! The defaults are PRODUCT's, written out here once more so that neither can change alone.
 
 use super::Desk;
-use postroom::config::settings::{Auth, BareNewline, Limits, LogSettings, Priority, QueueSettings, TlsMode};
+use postroom::config::settings::{
+    Aliases, Auth, BareNewline, Limits, LogSettings, Priority, QueueSettings, TlsMode,
+};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,6 +16,8 @@ fn without_any_file_the_defaults_are_in_force() {
     assert_eq!(loaded.file, None);
     let settings = loaded.settings;
     assert_eq!(settings.hostname, "proxy.test");
+    assert_eq!(settings.default_domain, "proxy.test");
+    assert_eq!(settings.aliases, Aliases::default());
     assert_eq!(settings.data_dir, desk.path("var"));
     assert_eq!(
         settings.limits,

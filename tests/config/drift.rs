@@ -38,11 +38,23 @@ fn keys(text: &str) -> BTreeSet<String> {
     keys
 }
 
+/// Paths of all keys of the default file, those of its templates included.
+pub fn default_keys() -> BTreeSet<String> {
+    keys(&uncommented(&default_file()))
+}
+
+/// The tables of the default file in which every key may stand, as it has none itself.
+pub fn free_tables() -> Vec<String> {
+    let document: DocumentMut = default_file().parse().unwrap();
+    let empty = |item: &Item| item.as_table().is_some_and(|table| table.is_empty());
+    document.iter().filter(|(_, item)| empty(item)).map(|(name, _)| name.to_owned()).collect()
+}
+
 #[test]
 fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it() {
     let desk = Desk::with("[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n");
     let read: BTreeSet<String> = desk.loaded().in_force.keys().collect();
-    assert_eq!(read, keys(&uncommented(&default_file())));
+    assert_eq!(read, default_keys());
 }
 
 #[test]

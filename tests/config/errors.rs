@@ -131,7 +131,13 @@ const ROWS: &[Row] = &[
         "eth0",
         "address",
     ),
-    ("[upstream.a]\nhost = \"a.test\"\ntls = \"ssl\"", 3, "upstream.a.tls", "ssl", "implicit"),
+    (
+        "[upstream.a]\nhost = \"a.test\"\ntls = \"ssl\"",
+        3,
+        "upstream.a.tls",
+        "ssl",
+        "starttls, implicit, or \"\"",
+    ),
     (
         "[upstream.a]\nhost = \"a.test\"\ntls_ca = \"none.pem\"",
         3,
@@ -139,10 +145,39 @@ const ROWS: &[Row] = &[
         "cannot be read",
         "PEM",
     ),
+    ("default_domain = \"two words\"", 1, "default_domain", "two words", "example.com"),
+    (
+        "[aliases]\nroot = \"ops\"",
+        2,
+        "aliases.root",
+        "\"ops\": the address has no @domain",
+        "ops@example.com",
+    ),
+    ("[aliases]\nroot = [\"a@b.test\"]", 2, "aliases.root", "a list, not text", "ops@example.com"),
+    ("[aliases]\nroot = \"ö@b.test\"", 2, "aliases.root", "SMTPUTF8", "ops@example.com"),
+    (
+        "[aliases]\nroot = \"a@b.test\"\nRoot = \"c@b.test\"",
+        2,
+        "aliases.root",
+        "in other letters",
+        "case does not",
+    ),
+    ("[aliases]\n\"a@b.test\" = \"c@b.test\"", 2, "aliases.\"a@b.test\"", "no name without a domain", "root"),
+    (
+        "[aliases]\n\"a\u{202e}b\" = \"c@b.test\"",
+        2,
+        "aliases.\"a\\u{202e}b\"",
+        "no name without a domain",
+        "root",
+    ),
+    ("aliases = 5", 1, "aliases", "a number, not a table", "[aliases]"),
     // Bad names.
     ("[upstream.Primary]\nhost = \"a.test\"", 1, "upstream.Primary", "no name", "primary"),
     ("[upstream.\"a b\"]\nhost = \"a.test\"", 1, "upstream.\"a b\"", "no name", "a-z"),
     ("[listener.\"\"]", 1, "listener.\"\"", "no name", "a-z"),
+    ("[listener.a__b]", 1, "listener.a__b", "no name", ": a_b"),
+    ("[listener._a]", 1, "listener._a", "no name", ": a"),
+    ("[listener.a-]", 1, "listener.a-", "no name", "a letter or digit at both ends"),
     // No TOML.
     ("hostname = \"a.test\"\n\n[limits\nrecipients = 5", 3, "", "is not TOML", "toml.io"),
     ("hostname = \"a.test\"\nhostname = \"b.test\"", 2, "", "is not TOML", "toml.io"),
@@ -188,10 +223,11 @@ fn an_error_in_the_environment_names_the_variable() {
 }
 
 #[test]
-fn a_variable_that_may_mean_two_names_is_an_error() {
+fn two_names_that_one_variable_would_mean_are_an_error() {
     let text = "[upstream.a-b]\nhost = \"a.test\"\n[upstream.a_b]\nhost = \"b.test\"\n";
     let error = Desk::with(text).variable("POSTROOM_UPSTREAM__A_B__PRIORITY", "high").error();
-    assert!(error.wrong.contains("a-b") && error.wrong.contains("a_b"), "{error}");
+    assert_eq!((error.key.as_str(), error.line), ("upstream.a_b", Some(3)));
+    assert!(error.wrong.contains("a-b") && error.right.contains("rename"), "{error}");
 }
 
 // CASES G1

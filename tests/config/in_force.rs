@@ -10,6 +10,10 @@ allow = ["private", "192.0.2.0/24"]
 [limits]
 recipients = 500
 
+[aliases]
+root = "ops@example.com"
+'john "x" doe' = '"john \"x\" doe"@example.com'
+
 [upstream.relay-1]
 host = "smtp.example.com:465"
 auth = "basic"

@@ -47,6 +47,10 @@ fn what_is_no_key_in_the_environment_is_left_alone() {
         .variable("POSTROOM_PORT_25_TCP_ADDR", "10.0.0.1")
         .variable("POSTROOM_SERVICE_HOST", "10.0.0.1")
         .variable("POSTROOM_SERVICE_PORT", "25")
+        .variable("POSTROOM_SMTP_SERVICE_HOST", "10.0.0.2")
+        .variable("POSTROOM_SMTP_SERVICE_PORT_SMTP", "25")
+        .variable("POSTROOM_SMTP_PORT_25_TCP_PROTO", "tcp")
+        .variable("POSTROOM_SENDMAIL", "127.0.0.1:25")
         .variable("POSTROOM_CONFIG", "")
         .variable("HOSTNAME", "box")
         .variable("XPOSTROOM_NONSENSE", "1")
@@ -106,6 +110,17 @@ fn relayhost_is_empty_where_compose_leaves_it_so_and_gives_way_to_our_own_names(
         Desk::new().variable("RELAYHOST_USERNAME", "u").variable("RELAYHOST_PASSWORD", "hunter2").error();
     assert_eq!(error.key, "upstream.relayhost.host");
     assert!(error.file.as_deref().unwrap().starts_with("RELAYHOST_"), "{error}");
+}
+
+#[test]
+fn an_alias_may_come_from_the_environment() {
+    let aliases = Desk::with("[aliases]\nroot = \"a@b.test\"\nstaff = \"c@b.test\"\n")
+        .variable("POSTROOM_ALIASES__ROOT", "ops@b.test")
+        .loaded()
+        .settings
+        .aliases;
+    assert_eq!(aliases.find("root").unwrap().as_str(), "ops@b.test");
+    assert_eq!(aliases.find("staff").unwrap().as_str(), "c@b.test");
 }
 
 #[test]

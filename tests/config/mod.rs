@@ -4,7 +4,7 @@
 
 mod checks;
 mod defaults;
-mod drift;
+pub mod drift;
 mod errors;
 mod in_force;
 mod layers;

@@ -26,11 +26,11 @@ fn data_dir_and_queue_path_take_a_restart() {
 #[test]
 fn changes_are_told_in_words_without_values() {
     let old = Desk::with(
-        "[upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"one\"\n\
+        "default_domain = \"a.test\"\n[upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"one\"\n\
          [upstream.b]\nhost = \"b.test\"\n[upstream.c]\nhost = \"c.test\"\n",
     );
     let new = Desk::with(
-        "[limits]\nrecipients = 500\n[listener.app]\naddress = \"127.0.0.1:26\"\n\
+        "[aliases]\nroot = \"a@b.test\"\n[limits]\nrecipients = 500\n[listener.app]\naddress = \"127.0.0.1:26\"\n\
          [upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\nusername = \"u\"\npassword = \"two\"\n\
          [upstream.b]\nhost = \"b.test\"\n[upstream.d]\nhost = \"d.test\"\n",
     );
@@ -39,6 +39,8 @@ fn changes_are_told_in_words_without_values() {
     assert_eq!(
         changes(&old, &new),
         [
+            "default_domain changed",
+            "aliases changed",
             "limits changed",
             "listener local removed",
             "listener app added",

@@ -95,6 +95,13 @@ async fn what_is_idle_too_long_or_set_up_differently_is_parted_with() {
     assert!(pool.is_empty());
     server.wait_for_ends(4);
 
+    // Any setting counts: which of them a connection depends on was once a list, and lists are forgotten.
+    let mut ranked = Upstream::clone(&upstream);
+    ranked.connection_limit += 1;
+    pool.give_back(connected(&server).await);
+    assert!(pool.take(&ranked).is_none());
+    server.wait_for_ends(4);
+
     pool.give_back(connected(&server).await);
     pool.close().await;
     assert!(pool.is_empty());

@@ -3,6 +3,7 @@
 
 use crate::support::lax::{LaxUpstream, Taken};
 use crate::support::proxy::Proxy;
+use crate::support::recorder::Recorder;
 use crate::support::talk::Talk;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -230,4 +231,41 @@ fn a_path_of_256_octets_passes_and_one_more_is_refused() {
     let taken = stage.finish();
     assert!(taken.mail.starts_with(format!("<{longest}>").as_bytes()));
     assert_eq!(taken.rcpt, [format!("<{longest}>").into_bytes()]);
+}
+
+/// Cron writes to `root`, as `root`: both were completed with the name of this machine, which no upstream knows.
+#[test]
+fn who_has_no_domain_is_an_alias_or_gets_the_default_domain() {
+    let recorder = Recorder::start();
+    let aliases = "[aliases]\nroot = \"ops@example.com\"\n\"john doe\" = \"john@example.com\"\nPostmaster = \"ops@example.com\"\n";
+    let proxy =
+        Proxy::start(&format!("default_domain = \"corp.test\"\n{}{aliases}", recorder.upstream("only")));
+    let mut client = Talk::hello(proxy.address());
+    client.begin_data(
+        "<root>",
+        &[
+            "<ROOT>",
+            "www-data",
+            "<\"John Doe\">",
+            "<postmaster>",
+            "<root@a.test>",
+            "<\"root\">",
+            "<root@corp.test>",
+        ],
+    );
+    client.send("From: root\r\nTo: root\r\n\r\nx\r\n.\r\n");
+    client.hear("250");
+    let message = recorder.wait(1).remove(0);
+    assert!(message.mail.starts_with("<root@corp.test>"), "who sends is no alias: {}", message.mail);
+    // Three mean the same recipient, who gets one.
+    let expected = [
+        "<ops@example.com>",
+        "<www-data@corp.test>",
+        "<john@example.com>",
+        "<root@a.test>",
+        "<root@corp.test>",
+    ];
+    assert_eq!(message.rcpt, expected);
+    let content = String::from_utf8(message.content).unwrap();
+    assert!(content.contains("From: root\r\nTo: root\r\n"), "the header stays as it is: {content}");
 }

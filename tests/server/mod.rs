@@ -5,5 +5,6 @@ mod reference;
 mod addresses;
 mod header;
 mod memory;
+mod reload;
 mod smuggling;
 mod systemd;

@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, watch};
 pub fn settings() -> Settings {
     Settings {
         hostname: "mx.test".into(),
+        default_domain: "mx.test".into(),
+        aliases: Default::default(),
         data_dir: std::env::temp_dir(),
         listeners: vec![Listener {
             name: "local".into(),

@@ -1,8 +1,8 @@
 //! Limits that a transcript cannot show: deadlines, caps on sessions and memory, lines without end.
 
-use super::door::{Door, settings, within};
+use super::door::{Client, Door, settings, within};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -96,6 +96,26 @@ async fn a_client_that_speaks_before_the_greeting_is_refused() {
     within(hasty.read_to_string(&mut heard)).await.ok();
     assert!(heard.starts_with("554 5.5.1 "), "{heard:?}");
     assert_eq!(heard.lines().count(), 1);
+}
+
+/// A reload closes a socket: its backlog would be reset with it.
+#[tokio::test]
+async fn who_has_connected_to_a_listener_that_is_closed_is_served() {
+    let door = Door::open(settings()).await;
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let stream = tokio::net::TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        clients.push(Client(BufReader::new(stream)));
+    }
+    let listener = door.settings.borrow().listeners[0].clone();
+    postroom::smtp::welcome_waiting(&door.front, &listener, &socket, &door.stopping);
+    drop(socket);
+    for mut client in clients {
+        client.expect("220").await;
+        client.say("QUIT\r\n").await;
+        client.expect("221").await;
+    }
 }
 
 // CASES D2

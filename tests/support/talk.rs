@@ -74,6 +74,17 @@ impl Talk {
         }
     }
 
+    /// Whether the server says nothing for that long. To be asked where silence is expected: a busy machine is silent too.
+    #[track_caller]
+    pub fn is_silent_for(&mut self, time: std::time::Duration) -> bool {
+        assert!(self.0.buffer().is_empty(), "something was said that nobody has read");
+        let stream = self.0.get_mut();
+        stream.set_read_timeout(Some(time)).expect("a timeout that is not zero");
+        let silent = stream.peek(&mut [0]).is_err();
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
+        silent
+    }
+
     /// Waits until the server has closed.
     #[track_caller]
     pub fn closed(&mut self) {

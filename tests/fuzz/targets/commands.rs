@@ -278,6 +278,8 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
     let minute = Duration::from_secs(60);
     Settings {
         hostname: HOST.to_owned(),
+        default_domain: HOST.to_owned(),
+        aliases: Default::default(),
         data_dir: "/nowhere".into(),
         listeners: vec![Listener {
             name: "local".to_owned(),
