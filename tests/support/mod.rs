@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each room of tests uses its part")]
 
 pub mod clients;
+pub mod foreign;
 pub mod lax;
 pub mod proxy;
 pub mod recorder;
@@ -15,6 +16,7 @@ pub mod smtp_sink;
 #[cfg(test)]
 mod stage;
 pub mod talk;
+pub mod tap;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
