@@ -1,6 +1,6 @@
 //! One client, and upstreams with and without each extension: everything arrives everywhere, as the client sent it.
 
-use crate::support::eventually;
+use super::outcome::all_delivered;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::{OFFERS, Recorded, Recorder, added};
 use crate::support::tap::Tap;
@@ -19,7 +19,7 @@ pub fn arrives_everywhere(count: usize, send: impl Fn(SocketAddr)) {
         send(tap.address());
         let sent = tap.messages();
         assert_eq!(sent.len(), count, "{upstream}: the client sent {sent:#?}");
-        settled(&proxy, &upstream);
+        all_delivered(&proxy, &upstream);
         let received = recorder.messages();
         assert_eq!(received.len(), count, "{upstream}: {received:#?}");
         for sent in &sent {
@@ -39,18 +39,6 @@ fn upstreams() -> Vec<(String, Recorder)> {
     upstreams.push(("nothing offered".to_owned(), Recorder::offering(&[])));
     upstreams.push(("HELO only".to_owned(), Recorder::helo_only()));
     upstreams
-}
-
-/// Waits until every message is delivered. Panics where one is deferred or failed, with what the queue says of it.
-#[track_caller]
-fn settled(proxy: &Proxy, upstream: &str) {
-    eventually("the queue to be empty", || {
-        let listed = proxy.get("/api/v1/messages")?;
-        let messages = listed["messages"].as_array().expect("a list of messages");
-        let stuck = messages.iter().find(|message| message["state"] != "queued");
-        assert!(stuck.is_none(), "{upstream}: not delivered: {stuck:#?}");
-        messages.is_empty().then_some(())
-    });
 }
 
 #[track_caller]

@@ -4,3 +4,5 @@
 mod clients;
 mod everywhere;
 mod letters;
+mod outcome;
+mod upstreams;

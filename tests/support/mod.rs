@@ -9,6 +9,7 @@ pub mod clients;
 pub mod foreign;
 pub mod lax;
 pub mod proxy;
+pub mod real;
 pub mod recorder;
 pub mod samples;
 pub mod scripted;
