@@ -53,7 +53,7 @@ pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 pub fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|error| {
         let program = command.get_program();
-        panic!("{program:?} cannot be started ({error}): ./scripts/test installs what the tests need")
+        panic!("{program:?} cannot be started ({error}): ./scripts/setup installs what the tests need")
     })
 }
 
