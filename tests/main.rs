@@ -14,6 +14,7 @@ mod dependencies;
 mod event;
 mod faults;
 mod floors;
+mod foreign;
 mod fuzz;
 mod queue;
 mod server;

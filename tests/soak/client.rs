@@ -76,7 +76,7 @@ impl Sender<'_> {
             command.args(["-t", &format!("burst-{base}@soak.test"), &self.server.to_string()]);
             (base + 1..=base + BURST).for_each(|number| self.ledger.offer(number, |note| note.unknown += 1));
             let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            let whole = status.expect("smtp-source; ./scripts/test installs what the tests need").success();
+            let whole = status.expect("smtp-source; ./scripts/setup installs what the tests need").success();
             self.ledger.count(if whole {
                 "bursts of smtp-source"
             } else {

@@ -6,8 +6,10 @@
 #![allow(dead_code, reason = "each room of tests uses its part")]
 
 pub mod clients;
+pub mod foreign;
 pub mod lax;
 pub mod proxy;
+pub mod real;
 pub mod recorder;
 pub mod samples;
 pub mod scripted;
@@ -15,6 +17,7 @@ pub mod smtp_sink;
 #[cfg(test)]
 mod stage;
 pub mod talk;
+pub mod tap;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -50,7 +53,7 @@ pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 pub fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|error| {
         let program = command.get_program();
-        panic!("{program:?} cannot be started ({error}): ./scripts/test installs what the tests need")
+        panic!("{program:?} cannot be started ({error}): ./scripts/setup installs what the tests need")
     })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Plain and patient: it takes everything, offers PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and ENHANCEDSTATUSCODES, and
 //! looks for nothing but the end of the content, CRLF.CRLF. Upstreams that misbehave are scripted elsewhere.
+//!
+//! One that offers less ([`Recorder::offering`], [`Recorder::helo_only`]) refuses what it did not offer, as servers do.
 
 use super::{PATIENCE, plain_upstream};
 use std::io::{self, BufRead, BufReader, Write};
@@ -26,14 +28,18 @@ impl std::fmt::Debug for Recorded {
     }
 }
 
+/// What it offers unless told otherwise.
+pub const OFFERS: [&str; 5] = ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"];
+
 /// The running server. Its threads end with the test's process.
 pub struct Recorder {
     address: SocketAddr,
     shelf: Arc<Shelf>,
 }
 
-#[derive(Default)]
 struct Shelf {
+    /// What EHLO is answered; none where only HELO is known.
+    offers: Option<Vec<String>>,
     messages: Mutex<Vec<Recorded>>,
     more: Condvar,
     /// Locked while no final reply may leave.
@@ -43,18 +49,33 @@ struct Shelf {
 impl Recorder {
     /// Listens on a free port of loopback.
     pub fn start() -> Recorder {
-        Recorder::on(TcpListener::bind("127.0.0.1:0").expect("a free port on loopback"))
+        Recorder::offering(&OFFERS)
+    }
+
+    /// Offers these extensions only. Parameters of MAIL that belong to others are refused, and so are commands that
+    /// come before the reply to the one before, without PIPELINING.
+    pub fn offering(extensions: &[&str]) -> Recorder {
+        let offers = extensions.iter().map(|extension| (*extension).to_owned()).collect();
+        Recorder::on(TcpListener::bind("127.0.0.1:0").expect("a free port on loopback"), Some(offers))
+    }
+
+    /// Does not know EHLO, nor any extension.
+    pub fn helo_only() -> Recorder {
+        Recorder::on(TcpListener::bind("127.0.0.1:0").expect("a free port on loopback"), None)
     }
 
     /// Listens on that address: an upstream that was down is back.
     #[track_caller]
     pub fn start_at(address: SocketAddr) -> Recorder {
-        Recorder::on(TcpListener::bind(address).expect("the address is free"))
+        let offers = OFFERS.iter().map(|extension| (*extension).to_owned()).collect();
+        Recorder::on(TcpListener::bind(address).expect("the address is free"), Some(offers))
     }
 
-    fn on(listener: TcpListener) -> Recorder {
+    fn on(listener: TcpListener, offers: Option<Vec<String>>) -> Recorder {
         let address = listener.local_addr().expect("the address just bound");
-        let shelf = Arc::new(Shelf::default());
+        let shelf =
+            Shelf { offers, messages: Mutex::default(), more: Condvar::new(), gate: Mutex::default() };
+        let shelf = Arc::new(shelf);
         let kept = Arc::clone(&shelf);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -80,6 +101,11 @@ impl Recorder {
         plain_upstream(name, self.address)
     }
 
+    /// What came so far.
+    pub fn messages(&self) -> Vec<Recorded> {
+        self.shelf.messages.lock().expect("no session panics with the lock").clone()
+    }
+
     /// What came so far, once there are that many messages.
     #[track_caller]
     pub fn wait(&self, count: usize) -> Vec<Recorded> {
@@ -89,6 +115,31 @@ impl Recorder {
         let (messages, timeout) = waiting.expect("no session panics with the lock");
         assert!(!timeout.timed_out(), "waited {PATIENCE:?} for {count} messages, {} came", messages.len());
         messages.clone()
+    }
+}
+
+impl Shelf {
+    fn offers(&self, extension: &str) -> bool {
+        self.offers.iter().flatten().any(|offered| offered.eq_ignore_ascii_case(extension))
+    }
+
+    /// The reply to EHLO.
+    fn hello(&self) -> String {
+        let Some(offers) = &self.offers else { return "502 command not implemented\r\n".to_owned() };
+        let mut lines: Vec<&str> = vec!["recorder.test"];
+        lines.extend(offers.iter().map(String::as_str));
+        let last = lines.len() - 1;
+        let line = |(at, line)| format!("250{}{line}\r\n", if at == last { ' ' } else { '-' });
+        lines.into_iter().enumerate().map(line).collect()
+    }
+
+    /// The first parameter of that MAIL command whose extension was not offered.
+    fn not_offered<'a>(&self, mail: &'a str) -> Option<&'a str> {
+        let parameters = mail.rsplit_once('>').map_or("", |(_, parameters)| parameters);
+        parameters.split_ascii_whitespace().find(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default().to_ascii_uppercase();
+            !self.offers(if name == "BODY" { "8BITMIME" } else { &name })
+        })
     }
 }
 
@@ -108,10 +159,14 @@ fn serve(stream: TcpStream, shelf: &Shelf) -> io::Result<()> {
         let verb = command.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
         let argument = || command.split_once(':').map_or("", |(_, argument)| argument).to_owned();
         match verb.as_str() {
-            "EHLO" => answers.write_all(
-                b"250-recorder.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
-                  250 ENHANCEDSTATUSCODES\r\n",
-            )?,
+            _ if !input.buffer().is_empty() && verb != "QUIT" && !shelf.offers("PIPELINING") => {
+                answers.write_all(b"503 5.5.0 improper use of SMTP command pipelining\r\n")?;
+                return Ok(());
+            }
+            "EHLO" => answers.write_all(shelf.hello().as_bytes())?,
+            "MAIL" if let Some(parameter) = shelf.not_offered(&command) => {
+                answers.write_all(format!("555 5.5.4 unsupported option: {parameter}\r\n").as_bytes())?;
+            }
             "MAIL" => {
                 message = Recorded { mail: argument(), rcpt: Vec::new(), content: Vec::new() };
                 answers.write_all(b"250 2.1.0 ok\r\n")?;
@@ -135,7 +190,7 @@ fn serve(stream: TcpStream, shelf: &Shelf) -> io::Result<()> {
 }
 
 /// The content up to CRLF.CRLF, one dot taken from each line that begins with one. A line ends at CRLF alone.
-fn content(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+pub fn content(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut line_start = 0;
     loop {

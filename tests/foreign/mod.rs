@@ -1,0 +1,8 @@
+//! Programs that nobody here wrote, on both sides of the running proxy: the libraries that applications send with, and
+//! the servers that people relay through.
+
+mod clients;
+mod everywhere;
+mod letters;
+mod outcome;
+mod upstreams;
