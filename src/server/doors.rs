@@ -56,6 +56,11 @@ impl Doors {
         Ok(Bound { doors: self, wanted: wanted.to_vec(), sockets })
     }
 
+    /// What all of them share.
+    pub fn front(&self) -> Arc<FrontDoor> {
+        self.front.clone()
+    }
+
     fn has(&self, listener: &Listener) -> bool {
         self.open
             .iter()

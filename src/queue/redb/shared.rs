@@ -4,9 +4,11 @@
 //! under the same lock, with a snapshot taken under it, so that it sees either a message's lease or what its
 //! settlement has committed, never neither.
 
-use super::record::Counts;
+use super::record::{Counts, Ledger};
+use super::space::Space;
 use super::store::Store;
 use super::timeline::Timeline;
+use super::usage::Usage;
 use crate::event::Event;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
@@ -27,6 +29,7 @@ const FRESH_OVERHEAD: usize = 1_024;
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) timeline: Timeline,
+    pub(super) space: Space,
     state: Mutex<State>,
     /// One search for old messages at a time (see [`State::oldest_life`]).
     pub(super) searching: Mutex<()>,
@@ -42,6 +45,8 @@ pub(super) struct State {
     pub(super) leases: HashMap<QueueId, Lease>,
     pub(super) fresh: Fresh,
     pub(super) counts: Counts,
+    /// How much of the file is in use.
+    pub(super) usage: Usage,
     pub(super) writable: bool,
     /// Deleted during an attempt: their contents go when the attempt has ended.
     pub(super) doomed: HashSet<QueueId>,
@@ -65,14 +70,17 @@ impl Shared {
     pub(super) fn new(
         store: Store,
         timeline: Timeline,
-        counts: Counts,
+        space: Space,
+        ledger: &Ledger,
         keep: u64,
         instance: String,
     ) -> Shared {
-        let state = State { counts, writable: true, ..State::default() };
+        let usage = ledger.usage.unwrap_or_default();
+        let state = State { counts: ledger.counts, usage, writable: true, ..State::default() };
         Shared {
             store,
             timeline,
+            space,
             state: Mutex::new(state),
             searching: Mutex::default(),
             woken: Arc::default(),

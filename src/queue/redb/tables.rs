@@ -6,6 +6,7 @@
 //! the only code that writes them.
 
 use super::record::{self, Stored};
+use super::usage::Usage;
 use crate::mail::{MessageState, QueueId};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -83,11 +84,13 @@ pub(super) struct Tables<'t> {
     pub(super) damaged: Table<'t, u128, &'static str>,
     pub(super) events: Table<'t, u64, &'static [u8]>,
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
+    /// What all of them hold. Kept in the ledger from one transaction to the next.
+    pub(super) usage: Usage,
 }
 
 impl<'t> Tables<'t> {
-    /// Opens all of them; missing ones are made.
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
+    /// Opens all of them; missing ones are made. `usage` is what they hold.
+    pub(super) fn open(transaction: &'t WriteTransaction, usage: Usage) -> Result<Tables<'t>, redb::Error> {
         Ok(Tables {
             messages: transaction.open_table(MESSAGES)?,
             due: transaction.open_table(DUE)?,
@@ -99,6 +102,7 @@ impl<'t> Tables<'t> {
             damaged: transaction.open_table(DAMAGED)?,
             events: transaction.open_table(EVENTS)?,
             meta: transaction.open_table(META)?,
+            usage,
         })
     }
 
@@ -109,7 +113,17 @@ impl<'t> Tables<'t> {
 
     /// Writes the record, nothing else.
     pub(super) fn write_message(&mut self, stored: &Stored) -> Result<(), redb::Error> {
-        self.messages.insert(stored.message.id.number(), record::write_message(stored).as_slice())?;
+        let record = record::write_message(stored);
+        let before = self.messages.insert(stored.message.id.number(), record.as_slice())?;
+        let before = before.map(|record| record.value().len());
+        self.usage.change_record(before, Some(record.len()));
+        Ok(())
+    }
+
+    /// Removes the record, nothing else.
+    pub(super) fn remove_message(&mut self, id: QueueId) -> Result<(), redb::Error> {
+        let before = self.messages.remove(id.number())?.map(|record| record.value().len());
+        self.usage.change_record(before, None);
         Ok(())
     }
 
