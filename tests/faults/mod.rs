@@ -4,6 +4,7 @@ mod bulk;
 mod clock;
 mod descriptors;
 mod disk;
+mod drained;
 mod flipped;
 mod floor;
 mod full;

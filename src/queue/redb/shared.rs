@@ -191,12 +191,13 @@ impl Fresh {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::mail::{BodyType, Class, HeaderFacts, Origin, ReversePath};
 
-    fn message(size: usize) -> Arc<Message> {
+    /// A message without recipients.
+    pub(in super::super) fn message(size: usize) -> Arc<Message> {
         Arc::new(Message {
             id: QueueId::fresh(1),
             reverse_path: ReversePath::Null,

@@ -1,10 +1,12 @@
 //! How much room there is for new mail: on the file system that the queue file is on, and inside the file.
 //!
-//! The system is asked ten times a second at most. What happens in between is known: every transaction says how much of the
+//! The system is asked once in a millisecond at most. What happens in between is known: every transaction says how much of the
 //! file is in use after it ([`super::usage`]), and what the writer has been handed counts from that moment on.
 //!
-//! What is free inside the file counts as long as the file system itself has half as much to offer as is said here: pages
-//! inside may be too scattered for a large content, and then the file grows all the same.
+//! Pages that are free inside the file may be too scattered for a large content, and then the file grows all the same. So
+//! a sixteenth of the file does not count, and the rest only as long as the file system itself has half as much to offer
+//! as is said here: whoever keeps 64 MiB free by this number will find 32 free at the very least. Measured: with messages
+//! of one size none of it was missing, with all sizes from 1 KB to 3 MB a tenth after five rounds of filling and draining.
 
 use super::usage::Usage;
 use crate::unix;
@@ -14,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How old an answer of the system may be.
-const FRESH: Duration = Duration::from_millis(100);
+const FRESH: Duration = Duration::from_millis(1);
+/// This part of the file is taken for free pages that are too scattered.
+const SCATTERED: u64 = 16;
 
 /// Knows the room for new mail.
 pub(super) struct Space {
@@ -58,9 +62,9 @@ impl Space {
     pub(super) fn room(&self, now: Duration, usage: Usage) -> Option<u64> {
         let Seen { free, held, .. } = self.look(now, usage)?;
         let used = usage.bytes();
-        let whole = free.saturating_add(held).saturating_sub(used);
         let outside = free.saturating_sub(used.saturating_sub(held));
-        let room = whole.min(outside.saturating_mul(2));
+        let inside = held.saturating_sub(used).saturating_sub(held / SCATTERED);
+        let room = outside.saturating_add(inside).min(outside.saturating_mul(2));
         Some(room.saturating_sub(self.handed.load(Ordering::Relaxed)))
     }
 
@@ -108,7 +112,8 @@ mod tests {
         let more = usage(150);
         assert_eq!(space.room(Duration::ZERO, more), Some(100_000_000 - (more.bytes() - full.bytes())));
         let empty = usage(0);
-        assert_eq!(space.room(Duration::ZERO, empty), Some(100_000_000 + full.bytes() - empty.bytes()));
+        let inside = full.bytes() - empty.bytes() - full.bytes() / SCATTERED;
+        assert_eq!(space.room(Duration::ZERO, empty), Some(100_000_000 + inside));
         let handed = space.hand(usage(1));
         assert_eq!(space.room(Duration::ZERO, full), Some(100_000_000 - usage(1).added()));
         drop(handed);

@@ -43,9 +43,7 @@ impl Usage {
         let remainders = snapshot.open_table(REMAINDERS)?.stats()?;
         let parts = snapshot.open_table(PARTS)?.stats()?;
         Ok(Usage {
-            parts: (parts.leaf_pages() > 0)
-                .then(|| parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes())
-                .unwrap_or_default(),
+            parts: parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes(),
             events: snapshot.open_table(EVENTS)?.stats()?.stored_bytes(),
             small: messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes(),
         })
@@ -112,4 +110,79 @@ impl Usage {
 /// The run of pages that a part takes alone.
 fn run(bytes: usize) -> u64 {
     (bytes.saturating_add(PART_OVERHEAD)).next_power_of_two().max(PAGE) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{CHUNK_SIZE, Order, Queue};
+    use super::super::shared::tests::message;
+    use super::super::{Options, RedbQueue};
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::mail::QueueId;
+    use bytes::Bytes;
+    use redb::ReadableDatabase;
+    use std::sync::Arc;
+
+    async fn put(queue: &RedbQueue, size: usize) -> QueueId {
+        let content = Bytes::from(vec![7; size]);
+        let mut message = Message::clone(&message(size));
+        message.chunks = size.div_ceil(CHUNK_SIZE) as u32;
+        let id = message.id;
+        for number in 0..message.chunks.saturating_sub(1) {
+            let from = number as usize * CHUNK_SIZE;
+            queue.stage(id, number, content.slice(from..from + CHUNK_SIZE)).await.unwrap();
+        }
+        let tail = message.chunks.saturating_sub(1) as usize * CHUNK_SIZE;
+        queue.put(message, content.slice(tail..), Vec::new()).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn what_came_and_went_leaves_nothing_and_a_count_of_the_file_says_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.redb");
+        let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_800_000_000).unwrap()));
+        let options = || Options::new(clock.clone());
+        let queue = RedbQueue::open(&path, options()).unwrap();
+        let mut ids = Vec::new();
+        for round in 0..40 {
+            for size in [0, 100, 3_900, 4_200, 30_000, CHUNK_SIZE, 2 * CHUNK_SIZE + 77] {
+                ids.push(put(&queue, size + round).await);
+            }
+            let given_up = QueueId::fresh(1);
+            queue.stage(given_up, 0, Bytes::from(vec![7; CHUNK_SIZE])).await.unwrap();
+            queue.stage(given_up, 1, Bytes::from(vec![7; CHUNK_SIZE])).await.unwrap();
+            if round > 0 {
+                queue.discard(given_up);
+            }
+        }
+        queue.close().await.unwrap();
+        drop(queue);
+
+        // What was staged and neither put nor discarded goes at the start.
+        let queue = RedbQueue::open(&path, options()).unwrap();
+        let usage = queue.shared.state().usage;
+        queue.close().await.unwrap();
+        drop(queue);
+        let database = redb::Database::open(&path).unwrap();
+        let counted = Usage::count(&database.begin_read().unwrap()).unwrap();
+        drop(database);
+        assert!(
+            usage.parts <= counted.parts && counted.parts <= usage.parts + usage.parts / 64 + 65_536,
+            "{usage:?} {counted:?}"
+        );
+        assert!(usage.small.abs_diff(counted.small) < usage.small / 20, "{usage:?} {counted:?}");
+        assert!(counted.bytes() < std::fs::metadata(&path).unwrap().len());
+
+        let queue = RedbQueue::open(&path, options()).unwrap();
+        queue.keep_events(0);
+        queue.order(Order::Delete, ids).await.unwrap();
+        queue.record(Vec::new());
+        put(&queue, 0).await;
+        let Usage { parts, events, small } = queue.shared.state().usage;
+        assert_eq!(parts, 0);
+        assert_eq!(events, 0);
+        assert!(small < 1_000, "the record of one empty message: {small}");
+    }
 }
