@@ -1,10 +1,10 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
-//! limit on open files.
+//! limit on open files, the space on a file system.
 //! A port to another system is a matter of this module.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,6 +43,13 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop,
         }
     }
+}
+
+/// Bytes free for this process on the file system of a file, and bytes that the file takes there: holes take none.
+pub fn disk_space(file: &Path) -> io::Result<(u64, u64)> {
+    let system = rustix::fs::statvfs(file)?;
+    let blocks = std::fs::metadata(file)?.blocks();
+    Ok((system.f_bavail.saturating_mul(system.f_frsize), blocks.saturating_mul(512)))
 }
 
 /// The process id of whoever answers on the control socket, if anybody does; 0 where it cannot be told.

@@ -244,6 +244,10 @@ pub trait Queue: Send + Sync + 'static {
     /// At a glance.
     fn health(&self) -> Health;
 
+    /// Bytes of new mail that there is room for, on the disk and in what earlier mail has left. What was staged or put counts
+    /// from the call on, done or not. None where nobody can say; then storing will tell.
+    fn room(&self) -> Option<u64>;
+
     /// This installation's own name for loop detection (random, made with the file).
     fn instance(&self) -> &str;
 

@@ -77,6 +77,11 @@ impl Doors {
         Ok(())
     }
 
+    /// What all of them share.
+    pub fn front(&self) -> Arc<FrontDoor> {
+        self.front.clone()
+    }
+
     /// Whose name and address are the same first, then whose address is.
     fn kept(&self, wanted: &[Listener]) -> Kept {
         let mut kept = Kept::new();

@@ -31,6 +31,8 @@ use tokio::task::JoinHandle;
 
 /// How long transactions and attempts under way may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(25);
+/// How often the room for mail is looked at.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
 /// How long what was cut short then may take.
 const LAST_GASP: Duration = Duration::from_secs(2);
 
@@ -91,6 +93,7 @@ pub struct Server {
     stop: Stop,
     engine: JoinHandle<()>,
     control: JoinHandle<()>,
+    watch: JoinHandle<()>,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     log: Log,
 }
@@ -116,6 +119,8 @@ impl Server {
         let pool = Arc::new(Pool::default());
         let front_door =
             FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.permits());
+        // Before anybody is let in: a start with too little room says so at once.
+        front_door.watch_room(&settings);
         let mut doors = Doors::new(front_door, unix::inherited_listeners());
         doors.change(&settings.listeners).await.map_err(StartError::Bind)?;
         for address in doors.unused() {
@@ -146,6 +151,7 @@ impl Server {
         let server = Server {
             engine: tokio::spawn(engine.run(stop.clone())),
             control: tokio::spawn(serve_control(control, admin)),
+            watch: tokio::spawn(watch_room(doors.front(), settings_sender.subscribe())),
             queue,
             clock,
             sources,
@@ -222,6 +228,7 @@ impl Server {
         );
         self.queue.record(vec![fact]);
         self.control.abort();
+        self.watch.abort();
         let _ = std::fs::remove_file(self.settings.borrow().control_socket());
         if let Err(error) = self.queue.close().await {
             tracing::error!("the queue did not close well: {error}");
@@ -340,6 +347,17 @@ fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String
         LogEmails::open(path).map(Arc::new).map_err(said)
     };
     settings.log_emails.as_ref().map(open).transpose()
+}
+
+/// Looks once a second whether there is room, so that the end of an episode is noticed though nobody sends mail.
+async fn watch_room(front: Arc<FrontDoor>, settings: watch::Receiver<Arc<Settings>>) {
+    let mut ticks = tokio::time::interval(ROOM_LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let settings = settings.borrow().clone();
+        front.watch_room(&settings);
+    }
 }
 
 async fn serve_control(listener: UnixListener, admin: Admin) {

@@ -46,7 +46,7 @@ pub struct FrontDoor {
     /// `content_memory` in permits of one KiB, shared with delivery.
     pub content_memory: Arc<Semaphore>,
     permits: Arc<permit::Permits>,
-    space: room::FreeSpace,
+    room: room::Room,
 }
 
 impl FrontDoor {
@@ -63,7 +63,7 @@ impl FrontDoor {
             clock,
             content_memory,
             permits: Arc::default(),
-            space: room::FreeSpace::default(),
+            room: room::Room::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::FrontDoor;
 use super::channel::started;
 use super::content::{ContentReader, Fault};
 use super::reply::Reply;
+use super::room::Promise;
 use super::transaction::{Dialogue, Envelope, Terms, too_big};
 use crate::event::{EventType, Fact, code};
 use crate::mail::header::HeaderScan;
@@ -33,7 +34,9 @@ pub struct Reception<'q> {
     chunks: Chunks,
     staged: u32,
     staging: Option<Pending<'q, ()>>,
-    failed: Option<QueueError>,
+    failed: Option<Reply>,
+    /// Room for what is still to come.
+    room: Promise<'q>,
     /// Of `content_memory`: given back when this is dropped.
     _reservation: OwnedSemaphorePermit,
 }
@@ -65,11 +68,12 @@ impl Chunks {
 }
 
 impl<'q> Reception<'q> {
-    /// Nothing read yet. `reservation` is what [`RESERVATION`] takes of `content_memory`.
+    /// Nothing read yet. `reservation` is what [`RESERVATION`] takes of `content_memory`, `room` what was promised at MAIL.
     pub fn new(
         door: &'q FrontDoor,
         reader: ContentReader,
         reservation: OwnedSemaphorePermit,
+        room: Promise<'q>,
     ) -> Reception<'q> {
         let now = u64::try_from(door.clock.wall().as_millisecond()).unwrap_or_default();
         Reception {
@@ -81,6 +85,7 @@ impl<'q> Reception<'q> {
             staged: 0,
             staging: None,
             failed: None,
+            room,
             _reservation: reservation,
         }
     }
@@ -107,13 +112,18 @@ impl<'q> Reception<'q> {
     async fn stage(&mut self) {
         for chunk in std::mem::take(&mut self.chunks.full) {
             self.staging_done().await;
+            let octets = chunk.len() as u64;
+            if self.failed.is_none() {
+                self.failed = self.room.cover(octets).err();
+            }
             if self.failed.is_some() {
                 return;
             }
             let mut staging = self.queue.stage(self.id, self.staged, chunk);
+            self.room.stored(octets);
             self.staged += 1;
             match started(&mut staging).await {
-                Poll::Ready(done) => self.failed = done.err(),
+                Poll::Ready(done) => self.failed = done.err().as_ref().map(unstored),
                 Poll::Pending => self.staging = Some(staging),
             }
         }
@@ -123,7 +133,7 @@ impl<'q> Reception<'q> {
         if let Some(staging) = self.staging.take()
             && let Err(error) = staging.await
         {
-            self.failed.get_or_insert(error);
+            self.failed.get_or_insert(unstored(&error));
         }
     }
 
@@ -141,8 +151,7 @@ impl<'q> Reception<'q> {
             (Some(Fault::BareNewline), _) => {
                 Some(Reply::new(550, 5, 2, "the content holds a bare CR or LF: end every line with CRLF"))
             }
-            (None, Some(error)) => Some(unstored(error)),
-            (None, None) => None,
+            (None, failed) => failed.clone(),
         }
     }
 
@@ -168,17 +177,20 @@ impl<'q> Reception<'q> {
                  `received_hops` under [limits]",
             );
         }
-        if let Some(reply) = door.no_room(settings, 0) {
+        let tail = self.chunks.filling.len() as u64;
+        if let Err(reply) = door.below_cap(settings).and_then(|()| self.room.cover(tail)) {
             return reply;
         }
         let message = self.message(door, dialogue, envelope);
         let fact = queued(&message);
         let (size, recipients) = (message.size, message.recipients.len());
         // It may stay in memory until it has been delivered: without the room that it had to grow.
-        let tail = std::mem::take(&mut self.chunks.filling).into_boxed_slice().into();
+        let content: Box<[u8]> = std::mem::take(&mut self.chunks.filling).into_boxed_slice();
         // From here on the queue decides alone: a chunk given up now might belong to a message that exists.
         let staged = std::mem::take(&mut self.staged);
-        match self.queue.put(message, tail, vec![fact]).await {
+        let stored = self.queue.put(message, content.into(), vec![fact]);
+        self.room.stored(u64::MAX);
+        match stored.await {
             Ok(()) => {
                 let Terms { client, listener, .. } = dialogue.terms();
                 let (id, from) = (self.id, envelope.reverse_path.as_str());
@@ -258,9 +270,12 @@ fn queued(message: &Message) -> Fact {
 /// What a client is told when the queue could not store its message.
 fn unstored(error: &QueueError) -> Reply {
     match error {
-        QueueError::Full(_) => {
-            Reply::new(452, 3, 1, "the disk is full: try again later, and make room in Postroom's data_dir")
-        }
+        QueueError::Full(_) => Reply::new(
+            452,
+            3,
+            1,
+            "the disk is full: try again later, and make room on the disk of Postroom's queue",
+        ),
         _ => Reply::new(451, 3, 0, "the queue cannot be written: try again later, and see Postroom's log"),
     }
 }

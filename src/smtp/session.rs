@@ -9,6 +9,7 @@ use super::command::{announces_chunk, announces_content};
 use super::content::ContentReader;
 use super::reception::{RESERVATION, Reception};
 use super::reply::Reply;
+use super::room::Promise;
 use super::transaction::{Dialogue, Step, Terms};
 use super::{FrontDoor, Stopping};
 use crate::config::settings::{BareNewline, Limits};
@@ -22,6 +23,8 @@ struct Session<'d, S> {
     stopping: &'d Stopping,
     channel: Channel<'d, S>,
     dialogue: Dialogue,
+    /// Room for the message that MAIL has announced, until its content comes.
+    promise: Option<Promise<'d>>,
     /// A message that comes in chunks, between two of them.
     reception: Option<Box<Reception<'d>>>,
     /// The last command was a DATA that was refused.
@@ -48,7 +51,8 @@ where
     let greeting = Reply::plain(220, format!("{} ESMTP Postroom", terms.settings.hostname));
     let said = channel.say(&greeting).await;
     let dialogue = Dialogue::new(terms);
-    let mut session = Session { door, stopping, channel, dialogue, reception: None, data_refused: false };
+    let mut session =
+        Session { door, stopping, channel, dialogue, promise: None, reception: None, data_refused: false };
     let ended = match said {
         Ok(()) => session.converse().await,
         Err(lost) => Err(lost),
@@ -72,7 +76,7 @@ where
         || session.dialogue.envelope().is_some()
         || !session.channel.input().is_empty();
     // What was being received is given up before the farewell, which takes its time.
-    session.reception = None;
+    (session.promise, session.reception) = (None, None);
     session.channel.close(last.as_ref(), linger).await;
 }
 
@@ -124,7 +128,10 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     if announces_chunk(line) { Step::Close(reply) } else { self.dialogue.refuse(reply) }
                 } else {
                     let settings = self.dialogue.terms().settings.clone();
-                    let room = |size| self.door.no_room(&settings, size);
+                    let room = |size| {
+                        let promised = self.door.promise(&settings, size);
+                        promised.map(|promise| self.promise = Some(promise)).err()
+                    };
                     self.dialogue.step(line, self.door.clock.monotonic(), room)
                 };
                 self.channel.consume(length);
@@ -138,7 +145,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             step => step,
         };
         if self.dialogue.envelope().is_none() {
-            self.reception = None;
+            (self.promise, self.reception) = (None, None);
         }
         Ok(step)
     }
@@ -162,7 +169,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             return self.refuse_data(&no_memory()).await;
         };
         let reader = ContentReader::data(self.limits().bare_newline, self.limits().message_size);
-        let mut reception = Reception::new(self.door, reader, reservation);
+        let mut reception = Reception::new(self.door, reader, reservation, self.promised());
         self.channel.say(&Reply::plain(354, "end with <CRLF>.<CRLF>")).await?;
         let deadline = Instant::now() + self.limits().data_timeout;
         loop {
@@ -187,7 +194,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     return self.say(&no_memory()).await;
                 };
                 let reader = ContentReader::bdat(self.limits().bare_newline, self.limits().message_size);
-                Box::new(Reception::new(self.door, reader, reservation))
+                Box::new(Reception::new(self.door, reader, reservation, self.promised()))
             }
         };
         let mut left = size;
@@ -237,6 +244,11 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         };
         self.dialogue.end(reply.code == 250);
         self.say(&reply).await
+    }
+
+    /// What was promised at MAIL.
+    fn promised(&mut self) -> Promise<'d> {
+        self.promise.take().unwrap_or_else(|| self.door.no_promise(&self.dialogue.terms().settings))
     }
 
     /// Takes what one content needs of `content_memory`, waiting for it where it is used up. None: in vain.

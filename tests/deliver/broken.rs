@@ -63,6 +63,9 @@ impl Queue for Broken {
     fn freeze(&self, _: bool) {
         unreachable!()
     }
+    fn room(&self) -> Option<u64> {
+        unreachable!()
+    }
     fn stage(&self, _: QueueId, _: u32, _: Chunk) -> Pending<'_, ()> {
         unreachable!()
     }

@@ -5,6 +5,7 @@ mod clock;
 mod dead_address;
 mod descriptors;
 mod disk;
+mod drained;
 mod flipped;
 mod floor;
 mod full;

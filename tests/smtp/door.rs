@@ -91,6 +91,16 @@ impl Door {
         client
     }
 
+    /// Waits until so many sessions are left.
+    pub async fn empty_but(&self, sessions: usize) {
+        within(async {
+            while self.stopping.sessions.len() > sessions {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until every session is over.
     pub async fn empty(&self) {
         self.stopping.sessions.close();

@@ -29,6 +29,8 @@ pub struct MemoryQueue {
     pub messages: Mutex<Vec<(Message, Vec<u8>)>>,
     pub staged: Mutex<HashMap<QueueId, Vec<Bytes>>>,
     pub facts: Mutex<Vec<Fact>>,
+    /// Bytes that it has room for in all; a tebibyte unless set.
+    pub disk: Mutex<Option<u64>>,
     /// Closed: puts wait.
     pub gate: tokio::sync::RwLock<()>,
 }
@@ -51,6 +53,14 @@ impl Queue for MemoryQueue {
         Timestamp::UNIX_EPOCH
     }
     fn freeze(&self, _: bool) {}
+    fn room(&self) -> Option<u64> {
+        let staged =
+            self.staged.lock().unwrap().values().flatten().map(|chunk| chunk.len() as u64).sum::<u64>();
+        let stored =
+            self.messages.lock().unwrap().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
+        let disk = self.disk.lock().unwrap().unwrap_or(1 << 40);
+        Some(disk.saturating_sub(staged + stored))
+    }
     fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()> {
         Box::pin(async move {
             tokio::task::yield_now().await;

@@ -1,10 +1,11 @@
 //! 250 means stored, and nothing else does.
 
 use super::door::{Door, settings};
-use postroom::event::code;
+use postroom::event::{EventType, code};
 use postroom::mail::{BodyType, MessageState};
-use postroom::queue::{CHUNK_SIZE, QueueError};
+use postroom::queue::{CHUNK_SIZE, Queue, QueueError};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Content of every size around the borders of chunks comes through DATA and BDAT unchanged, and gives its memory
@@ -143,6 +144,98 @@ async fn low_disk_is_recorded_once() {
     }
     let facts = door.queue.facts.lock().unwrap();
     assert_eq!(facts.iter().filter(|fact| fact.code == code::LOW_DISK).count(), 1);
+}
+
+/// A disk with room for one of two messages that are announced at the same time.
+// CASES E6
+#[tokio::test]
+async fn what_was_announced_is_kept_free_until_its_transaction_ends() {
+    let mut settings = settings();
+    settings.queue.min_free_space = 500_000;
+    let door = Door::open(settings).await;
+    *door.queue.disk.lock().unwrap() = Some(1_000_000);
+    let (mut first, mut second) = (door.greeted().await, door.greeted().await);
+    for ended in ["RSET\r\n", "EHLO again\r\n", "RCPT TO:<b@y.test>\r\nDATA\r\nshort\r\n.\r\n"] {
+        first.say("MAIL FROM:<a@x.test> SIZE=400000\r\n").await;
+        first.expect("250").await;
+        second.say("MAIL FROM:<a@x.test> SIZE=200000\r\n").await;
+        second.expect("452 4.3.1").await;
+        first.say(ended).await;
+        if ended.contains("DATA") {
+            first.expect("250").await;
+            first.expect("354").await;
+        }
+        first.expect("250").await;
+        second.say("MAIL FROM:<a@x.test> SIZE=200000\r\n").await;
+        second.expect("250").await;
+        second.say("RSET\r\n").await;
+        second.expect("250").await;
+    }
+    first.say("MAIL FROM:<a@x.test> SIZE=400000\r\n").await;
+    first.expect("250").await;
+    drop(first);
+    door.empty_but(1).await;
+    second.say("MAIL FROM:<a@x.test> SIZE=400000\r\n").await;
+    second.expect("250").await;
+}
+
+/// A client need not say how much will come: then each chunk is asked for.
+// CASES E6
+#[tokio::test]
+async fn content_that_nobody_announced_is_refused_where_it_would_go_below_the_limit() {
+    let mut settings = settings();
+    settings.queue.min_free_space = 500_000;
+    let door = Door::open(settings).await;
+    *door.queue.disk.lock().unwrap() = Some(1_000_000);
+    let mut client = door.greeted().await;
+    for (size, reply) in [(450_000, "250"), (150_000, "452 4.3.1"), (40_000, "250"), (20_000, "452 4.3.1")] {
+        client.begin_data().await;
+        client.say(format!("{}\r\n.\r\n", "x".repeat(size))).await;
+        client.expect(reply).await;
+        assert!(door.queue.room().unwrap() >= 500_000);
+    }
+    assert_eq!(door.queue.taken().len(), 2);
+}
+
+// CASES E6, H5
+#[tokio::test]
+async fn an_episode_of_low_disk_has_one_event_when_it_begins_and_one_when_it_is_over() {
+    let mut settings = settings();
+    settings.queue.min_free_space = 500_000;
+    let door = Door::open(settings.clone()).await;
+    let settings = Arc::new(settings);
+    let mut client = door.greeted().await;
+    let disk = |bytes| *door.queue.disk.lock().unwrap() = Some(bytes);
+    let said = || {
+        let facts = door.queue.facts.lock().unwrap();
+        let low = facts.iter().filter(|fact| fact.code == code::LOW_DISK);
+        low.map(|fact| fact.kind).collect::<Vec<_>>()
+    };
+    for episode in 1..4 {
+        disk(499_999);
+        if episode == 2 {
+            // Nobody sends mail.
+            door.front.watch_room(&settings);
+        }
+        for _ in 0..3 {
+            client.say("MAIL FROM:<a@x.test>\r\n").await;
+            client.expect("452 4.3.1").await;
+            door.front.watch_room(&settings);
+        }
+        // Back and forth at the limit is the same episode.
+        disk(510_000);
+        door.front.watch_room(&settings);
+        disk(499_999);
+        door.front.watch_room(&settings);
+        disk(600_000);
+        door.front.watch_room(&settings);
+        let expected = [EventType::Warning, EventType::Information].repeat(episode);
+        assert_eq!(said(), expected);
+    }
+    // A message that is too large for what there is, is no episode.
+    client.say("MAIL FROM:<a@x.test> SIZE=200000\r\n").await;
+    client.expect("452 4.3.1").await;
+    assert_eq!(said().len(), 6);
 }
 
 // CASES D4

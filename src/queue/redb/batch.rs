@@ -68,6 +68,7 @@ impl<'t, 's> Batch<'t, 's> {
             journal::trim(&mut self.tables, &mut self.ledger, added, keep)?;
             self.ledger.serial = self.ledger.serial.wrapping_add(1);
             self.ledger.timeline = self.shared.timeline.kept();
+            self.ledger.usage = Some(self.tables.usage);
             self.tables.meta.insert("ledger", record::write_ledger(&self.ledger).as_slice())?;
         }
         let Batch { ledger, effects, events, changed, .. } = self;
@@ -203,7 +204,7 @@ impl<'t, 's> Batch<'t, 's> {
         chunks: Option<u32>,
     ) -> Result<(), redb::Error> {
         self.changed = true;
-        self.tables.messages.remove(id.number())?;
+        self.tables.remove_message(id)?;
         if self.tables.damaged.remove(id.number())?.is_some() {
             self.ledger.counts.damaged = self.ledger.counts.damaged.saturating_sub(1);
         }

@@ -6,14 +6,11 @@
 
 use super::super::CHUNK_SIZE;
 use super::tables::{PARTS, REMAINDERS, Tables};
+use super::usage::{PAGE, PART_OVERHEAD as OVERHEAD, Usage};
 use bytes::{Bytes, BytesMut};
 use redb::{ReadTransaction, ReadableTable};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// redb's page size.
-const PAGE: usize = 4096;
-/// What a page run with one pair holds beside the value: leaf header, end of value, key.
-const OVERHEAD: usize = 4 + 4 + 20;
 /// In front of every chunk.
 const CHECKSUM: usize = 8;
 /// Parts of one chunk have keys `number * PARTS_A_CHUNK ..`. Halving 128 KiB down to a page takes six.
@@ -24,6 +21,20 @@ fn next_part(left: usize) -> Option<usize> {
     let fit = |order: u32| (PAGE << order) - OVERHEAD;
     let order = (0..6).rev().find(|order| left >= fit(*order) / 8 * 7)?;
     Some(left.min(fit(order)))
+}
+
+/// What a chunk of that many bytes will add to what is in use of the file.
+pub(super) fn usage(bytes: usize) -> Usage {
+    let mut usage = Usage::default();
+    let mut left = CHECKSUM + bytes;
+    while let Some(length) = next_part(left) {
+        usage.add_part(length);
+        left -= length;
+    }
+    if left > 0 {
+        usage.add_remainder(left);
+    }
+    usage
 }
 
 /// Stores a chunk. The caller sees to it that some table names the id.
@@ -43,11 +54,13 @@ pub(super) fn write(tables: &mut Tables<'_>, id: u128, number: u32, chunk: &[u8]
     let mut key = number * PARTS_A_CHUNK;
     while let Some(length) = next_part(left) {
         fill(tables.parts.insert_reserve((id, key), length)?.as_mut());
+        tables.usage.add_part(length);
         left -= length;
         key += 1;
     }
     if left > 0 {
         fill(tables.remainders.insert_reserve((id, number), left)?.as_mut());
+        tables.usage.add_remainder(left);
     }
     Ok(())
 }
@@ -89,11 +102,11 @@ pub(super) fn read(
 pub(super) fn remove(tables: &mut Tables<'_>, id: u128, chunks: u32) -> Result<(), redb::Error> {
     for number in 0..chunks {
         for key in (number * PARTS_A_CHUNK..).take(PARTS_A_CHUNK as usize) {
-            if tables.parts.remove((id, key))?.is_none() {
+            if !remove_part(tables, (id, key))? {
                 break;
             }
         }
-        tables.remainders.remove((id, number))?;
+        remove_remainder(tables, (id, number))?;
     }
     Ok(())
 }
@@ -101,13 +114,29 @@ pub(super) fn remove(tables: &mut Tables<'_>, id: u128, chunks: u32) -> Result<(
 /// Removes whatever is there of an id whose number of chunks nobody knows.
 pub(super) fn remove_all(tables: &mut Tables<'_>, id: u128) -> Result<(), redb::Error> {
     let all = (id, 0)..=(id, u32::MAX);
-    for table in [&mut tables.parts, &mut tables.remainders] {
-        // Keys first: the table cannot be changed while it is walked.
-        let keys = table.range(all.clone())?.map(|entry| Ok(entry?.0.value().1));
-        for key in keys.collect::<Result<Vec<u32>, redb::StorageError>>()? {
-            table.remove((id, key))?;
-        }
+    // Keys first: the table cannot be changed while it is walked.
+    for key in keys(tables.parts.range(all.clone())?)? {
+        remove_part(tables, key)?;
     }
+    for key in keys(tables.remainders.range(all)?)? {
+        remove_remainder(tables, key)?;
+    }
+    Ok(())
+}
+
+fn keys(range: redb::Range<'_, (u128, u32), &'static [u8]>) -> Result<Vec<(u128, u32)>, redb::StorageError> {
+    range.map(|entry| Ok(entry?.0.value())).collect()
+}
+
+fn remove_part(tables: &mut Tables<'_>, key: (u128, u32)) -> Result<bool, redb::Error> {
+    let bytes = tables.parts.remove(key)?.map(|part| part.value().len());
+    bytes.into_iter().for_each(|bytes| tables.usage.take_part(bytes));
+    Ok(bytes.is_some())
+}
+
+fn remove_remainder(tables: &mut Tables<'_>, key: (u128, u32)) -> Result<(), redb::Error> {
+    let bytes = tables.remainders.remove(key)?.map(|remainder| remainder.value().len());
+    bytes.into_iter().for_each(|bytes| tables.usage.take_remainder(bytes));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use super::open_error::OpenError;
 use super::overlay::Overlay;
 use super::record::{self, Ledger};
 use super::tables::{META, STATES, Tables};
+use super::usage::Usage;
 use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableTable};
 use redb::{ReadableDatabase, ReadableTableMetadata, StorageBackend};
 use std::fs::File;
@@ -79,6 +80,11 @@ impl Source {
         (self.open)(&builder(self.cache_size))
     }
 
+    /// The queue file, where it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.is_file.then_some(&*self.name)
+    }
+
     /// Opens the database for reading, where that can be done without writing.
     pub(super) fn open_unchanged(&self) -> Option<Database> {
         if !self.is_file {
@@ -92,9 +98,10 @@ impl Source {
         migrate(database, format).map_err(|error| self.not_written(error))
     }
 
-    /// Removes content that no record names: staged for messages that never came to be, or left by deleted ones.
-    pub(super) fn remove_orphans(&self, database: &Database) -> Result<(), OpenError> {
-        remove_orphans(database).map_err(|error| self.not_written(error))
+    /// Removes content that no record names: staged for messages that never came to be, or left by deleted ones. Counts
+    /// how much of the file is in use, where an older program has not.
+    pub(super) fn remove_orphans(&self, database: &Database, ledger: &mut Ledger) -> Result<(), OpenError> {
+        remove_orphans(database, ledger).map_err(|error| self.not_written(error))
     }
 
     fn not_written(&self, error: redb::Error) -> OpenError {
@@ -200,11 +207,12 @@ fn initialize_if_empty(database: &Database) -> Result<(), redb::Error> {
         return Ok(());
     }
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, Usage::default())?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
         let instance = format!("{:016x}", fastrand::u64(..));
         tables.meta.insert("instance", instance.as_bytes())?;
-        let ledger = Ledger { first_event: 1, next_event: 1, ..Ledger::default() };
+        let usage = Some(Usage::default());
+        let ledger = Ledger { first_event: 1, next_event: 1, usage, ..Ledger::default() };
         tables.meta.insert("ledger", record::write_ledger(&ledger).as_slice())?;
     }
     transaction.set_two_phase_commit(true);
@@ -212,10 +220,15 @@ fn initialize_if_empty(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn remove_orphans(database: &Database) -> Result<(), redb::Error> {
+fn remove_orphans(database: &Database, ledger: &mut Ledger) -> Result<(), redb::Error> {
     loop {
+        let usage = match ledger.usage {
+            Some(usage) => usage,
+            None => Usage::count(&database.begin_read()?)?,
+        };
+        ledger.usage = Some(usage);
         let transaction = begin_durable(database)?;
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, usage)?;
         // Some at a time, so that no transaction becomes large.
         let ids = tables.orphans.iter()?.take(100).map(|entry| Ok(entry?.0.value()));
         let ids = ids.collect::<Result<Vec<u128>, redb::StorageError>>()?;
@@ -224,6 +237,8 @@ fn remove_orphans(database: &Database) -> Result<(), redb::Error> {
             // A record of that name would have claimed it in its own commit.
             content::remove_all(&mut tables, *id)?;
         }
+        ledger.usage = Some(tables.usage);
+        tables.meta.insert("ledger", record::write_ledger(ledger).as_slice())?;
         drop(tables);
         if ids.is_empty() {
             transaction.abort()?;

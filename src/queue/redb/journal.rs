@@ -12,7 +12,10 @@ const REMOVED_AT_ONCE: u64 = 2_000;
 /// Numbers a fact and writes it.
 pub(super) fn append(tables: &mut Tables<'_>, ledger: &mut Ledger, fact: Fact) -> Result<Event, redb::Error> {
     let event = Event { id: ledger.next_event, fact };
-    tables.events.insert(event.id, record::write_fact(&event.fact).as_slice())?;
+    let record = record::write_fact(&event.fact);
+    let before = tables.events.insert(event.id, record.as_slice())?.map(|record| record.value().len());
+    before.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
+    tables.usage.add_event(record.len());
     ledger.next_event = ledger.next_event.saturating_add(1);
     Ok(event)
 }
@@ -27,7 +30,8 @@ pub(super) fn trim(
     let most = ledger.first_event.saturating_add(added).saturating_add(REMOVED_AT_ONCE);
     let bound = ledger.next_event.saturating_sub(keep).min(most);
     while ledger.first_event < bound {
-        tables.events.remove(ledger.first_event)?;
+        let bytes = tables.events.remove(ledger.first_event)?.map(|record| record.value().len());
+        bytes.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
         ledger.first_event += 1;
     }
     Ok(())

@@ -4,6 +4,7 @@
 use super::file::{FORMAT, begin_durable};
 use super::lane::Lane;
 use super::tables::{DueKey, Place, Tables};
+use super::usage::Usage;
 use crate::mail::QueueId;
 use redb::{Database, ReadableTable, TableDefinition};
 
@@ -18,7 +19,7 @@ pub(super) fn migrate(database: &Database, format: u32) -> Result<(), redb::Erro
     tracing::info!(from = format, to = FORMAT, "the queue file is brought up to date");
     let transaction = begin_durable(database)?;
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, Usage::default())?;
         lanes_in_place_of_one_line(&transaction.open_table(DUE)?, &mut tables)?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
     }

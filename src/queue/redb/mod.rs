@@ -9,8 +9,8 @@
 //!
 //! Reading order: `tables` (what is stored), `record` and `content` (as which bytes), `file` (opening),
 //! `writer` (the one thread that commits), `batch` and `orders` (what it does to the tables), `recovery` (when
-//! that fails), `claim` and `reader` (who reads beside it), `shared` (what is known in memory), `timeline`,
-//! `journal`.
+//! that fails), `claim` and `reader` (who reads beside it), `shared` (what is known in memory), `usage` and `space`
+//! (how much room there is), `timeline`, `journal`.
 
 mod batch;
 mod claim;
@@ -28,9 +28,11 @@ mod reader;
 mod record;
 mod recovery;
 mod shared;
+mod space;
 mod store;
 mod tables;
 mod timeline;
+mod usage;
 mod writer;
 
 pub use open_error::OpenError;
@@ -115,14 +117,15 @@ impl RedbQueue {
     }
 
     fn start(source: Source, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
-        let opened = source.examine(&database)?;
-        source.migrate(&database, opened.format)?;
-        source.remove_orphans(&database)?;
-        let timeline = timeline::Timeline::resume(options.clock, opened.ledger.timeline);
-        let (store, counts) = (store::Store::new(database), opened.ledger.counts);
-        let shared = Arc::new(Shared::new(store, timeline, counts, options.keep_events, opened.instance));
+        let file::Opened { mut ledger, instance, format } = source.examine(&database)?;
+        source.migrate(&database, format)?;
+        source.remove_orphans(&database, &mut ledger)?;
+        let timeline = timeline::Timeline::resume(options.clock, ledger.timeline);
+        let space = space::Space::new(source.path().map(Path::to_owned));
+        let store = store::Store::new(database);
+        let shared = Arc::new(Shared::new(store, timeline, space, &ledger, options.keep_events, instance));
         let (inbox, work) = std::sync::mpsc::channel();
-        let writer = writer::Writer::new(shared.clone(), source, work, opened.ledger);
+        let writer = writer::Writer::new(shared.clone(), source, work, ledger);
         let thread = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(move || writer.run());
         let writer = thread.map_err(OpenError::no_thread)?;
         Ok(RedbQueue { shared, inbox: Some(inbox), writer: Some(writer) })
@@ -211,7 +214,8 @@ impl Queue for RedbQueue {
     }
 
     fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()> {
-        self.ask(|answer| Op::Stage { id, number, chunk, answer })
+        let handed = self.shared.space.hand(content::usage(chunk.len()));
+        self.ask(|answer| Op::Stage { id, number, chunk, _handed: handed, answer })
     }
 
     fn discard(&self, id: QueueId) {
@@ -219,7 +223,10 @@ impl Queue for RedbQueue {
     }
 
     fn put(&self, message: Message, tail: Bytes, facts: Vec<Fact>) -> Pending<'_, ()> {
-        self.ask(|answer| Op::Put { message: Box::new(message), tail, facts, answer })
+        let mut usage = content::usage(tail.len());
+        usage.add_message(&message);
+        let handed = self.shared.space.hand(usage);
+        self.ask(|answer| Op::Put { message: Box::new(message), tail, facts, _handed: handed, answer })
     }
 
     fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>> {
@@ -367,6 +374,11 @@ impl Queue for RedbQueue {
         let state = self.shared.state();
         let claimed = state.leases.values().filter(|lease| lease.settling || lease.until > now).count();
         Health { writable: state.writable, claimed: claimed as u64, ..state.counts.health() }
+    }
+
+    fn room(&self) -> Option<u64> {
+        let usage = self.shared.state().usage;
+        self.shared.space.room(self.shared.monotonic(), usage)
     }
 
     fn instance(&self) -> &str {

@@ -1,6 +1,7 @@
 //! What the writer is asked to do, and how it answers.
 
 use super::super::{Claim, Obeyed, Order, QueueError, Settlement};
+use super::space::Handed;
 use super::tables::DueKey;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
@@ -12,10 +13,12 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, QueueError>>;
 
 /// One thing to do, with what it takes.
 pub(super) enum Op {
+    /// What is `_handed` counts as taken until the operation has come to its end.
     Stage {
         id: QueueId,
         number: u32,
         chunk: Bytes,
+        _handed: Handed,
         answer: Answer<()>,
     },
     Discard {
@@ -25,6 +28,7 @@ pub(super) enum Op {
         message: Box<Message>,
         tail: Bytes,
         facts: Vec<Fact>,
+        _handed: Handed,
         answer: Answer<()>,
     },
     Settle {

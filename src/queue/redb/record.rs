@@ -11,6 +11,7 @@ mod v1;
 
 use super::super::Health;
 use super::timeline::Kept;
+use super::usage::Usage;
 use crate::event::Fact;
 use crate::mail::Message;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The version of each kind of record that this program writes.
 const MESSAGE_VERSION: u8 = 2;
 const FACT_VERSION: u8 = 1;
-const LEDGER_VERSION: u8 = 1;
+const LEDGER_VERSION: u8 = 2;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
 
@@ -69,6 +70,8 @@ pub(super) struct Ledger {
     pub(super) first_event: u64,
     pub(super) next_event: u64,
     pub(super) timeline: Kept,
+    /// How much of the file is in use; none where an older program wrote it last.
+    pub(super) usage: Option<Usage>,
 }
 
 pub(super) fn write_message(stored: &Stored) -> Vec<u8> {
@@ -109,6 +112,7 @@ pub(super) fn write_ledger(ledger: &Ledger) -> Vec<u8> {
 
 pub(super) fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
     match open(bytes)? {
+        (1, body) => Ok(decode::<v1::Ledger>(body)?.into()),
         (LEDGER_VERSION, body) => decode(body),
         (newer, _) => Err(unknown_version(newer, LEDGER_VERSION)),
     }

@@ -13,6 +13,7 @@ use super::super::QueueError;
 use super::batch::Done;
 use super::file::read_ledger;
 use super::op::Op;
+use super::record::Ledger;
 use super::store::{queue_error, unless_it_panics};
 use super::writer::{BATCH_OPS, Failure, Writer};
 use crate::mail::QueueId;
@@ -80,7 +81,9 @@ impl Writer {
             Ok((database, ledger))
         });
         let (database, ledger) = opened.unwrap_or_else(Err).map_err(queue_error)?;
-        self.ledger = ledger;
+        // Without it, nothing has been committed since an older program wrote the file.
+        let usage = ledger.usage.or(self.ledger.usage);
+        self.ledger = Ledger { usage, ..ledger };
         let unresolved = self.trouble.as_mut().and_then(|trouble| trouble.unresolved.take());
         if let Some(Unresolved { done, kept, puts }) = unresolved {
             if self.ledger.serial == done.ledger.serial {
@@ -93,7 +96,11 @@ impl Writer {
                 self.backlog.splice(0..0, kept.into_iter().map(|(_, op)| op)).for_each(drop);
             }
         }
-        self.shared.state().counts = self.ledger.counts;
+        {
+            let mut state = self.shared.state();
+            state.counts = self.ledger.counts;
+            state.usage = usage.unwrap_or_default();
+        }
         let disowned =
             self.backlog.iter().filter_map(|op| if let Op::Disown { ids } = op { Some(ids) } else { None });
         self.shared.store.hide_only(disowned.flatten().copied().collect::<HashSet<_>>());

@@ -5,9 +5,11 @@
 //! it found. So it sees either a message's lease or what its settlement has committed, never neither.
 
 use super::lane::Turns;
-use super::record::Counts;
+use super::record::{Counts, Ledger};
+use super::space::Space;
 use super::store::Store;
 use super::timeline::Timeline;
+use super::usage::Usage;
 use crate::event::Event;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
@@ -28,6 +30,7 @@ const FRESH_OVERHEAD: usize = 1_024;
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) timeline: Timeline,
+    pub(super) space: Space,
     state: Mutex<State>,
     /// Whose turn it is. Held by whoever searches the index of what waits: one at a time.
     pub(super) turns: Mutex<Turns>,
@@ -43,6 +46,8 @@ pub(super) struct State {
     pub(super) leases: HashMap<QueueId, Lease>,
     pub(super) fresh: Fresh,
     pub(super) counts: Counts,
+    /// How much of the file is in use.
+    pub(super) usage: Usage,
     pub(super) writable: bool,
     /// Deleted during an attempt: their contents go when the attempt has ended.
     pub(super) doomed: HashSet<QueueId>,
@@ -68,14 +73,17 @@ impl Shared {
     pub(super) fn new(
         store: Store,
         timeline: Timeline,
-        counts: Counts,
+        space: Space,
+        ledger: &Ledger,
         keep: u64,
         instance: String,
     ) -> Shared {
-        let state = State { counts, writable: true, ..State::default() };
+        let usage = ledger.usage.unwrap_or_default();
+        let state = State { counts: ledger.counts, usage, writable: true, ..State::default() };
         Shared {
             store,
             timeline,
+            space,
             state: Mutex::new(state),
             turns: Mutex::default(),
             woken: Arc::default(),
@@ -209,12 +217,13 @@ impl Fresh {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::mail::{BodyType, Class, HeaderFacts, Origin, ReversePath};
 
-    fn message(size: usize) -> Arc<Message> {
+    /// A message without recipients.
+    pub(in super::super) fn message(size: usize) -> Arc<Message> {
         Arc::new(Message {
             id: QueueId::fresh(1),
             reverse_path: ReversePath::Null,

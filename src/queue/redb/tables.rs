@@ -7,6 +7,7 @@
 
 use super::lane::Lane;
 use super::record::{self, Stored};
+use super::usage::Usage;
 use crate::clock::Moment;
 use crate::mail::{MessageState, QueueId, Recipient};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -115,11 +116,13 @@ pub(super) struct Tables<'t> {
     pub(super) damaged: Table<'t, u128, &'static str>,
     pub(super) events: Table<'t, u64, &'static [u8]>,
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
+    /// What all of them hold. Kept in the ledger from one transaction to the next.
+    pub(super) usage: Usage,
 }
 
 impl<'t> Tables<'t> {
-    /// Opens all of them; missing ones are made.
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Tables<'t>, redb::Error> {
+    /// Opens all of them; missing ones are made. `usage` is what they hold.
+    pub(super) fn open(transaction: &'t WriteTransaction, usage: Usage) -> Result<Tables<'t>, redb::Error> {
         Ok(Tables {
             messages: transaction.open_table(MESSAGES)?,
             waiting: transaction.open_table(WAITING)?,
@@ -132,6 +135,7 @@ impl<'t> Tables<'t> {
             damaged: transaction.open_table(DAMAGED)?,
             events: transaction.open_table(EVENTS)?,
             meta: transaction.open_table(META)?,
+            usage,
         })
     }
 
@@ -142,7 +146,17 @@ impl<'t> Tables<'t> {
 
     /// Writes the record, nothing else.
     pub(super) fn write_message(&mut self, stored: &Stored) -> Result<(), redb::Error> {
-        self.messages.insert(stored.message.id.number(), record::write_message(stored).as_slice())?;
+        let record = record::write_message(stored);
+        let before = self.messages.insert(stored.message.id.number(), record.as_slice())?;
+        let before = before.map(|record| record.value().len());
+        self.usage.change_record(before, Some(record.len()));
+        Ok(())
+    }
+
+    /// Removes the record, nothing else.
+    pub(super) fn remove_message(&mut self, id: QueueId) -> Result<(), redb::Error> {
+        let before = self.messages.remove(id.number())?.map(|record| record.value().len());
+        self.usage.change_record(before, None);
         Ok(())
     }
 

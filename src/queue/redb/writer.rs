@@ -146,7 +146,7 @@ impl Writer {
     fn transact_unguarded(&self, ops: &[Op]) -> Result<Done, Failure> {
         let failure = |error: redb::Error| Failure { error: queue_error(error), tried: None };
         let transaction = self.shared.store.begin_write().map_err(failure)?;
-        let (done, changed) = Tables::open(&transaction)
+        let (done, changed) = Tables::open(&transaction, self.ledger.usage.unwrap_or_default())
             .and_then(|tables| Batch::new(tables, &self.shared, self.ledger.clone()).run(ops))
             .map_err(failure)?;
         if !changed {
@@ -166,6 +166,7 @@ impl Writer {
         {
             let mut state = self.shared.state();
             state.counts = ledger.counts;
+            state.usage = ledger.usage.unwrap_or_default();
             state.writable = true;
             for effect in effects {
                 match effect {

@@ -1,6 +1,8 @@
 //! Records as the first release wrote them, frozen: field by field what stands in queue files that are still in use.
 //! Nothing here is ever changed.
 
+use super::super::timeline::Kept;
+use super::Counts;
 use crate::clock::Moment;
 use crate::mail::{
     Address, BodyType, Class, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
@@ -61,6 +63,25 @@ struct OldOrigin {
     client: Option<IpAddr>,
     helo: String,
     protocol: String,
+}
+
+/// What changed with every commit, before it was counted how much of the file is in use.
+#[derive(Deserialize)]
+pub(super) struct Ledger {
+    serial: u64,
+    states: [u64; 4],
+    damaged: u64,
+    first_event: u64,
+    next_event: u64,
+    timeline: Kept,
+}
+
+impl From<Ledger> for super::Ledger {
+    fn from(old: Ledger) -> super::Ledger {
+        let Ledger { serial, states, damaged, first_event, next_event, timeline } = old;
+        let counts = Counts { states, damaged };
+        super::Ledger { serial, counts, first_event, next_event, timeline, usage: None }
+    }
 }
 
 impl From<Stored> for super::Stored {
