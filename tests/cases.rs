@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// All cases, by group: what clients send (A: contents, B: commands, C: TLS, AUTH, relaying), resources (D), storage (E),
-/// upstreams (F), configuration (G).
+/// upstreams (F), configuration (G), what strangers' software taught (H).
 const CASES: &[(char, &[u32])] = &[
     ('A', &[1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21, 22]),
     (
         'B',
         &[
             1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29,
-            32, 33, 34, 35, 37, 38,
+            32, 33, 34, 35, 37, 38, 39, 40, 41, 42,
         ],
     ),
     ('C', &[1, 3, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17]),
@@ -27,16 +27,18 @@ const CASES: &[(char, &[u32])] = &[
         ],
     ),
     ('G', &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+    ('H', &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
 ];
 
 /// Cases of what does not exist yet, and why.
 const NOT_YET: &[(&[&str], &str)] = &[
     (&["C1", "C3", "C5", "C14"], "there is no inbound TLS: STARTTLS is answered 502"),
-    (&["B27", "C6", "C7", "C9", "C10", "C11", "C12"], "there is no inbound AUTH: it is answered 502"),
+    (&["B27", "B42", "C6", "C7", "C9", "C10", "C11", "C12"], "there is no inbound AUTH: it is answered 502"),
     (&["E11", "E13"], "there is no PostgreSQL queue"),
     (&["F15"], "there is no OAuth2: auth = \"oauth2\" is refused"),
     (&["F39"], "there are no bounce messages; of F40 the one that all recipients share"),
-    (&["G4"], "there is no redirecting: [redirect] is refused"),
+    (&["G4", "H11"], "there is no redirecting: [redirect] is refused"),
+    (&["H12"], "there are no sites: [site] is refused"),
     (
         &["G7"],
         "there is no inbound TLS, so no certificate of our own; tls_ca is checked (tests/config/upstreams.rs)",

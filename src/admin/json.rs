@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::event::words;
-use crate::mail::{Message, MessageState, RecipientState};
+use crate::mail::{Class, Message, MessageState, RecipientState};
 use crate::queue::{Filter, Health as QueueHealth, Order, Page};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,10 @@ pub struct MessageJson {
     pub subject: String,
     /// Bytes of content.
     pub size: u64,
-    /// Null while no site claims it.
+    /// Null for mail of no site.
     pub site: Option<String>,
+    /// Who goes first when mail waits: `urgent`, `normal` or `bulk`.
+    pub class: Class,
     /// UTC.
     pub received_at: Timestamp,
     /// Counted attempts.
@@ -168,7 +170,8 @@ impl MessageJson {
             recipients,
             subject: words::decode_words(message.header.subject.as_deref().unwrap_or_default()),
             size: message.size,
-            site: None,
+            site: Some(message.site.clone()).filter(|site| !site.is_empty()),
+            class: message.class,
             received_at: message.received_at,
             attempts: message.attempts,
             next_attempt: message.due.map(wall),
@@ -189,6 +192,7 @@ impl MessagesJson {
             subject: what.clone(),
             size: 0,
             site: None,
+            class: Class::default(),
             received_at: Timestamp::from_millisecond(i64::try_from(id.unix_ms()).unwrap_or(0))
                 .unwrap_or_default(),
             attempts: 0,

@@ -208,6 +208,8 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
     println!("Subject   {}", safe(&message.subject, 256));
     println!("Size      {}", size(message.size));
     println!("Received  {} by listener {}", shown(message.received_at), message.listener);
+    let class = serde_json::to_value(message.class)?;
+    println!("Class     {}", class.as_str().unwrap_or_default());
     println!("Attempts  {}", message.attempts);
     println!("Next      {}", message.next_attempt.map_or("-".into(), shown));
     for recipient in &message.recipients {

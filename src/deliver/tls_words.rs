@@ -28,8 +28,12 @@ pub(super) fn describe(error: &io::Error, upstream: &Upstream) -> String {
 
 fn certificate(why: &CertificateError, upstream: &Upstream) -> String {
     match why {
-        // A bad signature: an authority of the same name is known, with another key.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+        CertificateError::BadSignature => {
+            "a signature does not fit: the server does not have the key of the certificate that it shows, or an authority \
+             of the same name as a trusted one has signed it; is it the right server?"
+                .to_owned()
+        }
+        CertificateError::UnknownIssuer => {
             let known = match &upstream.tls_ca {
                 Some(file) => format!("neither this machine nor tls_ca {} knows", file.display()),
                 None => "this machine does not know".to_owned(),

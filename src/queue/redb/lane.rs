@@ -54,7 +54,7 @@ impl Turns {
     /// The lane that the next message is taken from, among those that have some; none only without any.
     pub(super) fn next(&mut self, lanes: &[Lane]) -> Option<Lane> {
         let best = lanes.iter().map(|lane| lane.rank).min()?;
-        let rank = match self.from_behind(lanes, best) {
+        let rank = match self.turn_behind(lanes, best) {
             Some(behind) => {
                 (self.ahead, self.behind) = (0, behind);
                 behind
@@ -69,7 +69,7 @@ impl Turns {
     }
 
     /// The rank behind the best one whose turn it is, if it is one of theirs.
-    fn from_behind(&mut self, lanes: &[Lane], best: u8) -> Option<u8> {
+    fn turn_behind(&mut self, lanes: &[Lane], best: u8) -> Option<u8> {
         let behind = || lanes.iter().map(|lane| lane.rank).filter(|rank| *rank > best);
         let next = behind().filter(|rank| *rank > self.behind).min().or_else(|| behind().min());
         if next.is_none() {

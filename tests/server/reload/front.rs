@@ -1,6 +1,6 @@
 //! Keys of the front door: they hold for new sessions.
 
-use super::{refused, reload, reload_with, send};
+use super::{messages, refused, reload, reload_with, send};
 use crate::support::not_proved_here;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
@@ -75,6 +75,21 @@ pub fn allow() {
     assert!(before.mail("b@b.test", 100).starts_with("250"), "a session finishes under the old one");
     reload(&proxy, &listener("\"127.0.0.0/8\""));
     assert!(send(&proxy).starts_with("250"));
+}
+
+#[test]
+pub fn class() {
+    let config = |class: &str| {
+        format!("[listener.test]\naddress = \"@LISTEN@\"\nclass = \"{class}\"\n[sending]\nenabled = false\n")
+    };
+    let proxy = Proxy::start(&config(""));
+    send(&proxy);
+    reload(&proxy, &config("bulk"));
+    send(&proxy);
+    reload(&proxy, &config("urgent"));
+    send(&proxy);
+    let classes: Vec<_> = messages(&proxy).iter().map(|one| one["class"].clone()).collect();
+    assert_eq!(classes, ["urgent", "bulk", "normal"]);
 }
 
 #[test]

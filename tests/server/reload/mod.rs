@@ -21,6 +21,7 @@ const KEYS: &[(&str, fn())] = &[
     ("data_dir", queue::data_dir),
     ("listener.*.address", doors::address),
     ("listener.*.allow", front::allow),
+    ("listener.*.class", front::class),
     ("listener.*.danger_open_relay", front::danger_open_relay),
     ("limits.message_size", front::message_size),
     ("limits.recipients", front::recipients),
