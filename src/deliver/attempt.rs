@@ -186,6 +186,7 @@ impl Attempt<'_> {
                         self.announce(upstream, change, None);
                     }
                     self.context.pool.give_back(connection);
+                    slot.released();
                 }
             }
             if !again {
@@ -196,6 +197,7 @@ impl Attempt<'_> {
 
     async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, Trouble> {
         let pool = &self.context.pool;
+        slot.connecting();
         if slot.is_probe() {
             // A session from before says nothing about new ones, and may be the only one that the server allows.
             pool.discard(&upstream.name);
