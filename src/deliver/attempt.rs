@@ -193,6 +193,7 @@ impl Attempt<'_> {
                         self.announce(upstream, change, None);
                     }
                     self.context.pool.give_back(connection);
+                    slot.released();
                 }
             }
             if again.is_empty() {
@@ -204,6 +205,7 @@ impl Attempt<'_> {
 
     async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, Trouble> {
         let pool = &self.context.pool;
+        slot.connecting();
         if slot.is_probe() {
             // A session from before says nothing about new ones, and may be the only one that the server allows.
             pool.discard(&upstream.name);

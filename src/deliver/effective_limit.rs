@@ -30,8 +30,8 @@ pub(super) struct EffectiveLimit {
 
 struct Lowered {
     limit: usize,
-    /// From then on one connection more may be tried.
-    until: Duration,
+    /// From then on one connection more may be tried; none while no session works, but connections are being opened.
+    until: Option<Duration>,
     wait: Duration,
     /// A session has worked under it. A server that refuses a burst of connections, all of them, has not told its limit.
     proven: bool,
@@ -42,7 +42,7 @@ impl EffectiveLimit {
     pub(super) fn at(&self, now: Duration, configured: usize) -> usize {
         match &self.lowered {
             None => configured,
-            Some(lowered) => configured.min(lowered.limit + usize::from(lowered.until <= now)),
+            Some(lowered) => configured.min(lowered.limit + usize::from(lowered.admits_trial(now))),
         }
     }
 
@@ -51,13 +51,14 @@ impl EffectiveLimit {
         self.lowered.as_ref().map_or(configured, |lowered| configured.min(lowered.limit))
     }
 
-    /// When one connection more may be tried; none where the limit is not lowered.
+    /// When one connection more may be tried; none where time alone does not decide.
     pub(super) fn rises_at(&self) -> Option<Duration> {
-        self.lowered.as_ref().map(|lowered| lowered.until)
+        self.lowered.as_ref()?.until
     }
 
     /// A connection begun at `begun` was refused while `others` are open or being opened. `proven`: one of them has a
-    /// session. At least one must be left, so the limit is never zero.
+    /// session. The limit never falls to zero. Where none has a session yet, no further connection is tried: with ever
+    /// more of them on their way to a dead server it would never be seen that none works.
     pub(super) fn lower(
         &mut self,
         others: usize,
@@ -70,18 +71,20 @@ impl EffectiveLimit {
         let Patience { first, longest } = patience;
         let wait = match &self.lowered {
             // The trial of one more. Others that were under way when the limit was lowered say nothing new.
-            Some(lowered) if lowered.until <= begun => (lowered.wait * 2).clamp(first, longest),
+            Some(lowered) if lowered.admits_trial(begun) => (lowered.wait * 2).clamp(first, longest),
             Some(lowered) => lowered.wait.max(first),
             None => first,
         };
+        let until = proven.then_some(now + wait);
         let proven = proven || self.lowered.as_ref().is_some_and(|lowered| lowered.proven);
-        self.lowered = Some(Lowered { limit, until: now + wait, wait, proven });
+        self.lowered = Some(Lowered { limit, until, wait, proven });
     }
 
     /// A new connection became usable, which makes that many sessions at the same time.
-    pub(super) fn works_with(&mut self, sessions: usize, configured: usize) {
+    pub(super) fn works_with(&mut self, sessions: usize, configured: usize, now: Duration) {
         if let Some(lowered) = &mut self.lowered {
             lowered.proven = true;
+            lowered.until.get_or_insert(now + lowered.wait);
             lowered.limit = lowered.limit.max(sessions);
             if lowered.limit >= configured {
                 self.lowered = None;
@@ -97,8 +100,14 @@ impl EffectiveLimit {
     /// One connection more may be tried at once.
     pub(super) fn hasten(&mut self, now: Duration) {
         if let Some(lowered) = &mut self.lowered {
-            lowered.until = lowered.until.min(now);
+            lowered.until = Some(lowered.until.map_or(now, |until| until.min(now)));
         }
+    }
+}
+
+impl Lowered {
+    fn admits_trial(&self, now: Duration) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 }
 
@@ -139,7 +148,7 @@ mod tests {
         for sessions in 2..=4 {
             assert_eq!(limit.at(now, 4), sessions - 1, "not before its time");
             assert_eq!(limit.at(now + MINUTE, 4), sessions);
-            limit.works_with(sessions, 4);
+            limit.works_with(sessions, 4, now);
         }
         assert_eq!((limit.at(now, 4), limit.rises_at()), (4, None));
     }

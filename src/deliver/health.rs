@@ -1,8 +1,8 @@
 //! Health of the upstreams: who has a free connection, whose circuit is open, who has used up its rate.
 //!
 //! A circuit opens when a new connection yields no usable session while none works, or after three sessions in a row were
-//! lost with no success between; then one message probes on a new connection ([`super::circuit`]). A new connection
-//! that fails while others work only lowers the number of connections ([`super::effective_limit`]). Nothing of this
+//! lost with no success between; then one message probes on a new connection (`circuit.rs`). A new connection
+//! that fails while others work only lowers the number of connections (`effective_limit.rs`). Nothing of this
 //! outlives the process (PRODUCT rule 3).
 
 use super::circuit::Circuit;
@@ -28,6 +28,8 @@ pub struct Health {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) slots: Slots,
+    /// Transactions that were answered.
+    pub(super) answered: u64,
     pub(super) lost_in_a_row: u32,
     pub(super) circuit: Circuit,
     pub(super) limit: EffectiveLimit,
@@ -41,10 +43,10 @@ pub(super) struct State {
 #[derive(Default, Clone, Copy)]
 pub(super) struct Slots {
     pub(super) all: usize,
+    /// Their connection is being opened.
+    pub(super) opening: usize,
     /// Have a session.
     pub(super) usable: usize,
-    /// Their connection failed; they are about to be given back.
-    pub(super) failed: usize,
 }
 
 /// What a change of health means for people, to be recorded as an event.
@@ -209,6 +211,12 @@ mod tests {
         Trouble { kind, text: "no".into() }
     }
 
+    fn connecting(health: &Arc<Health>, upstream: &Arc<Upstream>) -> Slot {
+        let mut slot = health.take(upstream).unwrap();
+        slot.connecting();
+        slot
+    }
+
     fn fresh() -> (Arc<ManualClock>, Arc<Health>) {
         let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
         let health = Health::new(clock.clone());
@@ -292,7 +300,7 @@ mod tests {
             let up = Arc::new(upstream("a"));
             let mut working = (idle == 0).then(|| health.take(&up).unwrap());
             working.iter_mut().for_each(|slot| slot.connected(true));
-            let mut refused = health.take(&up).unwrap();
+            let mut refused = connecting(&health, &up);
             assert_eq!(refused.failed(&trouble(kind), idle), None, "{kind:?}");
             drop(refused);
             assert_eq!(health.standing(&up).effective_limit, 1);
@@ -307,7 +315,7 @@ mod tests {
     fn connections_begun_together_that_all_fail_open_the_circuit_with_the_last_one() {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
-        let mut slots = [health.take(&up).unwrap(), health.take(&up).unwrap()];
+        let mut slots = [connecting(&health, &up), connecting(&health, &up)];
         let changes = slots.each_mut().map(|slot| slot.failed(&trouble(TroubleKind::Greeting), 0));
         assert_eq!(changes, [None, Some(Change::Opened(FIRST_WAIT))]);
         drop(slots);
@@ -318,6 +326,38 @@ mod tests {
         assert_eq!(probe.succeeded(), Some(Change::Closed));
         assert_eq!(health.standing(&up).effective_limit, 2, "it took nobody, so it told no limit");
         assert!(health.take(&up).is_some());
+    }
+
+    /// The server counted the one that worked; when the refusal is read that one has ended and nobody is left.
+    #[test]
+    fn a_session_that_ended_while_another_was_refused_has_worked() {
+        let (_, health) = fresh();
+        let up = Arc::new(upstream("a"));
+        let (mut working, mut refused) = (connecting(&health, &up), connecting(&health, &up));
+        working.connected(true);
+        working.succeeded();
+        drop(working);
+        assert_eq!(refused.failed(&trouble(TroubleKind::Greeting), 0), None);
+        drop(refused);
+        assert_eq!(health.standing(&up).effective_limit, 1);
+        let again = connecting(&health, &up).failed(&trouble(TroubleKind::Greeting), 0);
+        assert_eq!(again, Some(Change::Opened(FIRST_WAIT)), "now none works");
+    }
+
+    /// Each failed while another was still on its way, and made room for the next: it never came out that none works.
+    #[test]
+    fn a_dead_server_is_found_out_though_connections_to_it_begin_one_after_the_other() {
+        let (clock, health) = fresh();
+        let up = Arc::new(upstream("a"));
+        let mut first = connecting(&health, &up);
+        clock.advance(20 * FIRST_WAIT);
+        let mut second = connecting(&health, &up);
+        clock.advance(10 * FIRST_WAIT);
+        assert_eq!(first.failed(&trouble(TroubleKind::Connect), 0), None);
+        drop(first);
+        clock.advance(20 * FIRST_WAIT);
+        assert!(health.take(&up).is_none(), "nobody else is sent before the second is known");
+        assert_eq!(second.failed(&trouble(TroubleKind::Connect), 0), Some(Change::Opened(FIRST_WAIT)));
     }
 
     #[test]

@@ -11,13 +11,13 @@ use std::time::Duration;
 /// So many sessions lost in a row open a circuit.
 const LOST_IN_A_ROW: u32 = 3;
 
-/// What a slot's connection is known to be.
+/// What is known of the connection that a slot stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Session {
-    /// None yet, or it is being opened.
-    Unknown,
+    /// None is open or being opened: not yet, or it failed, or it waits in the pool again.
+    None,
+    Opening,
     Usable,
-    Failed,
 }
 
 /// A place among an upstream's connections, held by one attempt at a time.
@@ -29,6 +29,8 @@ pub struct Slot {
     taken: Duration,
     used: bool,
     session: Session,
+    /// How many transactions the upstream had answered when the connection was begun.
+    answered_before: u64,
 }
 
 impl Slot {
@@ -40,7 +42,7 @@ impl Slot {
         taken: Duration,
     ) -> Slot {
         let (upstream, health) = (upstream.clone(), health.clone());
-        Slot { upstream, health, probing, taken, used: false, session: Session::Unknown }
+        Slot { upstream, health, probing, taken, used: false, session: Session::None, answered_before: 0 }
     }
 
     /// Whose place it is.
@@ -53,12 +55,25 @@ impl Slot {
         self.probing
     }
 
+    /// A connection is looked for in the pool, else opened: from now on others count on it.
+    pub fn connecting(&mut self) {
+        self.update(|slot, state, _| {
+            slot.become_session(Session::Opening, &mut state.slots);
+            slot.answered_before = state.answered;
+        });
+    }
+
+    /// The connection waits in the pool again.
+    pub fn released(&mut self) {
+        self.update(|slot, state, _| slot.become_session(Session::None, &mut state.slots));
+    }
+
     /// There is a usable session, on a connection that was opened for it (`new`) or had been idle.
     pub fn connected(&mut self, new: bool) {
-        self.update(|slot, state, _| {
+        self.update(|slot, state, now| {
             slot.become_session(Session::Usable, &mut state.slots);
             if new {
-                state.limit.works_with(state.slots.usable, slot.upstream.connection_limit);
+                state.limit.works_with(state.slots.usable, slot.upstream.connection_limit, now);
             }
         });
     }
@@ -73,6 +88,7 @@ impl Slot {
     pub fn succeeded(&mut self) -> Option<Change> {
         let closes = self.update(|slot, state, _| {
             state.lost_in_a_row = 0;
+            state.answered += 1;
             let closes = std::mem::take(&mut slot.probing) && state.circuit != Circuit::Closed;
             if closes {
                 state.circuit = Circuit::Closed;
@@ -99,7 +115,7 @@ impl Slot {
                 TroubleKind::AuthRefused => true,
                 _ => slot.probing || !slot.lower_limit(state, trouble, idle, now),
             };
-            slot.become_session(Session::Failed, &mut state.slots);
+            slot.become_session(Session::None, &mut state.slots);
             // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
             if !opens || (matches!(state.circuit, Circuit::Open { .. }) && !slot.probing) {
                 return None;
@@ -120,17 +136,20 @@ impl Slot {
         });
     }
 
-    /// The connection of this slot was refused. False: no other one works, so there is nothing to lower the limit to.
+    /// The connection of this slot was refused. False: no other one works or has worked meanwhile, so that there is nothing
+    /// to lower the limit to.
     fn lower_limit(&self, state: &mut State, trouble: &Trouble, idle: usize, now: Duration) -> bool {
-        let Slots { all, usable, failed } = state.slots;
+        let Slots { opening, usable, .. } = state.slots;
         let mine = |session| usize::from(self.session == session);
+        let working = usable.saturating_sub(mine(Session::Usable)) + idle;
         // Those that are being opened count: of two connections begun together, the refusal of the second may be known
         // before the first has a session. Should all of them fail, the last one to fail has no others.
-        let others = (all + idle).saturating_sub(failed + 1 - mine(Session::Failed));
-        if others == 0 {
+        let others = working + opening.saturating_sub(mine(Session::Opening));
+        // One that was there when this one was begun may have come to its regular end in the meantime.
+        if others == 0 && state.answered == self.answered_before {
             return false;
         }
-        let proven = usable - mine(Session::Usable) + idle > 0;
+        let proven = working > 0;
         let patience = match trouble.kind {
             TroubleKind::Greeting | TroubleKind::Hello | TroubleKind::TooManyConnections => {
                 effective_limit::REFUSED
@@ -151,9 +170,9 @@ impl Slot {
 
     fn become_session(&mut self, session: Session, slots: &mut Slots) {
         let mut count = |session, change: fn(usize, usize) -> usize| match session {
-            Session::Unknown => {}
+            Session::None => {}
+            Session::Opening => slots.opening = change(slots.opening, 1),
             Session::Usable => slots.usable = change(slots.usable, 1),
-            Session::Failed => slots.failed = change(slots.failed, 1),
         };
         count(std::mem::replace(&mut self.session, session), usize::saturating_sub);
         count(session, usize::saturating_add);
@@ -168,7 +187,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.update(|slot, state, _| {
-            slot.become_session(Session::Unknown, &mut state.slots);
+            slot.become_session(Session::None, &mut state.slots);
             state.slots.all = state.slots.all.saturating_sub(1);
             if slot.probing {
                 // A probe that found nothing out leaves the question to the next one.

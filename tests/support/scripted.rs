@@ -402,8 +402,13 @@ impl<'a, S: Bytes> Talk<'a, S> {
     }
 
     async fn greet(&mut self) -> Result<(), Over> {
-        let open = self.shared.lock().sessions.iter().filter(|session| !session.over).count();
-        let refusal = self.shared.lock().script.most_sessions.clone().filter(|(most, _)| open > *most);
+        // Whoever is refused does not count any more: two at once would else keep each other out.
+        let refusal = self.shared.note(|seen| {
+            let open = seen.sessions.iter().filter(|session| !session.over).count();
+            let refusal = seen.script.most_sessions.clone().filter(|(most, _)| open > *most);
+            seen.sessions[self.number].over |= refusal.is_some();
+            refusal
+        });
         let scripted = || self.shared.act("<greeting>").unwrap_or_else(|| "220 scripted.test ESMTP".into());
         let act = refusal.map_or_else(scripted, |(_, act)| act);
         self.perform(act).await.map(|_| ())
