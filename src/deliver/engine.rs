@@ -401,7 +401,8 @@ impl Running {
             && settings.sending_enabled
             && !route::candidates(&settings.upstreams).any(available)
         {
-            self.age_is_due = false;
+            // Mail of attempts that are about to end is looked at when they have.
+            self.age_is_due = self.under_way.load(Ordering::Relaxed) > 0;
             self.expire_waiting(settings).await;
         }
     }

@@ -28,21 +28,17 @@ pub(super) fn describe(error: &io::Error, upstream: &Upstream) -> String {
 
 fn certificate(why: &CertificateError, upstream: &Upstream) -> String {
     match why {
-        CertificateError::BadSignature => {
-            "a signature does not fit: the server does not have the key of the certificate that it shows, or an authority \
-             of the same name as a trusted one has signed it; is it the right server?"
-                .to_owned()
-        }
-        CertificateError::UnknownIssuer => {
-            let known = match &upstream.tls_ca {
-                Some(file) => format!("neither this machine nor tls_ca {} knows", file.display()),
-                None => "this machine does not know".to_owned(),
-            };
-            format!(
-                "the server's certificate is signed by an authority that {known}; if it is the right server, give the \
-                 authority's certificate as `tls_ca`"
-            )
-        }
+        CertificateError::UnknownIssuer => format!(
+            "the server's certificate is signed by an authority that {}; if it is the right server, give the authority's \
+             certificate as `tls_ca`",
+            not_known(upstream)
+        ),
+        CertificateError::BadSignature => format!(
+            "a signature does not fit: the server's certificate is signed by an authority that {} under that name, or the \
+             server does not have the key of the certificate that it shows; if it is the right server, give the authority's \
+             certificate as `tls_ca`",
+            not_known(upstream)
+        ),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
             match names(presented) {
@@ -68,6 +64,13 @@ fn certificate(why: &CertificateError, upstream: &Upstream) -> String {
                 .to_owned()
         }
         other => format!("the server's certificate is refused: {other}"),
+    }
+}
+
+fn not_known(upstream: &Upstream) -> String {
+    match &upstream.tls_ca {
+        Some(file) => format!("neither this machine nor tls_ca {} knows", file.display()),
+        None => "this machine does not know".to_owned(),
     }
 }
 

@@ -61,7 +61,7 @@ fn postfix_takes_everything() {
     takes_all(&postfix.upstream("postfix"), |count| postfix.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn postfix_without_extensions_takes_everything() {
     let keywords = "pipelining, size, vrfy, etrn, enhancedstatuscodes, 8bitmime, dsn, smtputf8, chunking";
@@ -84,7 +84,7 @@ fn exim_takes_everything() {
     takes_all(&exim.upstream("exim"), |count| exim.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn exim_without_extensions_takes_everything() {
     let none = "";
@@ -104,7 +104,7 @@ fn aiosmtpd_takes_everything() {
     takes_all(&aiosmtpd.upstream("aiosmtpd"), |count| aiosmtpd.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn aiosmtpd_without_smtputf8_takes_everything() {
     let Some(aiosmtpd) = Aiosmtpd::start(&["--no-smtputf8"]) else { return };
