@@ -61,7 +61,7 @@ fn postfix_takes_everything() {
     takes_all(&postfix.upstream("postfix"), |count| postfix.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn postfix_without_extensions_takes_everything() {
     let keywords = "pipelining, size, vrfy, etrn, enhancedstatuscodes, 8bitmime, dsn, smtputf8, chunking";
@@ -84,7 +84,7 @@ fn exim_takes_everything() {
     takes_all(&exim.upstream("exim"), |count| exim.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn exim_without_extensions_takes_everything() {
     let none = "";
@@ -104,7 +104,7 @@ fn aiosmtpd_takes_everything() {
     takes_all(&aiosmtpd.upstream("aiosmtpd"), |count| aiosmtpd.wait(count));
 }
 
-// CASES B35 B40
+// CASES B35, B40
 #[test]
 fn aiosmtpd_without_smtputf8_takes_everything() {
     let Some(aiosmtpd) = Aiosmtpd::start(&["--no-smtputf8"]) else { return };
@@ -156,7 +156,8 @@ fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'
     settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }
 
-// CASES H1. Every message failed for good, although nothing was wrong with any of them.
+// CASES H1
+// Every message failed for good, although nothing was wrong with any of them.
 #[test]
 fn postfix_that_wants_starttls_is_passed_over() {
     let certificate = Certificate::self_signed();
@@ -208,7 +209,8 @@ fn refuses_to_relay(first: &str, second_too: &str, words: &str, refused: impl Fn
     assert_eq!(refused(), 3, "each of the two was asked once");
 }
 
-// CASES H2. The mail failed at the first upstream's word, although the second would have taken it.
+// CASES H2
+// The mail failed at the first upstream's word, although the second would have taken it.
 #[test]
 fn relay_access_denied_by_postfix_is_not_final() {
     let strangers = [("mynetworks", "192.0.2.1/32")];
@@ -242,7 +244,8 @@ fn mail_too_large_for_postfix_goes_to_the_second() {
     assert!(passed_on.iter().all(|message| message.content.len() > 800), "{passed_on:#?}");
 }
 
-// CASES H4. The refused second connection opened the circuit for all, and the probe took the working session and closed
+// CASES H4
+// The refused second connection opened the circuit for all, and the probe took the working session and closed
 // it: an 85th of the rate.
 #[test]
 fn postfix_that_allows_one_connection_gets_the_mail_through_one() {
@@ -267,7 +270,8 @@ fn with_starttls(name: &str, address: SocketAddr, certificate: &Certificate) -> 
     format!("[upstream.{name}]\nhost = \"{address}\"\ntls = \"starttls\"\ntls_ca = {authority:?}\n")
 }
 
-// CASES H7. rustls refused a certificate of `openssl req -x509` named in `tls_ca`: CaUsedAsEndEntity.
+// CASES H7
+// rustls refused a certificate of `openssl req -x509` named in `tls_ca`: CaUsedAsEndEntity.
 #[test]
 fn postfix_with_a_self_signed_certificate_is_trusted() {
     let certificate = Certificate::self_signed();
