@@ -28,7 +28,8 @@ fn script(interpreter: &str, name: &str, server: SocketAddr) -> Command {
     at(command, server)
 }
 
-// CASES B39 B40. Go says `BODY=8BITMIME SMTPUTF8` on every MAIL when both are offered. At an upstream without SMTPUTF8
+// CASES B39, B40
+// Go says `BODY=8BITMIME SMTPUTF8` on every MAIL when both are offered. At an upstream without SMTPUTF8
 // its plain ASCII mail failed for good.
 #[test]
 fn go_net_smtp() {
