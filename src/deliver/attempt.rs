@@ -364,7 +364,10 @@ impl Attempt<'_> {
         let now = self.context.clock.wall();
         let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
         let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
-        if let Err(error) = log.append(&record) {
+        // A disk that takes its time must not hold up who else runs on this thread.
+        let log = log.clone();
+        let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
+        if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
             let text = format!("logemails.log cannot be written: {error}");
             self.context.queue.record(vec![Fact::new(now, EventType::Error, "Mail", code::STORAGE, text)]);
         }

@@ -2,10 +2,11 @@
 
 use super::attempt::Context;
 use super::retry;
-use crate::event::outcome::{self, Delays, OutcomeRecord};
+use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
-use crate::mail::{EnhancedCode, Outcome, Recipient, Verdict};
+use crate::mail::{EnhancedCode, Message, Outcome, Recipient, Verdict};
 use crate::queue::{Claim, Settlement};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. `quiet`:
@@ -25,24 +26,11 @@ pub(super) async fn settle(
     let expired = now.since(message.life_start) >= rules.expire_after;
     for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
         verdict.outcome = Outcome::Expired;
-        verdict.enhanced = EnhancedCode(5, 4, 7);
+        verdict.enhanced = EnhancedCode(4, 4, 7);
     }
     let quiet = quiet && !expired;
-    let mut facts: Vec<Fact> = message
-        .open_recipients()
-        .filter(|_| !quiet)
-        .zip(&verdicts)
-        .map(|((_, recipient), verdict)| {
-            outcome::record(&OutcomeRecord {
-                time: wall,
-                queue_id: message.id,
-                reverse_path: &message.reverse_path,
-                recipient: &recipient.address,
-                verdict,
-                delays,
-            })
-        })
-        .collect();
+    let outcomes = |verdicts| records(message, verdicts, wall, delays).filter(|_| !quiet);
+    let mut facts: Vec<Fact> = outcomes(&verdicts).map(|outcome| outcome.fact()).collect();
     let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
     let wait = retry::delay(&rules.retry, message.deferrals + 1, fastrand::f64() * 2.0 - 1.0);
     let next_due = now.after(wait);
@@ -64,12 +52,34 @@ pub(super) async fn settle(
         let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
-    let settlement =
-        Settlement { verdicts, counted, next_due, failed_upstream: failed_upstream.clone(), facts };
-    if let Err(error) = context.queue.settle(claim.clone(), settlement).await {
+    let failed_upstream = failed_upstream.clone();
+    let settlement = Settlement { verdicts: verdicts.clone(), counted, next_due, failed_upstream, facts };
+    match context.queue.settle(claim.clone(), settlement).await {
+        // What the log says is on disk.
+        Ok(()) => outcomes(&verdicts).for_each(|outcome| outcome.log()),
         // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
-        tracing::error!(queue_id = %message.id, "the outcome could not be recorded: {error}");
+        Err(error) => {
+            tracing::error!(queue_id = %message.id, "the outcome could not be recorded: {error}");
+        }
     }
+}
+
+/// What is told of each recipient that the claim had open.
+fn records<'a>(
+    message: &'a Message,
+    verdicts: &'a [Verdict],
+    time: Timestamp,
+    delays: Delays,
+) -> impl Iterator<Item = OutcomeRecord<'a>> {
+    message.open_recipients().zip(verdicts).map(move |((_, recipient), verdict)| OutcomeRecord {
+        time,
+        queue_id: message.id,
+        reverse_path: &message.reverse_path,
+        recipient: &recipient.address,
+        site: &message.site,
+        verdict,
+        delays,
+    })
 }
 
 /// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`

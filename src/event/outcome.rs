@@ -4,7 +4,7 @@
 //! [`TARGET`], level info, fields as Postfix names them:
 //!
 //! ```text
-//! queue_id="01J…" from="a@x.test" to="b@y.test" orig_to="b@y.test" upstream="primary" delay="1.3"
+//! queue_id="01J…" from="a@x.test" to="b@y.test" upstream="primary" delay="1.3"
 //! delays="0.02/1/0.1/0.2" dsn="2.0.0" status="delivered" reply="250 2.0.0 ok"
 //! ```
 //!
@@ -30,6 +30,8 @@ pub struct OutcomeRecord<'a> {
     pub reverse_path: &'a ReversePath,
     /// The recipient, as accepted.
     pub recipient: &'a Address,
+    /// The message's site; empty for mail of none.
+    pub site: &'a str,
     /// What was decided, by whom, and what was said.
     pub verdict: &'a Verdict,
     /// Where the time went.
@@ -49,33 +51,39 @@ pub struct Delays {
     pub transmit: Duration,
 }
 
-/// Writes the log line and returns the fact for the journal.
-pub fn record(outcome: &OutcomeRecord<'_>) -> Fact {
-    let OutcomeRecord { time, queue_id, reverse_path, recipient, verdict, delays } = *outcome;
-    let reply = printable(&verdict.reply);
-    let upstream = verdict.upstream.as_deref();
-    tracing::info!(
-        target: TARGET,
-        queue_id = queue_id.to_string(),
-        from = printable(reverse_path.as_str()),
-        to = printable(recipient.as_str()),
-        // What the application asked for. The two part once a policy redirects mail.
-        orig_to = printable(recipient.as_str()),
-        upstream = upstream.unwrap_or("none"),
-        delay = seconds(delays.total()),
-        delays = delays.to_string(),
-        dsn = verdict.enhanced.to_string(),
-        status = status(verdict.outcome),
-        reply,
-    );
-    let (kind, message) = in_words(verdict);
-    Fact {
-        queue_id: Some(queue_id),
-        recipient: Some(recipient.to_string()),
-        upstream: verdict.upstream.clone(),
-        reply: Some(reply).filter(|reply| !reply.is_empty()),
-        duration_ms: Some(u64::try_from((delays.connect + delays.transmit).as_millis()).unwrap_or(u64::MAX)),
-        ..Fact::new(time, kind, "Mail", recipient.as_str(), message)
+impl OutcomeRecord<'_> {
+    /// The event.
+    pub fn fact(&self) -> Fact {
+        let OutcomeRecord { time, queue_id, recipient, site, verdict, delays, .. } = *self;
+        let (kind, message) = in_words(verdict);
+        let took = (delays.connect + delays.transmit).as_millis();
+        Fact {
+            queue_id: Some(queue_id),
+            recipient: Some(recipient.to_string()),
+            upstream: verdict.upstream.clone(),
+            site: Some(site.to_owned()).filter(|site| !site.is_empty()),
+            reply: Some(printable(&verdict.reply)).filter(|reply| !reply.is_empty()),
+            duration_ms: Some(u64::try_from(took).unwrap_or(u64::MAX)),
+            ..Fact::new(time, kind, "Mail", recipient.as_str(), message)
+        }
+    }
+
+    /// Writes the log line. What it says is to be on disk before.
+    pub fn log(&self) {
+        let OutcomeRecord { queue_id, reverse_path, recipient, site, verdict, delays, .. } = *self;
+        tracing::info!(
+            target: TARGET,
+            queue_id = queue_id.to_string(),
+            from = printable(reverse_path.as_str()),
+            to = printable(recipient.as_str()),
+            site = (!site.is_empty()).then_some(site),
+            upstream = verdict.upstream.as_deref().unwrap_or("none"),
+            delay = seconds(delays.total()),
+            delays = delays.to_string(),
+            dsn = verdict.enhanced.to_string(),
+            status = status(verdict.outcome),
+            reply = printable(&verdict.reply),
+        );
     }
 }
 
@@ -83,7 +91,7 @@ fn status(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Delivered => "delivered",
         Outcome::Deferred => "deferred",
-        Outcome::Failed => "bounced",
+        Outcome::Failed => "failed",
         Outcome::Expired => "expired",
     }
 }
@@ -167,10 +175,14 @@ mod tests {
             queue_id: QueueId::from_number(7),
             reverse_path: &reverse_path,
             recipient: &to.parse().unwrap(),
+            site: "",
             verdict,
             delays,
         };
-        let fact = tracing::subscriber::with_default(subscriber, || record(&outcome));
+        let fact = tracing::subscriber::with_default(subscriber, || {
+            outcome.log();
+            outcome.fact()
+        });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         (text, fact)
     }
@@ -198,7 +210,7 @@ mod tests {
         assert_eq!(
             line,
             " INFO postroom::outcome: queue_id=\"00000000000000000000000007\" from=\"a@x.test\" \
-             to=\"b@y.test\" orig_to=\"b@y.test\" upstream=\"primary\" delay=\"1.3\" \
+             to=\"b@y.test\" upstream=\"primary\" delay=\"1.3\" \
              delays=\"0.02/1/0.1/0.2\" dsn=\"2.0.0\" status=\"delivered\" reply=\"250 2.0.0 ok\"\n"
         );
         assert_eq!(
@@ -224,7 +236,7 @@ mod tests {
         for (outcome, upstream, kind, status) in [
             (Outcome::Deferred, Some("b"), EventType::Warning, "deferred"),
             (Outcome::Deferred, None, EventType::Warning, "deferred"),
-            (Outcome::Failed, Some("b"), EventType::Error, "bounced"),
+            (Outcome::Failed, Some("b"), EventType::Error, "failed"),
             (Outcome::Expired, None, EventType::Error, "expired"),
         ] {
             let verdict = verdict(outcome, upstream, "", EnhancedCode(4, 4, 7));

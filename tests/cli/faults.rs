@@ -106,7 +106,7 @@ fn what_was_said_of_a_recipient_is_shown_on_one_line_without_control_characters(
     assert_eq!(states, ["delivered", "failed"]);
     let text = failed["recipients"][1]["reply"].as_str().unwrap();
     assert!(text.starts_with("550 5.1.1 no") && !text.contains(char::is_control), "{text:?}");
-    proxy.wait_until_said("status=\"bounced\"");
+    proxy.wait_until_said("status=\"failed\"");
     let said = proxy.said();
     assert!(!said.contains(['\r', '\0', '\u{1b}']), "{said:?}");
     assert!(!said.lines().any(|line| line.starts_with("Subject")), "{said}");
