@@ -166,14 +166,15 @@ pub trait Queue: Send + Sync + 'static {
     fn freeze(&self, frozen: bool);
 
     /// Writes a chunk of a message that does not exist yet, ahead of its [`Queue::put`], so that memory does not
-    /// follow message size. `number` counts from 0. No index names it: if the process dies first, the next start
-    /// removes it.
+    /// follow message size. `number` counts from 0, in this order. No index names it: if the process dies first, the next
+    /// start removes it. It is owed to nobody and need not be on disk on return: after an error of the queue, whoever
+    /// it happened to, what was staged may be gone, and then the next chunk or the put is refused.
     fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()>;
 
     /// Gives up a message some chunks of which were staged.
     fn discard(&self, id: QueueId);
 
-    /// Makes the message exist with all its recipients, in one commit, durable on return. `tail` is its last chunk
+    /// Makes the message exist with all its recipients, in one commit, durable on return, what was staged too. `tail` is its last chunk
     /// (number `message.chunks - 1`), empty only for empty content; the others were staged. `facts` are recorded
     /// in the same commit. `message.due` and `message.life_start` are taken as they are.
     ///
