@@ -174,8 +174,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Gives up a message some chunks of which were staged.
     fn discard(&self, id: QueueId);
 
-    /// Makes the message exist with all its recipients, in one commit, durable on return, what was staged too. `tail` is its last chunk
-    /// (number `message.chunks - 1`), empty only for empty content; the others were staged. `facts` are recorded
+    /// Makes the message exist with all its recipients, in one commit, durable on return with what was staged. `tail` is
+    /// its last chunk (number `message.chunks - 1`), empty only for empty content; the others were staged. `facts` are recorded
     /// in the same commit. `message.due` and `message.life_start` are taken as they are.
     ///
     /// After an error nothing of the message is owed: it does not exist, now or after a restart.
@@ -239,8 +239,8 @@ pub trait Queue: Send + Sync + 'static {
     /// At a glance.
     fn health(&self) -> Health;
 
-    /// Bytes of new mail that there is room for, on the disk and in what earlier mail has left. What was staged or put counts
-    /// from the call on, done or not. None where nobody can say; then storing will tell.
+    /// Bytes of new mail that there is room for, on the disk and in what earlier mail has left. What was staged or put
+    /// counts from the call on, done or not. None where nobody can say; then storing will tell.
     fn room(&self) -> Option<u64>;
 
     /// This installation's own name for loop detection (random, made with the file).

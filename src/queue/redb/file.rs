@@ -241,8 +241,8 @@ fn remove_orphans(database: &Database, ledger: &mut Ledger) -> Result<(), redb::
 pub(super) enum Flush {
     /// Nothing: what it has written goes with the next commit that does more, or is lost.
     Later,
-    /// On disk on return, and with it which pages are in use (redb's quick repair): after a kill no start has to read the whole
-    /// file, nor to take a damaged page for a commit that did not come to its end.
+    /// On disk on return, and with it which pages are in use (redb's quick repair): after a kill no start has to read
+    /// the whole file, nor to take a damaged page for a commit that did not come to its end.
     Now,
 }
 
