@@ -166,15 +166,16 @@ pub trait Queue: Send + Sync + 'static {
     fn freeze(&self, frozen: bool);
 
     /// Writes a chunk of a message that does not exist yet, ahead of its [`Queue::put`], so that memory does not
-    /// follow message size. `number` counts from 0. No index names it: if the process dies first, the next start
-    /// removes it.
+    /// follow message size. `number` counts from 0, in this order. No index names it: if the process dies first, the next
+    /// start removes it. It is owed to nobody and need not be on disk on return: after an error of the queue, whoever
+    /// it happened to, what was staged may be gone, and then the next chunk or the put is refused.
     fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()>;
 
     /// Gives up a message some chunks of which were staged.
     fn discard(&self, id: QueueId);
 
-    /// Makes the message exist with all its recipients, in one commit, durable on return. `tail` is its last chunk
-    /// (number `message.chunks - 1`), empty only for empty content; the others were staged. `facts` are recorded
+    /// Makes the message exist with all its recipients, in one commit, durable on return with what was staged. `tail` is
+    /// its last chunk (number `message.chunks - 1`), empty only for empty content; the others were staged. `facts` are recorded
     /// in the same commit. `message.due` and `message.life_start` are taken as they are.
     ///
     /// After an error nothing of the message is owed: it does not exist, now or after a restart.
@@ -244,8 +245,8 @@ pub trait Queue: Send + Sync + 'static {
     /// At a glance.
     fn health(&self) -> Health;
 
-    /// Bytes of new mail that there is room for, on the disk and in what earlier mail has left. What was staged or put counts
-    /// from the call on, done or not. None where nobody can say; then storing will tell.
+    /// Bytes of new mail that there is room for, on the disk and in what earlier mail has left. What was staged or put
+    /// counts from the call on, done or not. None where nobody can say; then storing will tell.
     fn room(&self) -> Option<u64>;
 
     /// This installation's own name for loop detection (random, made with the file).

@@ -224,3 +224,57 @@ async fn callers_that_come_together_share_one_commit() {
     assert!(syncs <= 2 * one_commit + 1, "{syncs} syncs, one commit takes {one_commit}");
     assert_eq!(queue.health().queued, 101);
 }
+
+/// Chunks are not synced one by one, so an error may have taken some of them with it: the message must not come to be without
+/// them.
+// CASES E5
+#[tokio::test]
+async fn a_message_whose_chunks_went_with_an_error_does_not_come_to_be() {
+    for staged_after in [false, true] {
+        let (disk, clock) = (Disk::new(), clock());
+        let queue = open(&disk, &clock);
+        let large = message(&queue, &["large@x.test"], 3 * CHUNK_SIZE + 1_000);
+        let content = Bytes::from(content(&large));
+        let chunk = |number: usize| content.slice(number * CHUNK_SIZE..(number + 1) * CHUNK_SIZE);
+        queue.stage(large.id, 0, chunk(0)).await.unwrap();
+        queue.stage(large.id, 1, chunk(1)).await.unwrap();
+        if !staged_after {
+            queue.stage(large.id, 2, chunk(2)).await.unwrap();
+        }
+        disk.set_faults(no_writes());
+        let other = message(&queue, &["other@x.test"], 300);
+        assert!(put(&queue, &other).await.is_err());
+        disk.set_faults(Faults::default());
+        writable(&queue).await;
+        if staged_after {
+            assert!(queue.stage(large.id, 2, chunk(2)).await.is_err(), "what came before it is gone");
+        }
+        let refused = queue.put(large.clone(), content.slice(3 * CHUNK_SIZE..), vec![]).await;
+        assert!(matches!(refused, Err(QueueError::Storage(_))), "{refused:?}");
+        queue.discard(large.id);
+        // Sent once more under another id it is taken.
+        let again = put_new(&queue, &["large@x.test"]).await;
+        assert!(queue.show(large.id).await.is_err());
+        let listed = queue.list(Filter::default(), None, 10).await.unwrap();
+        assert_eq!(ids(&listed.messages), [again.id]);
+    }
+}
+
+/// Once each chunk was a commit of its own: 200 for 25 MiB.
+#[tokio::test]
+async fn the_chunks_of_a_large_message_share_a_few_syncs() {
+    let (disk, clock) = (Disk::new(), clock());
+    let queue = open(&disk, &clock);
+    put_new(&queue, &["first@x.test"]).await;
+    let large = message(&queue, &["large@x.test"], 25 * 1024 * 1024);
+    let before = disk.syncs();
+    put(&queue, &large).await.unwrap();
+    // One for each 8 MiB, one for the put, one whenever the file has grown.
+    let syncs = disk.syncs() - before;
+    println!("{syncs} syncs");
+    assert!(syncs <= 16, "{syncs} syncs");
+    assert!(read(&queue, &large).await.unwrap() == content(&large));
+    // After a power cut at this moment all of it is there.
+    let after = open(&Disk::with(disk.image(super::disk::Fate::Lost)), &clock);
+    assert!(read(&after, &large).await.unwrap() == content(&large));
+}

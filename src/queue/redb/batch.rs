@@ -17,6 +17,11 @@ use redb::ReadableTable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Chunks are staged in order, and count only as long as the file has not been opened anew.
+fn lost_chunks(id: QueueId) -> QueueError {
+    QueueError::Storage(format!("chunks of message {id} that were staged before an error are gone"))
+}
+
 /// What memory has to follow once the commit is on disk, in this order.
 pub(super) enum Effect {
     /// A message as put.
@@ -77,9 +82,17 @@ impl<'t, 's> Batch<'t, 's> {
 
     fn apply(&mut self, op: &Op) -> Result<Reply, redb::Error> {
         match op {
-            Op::Stage { id, number, chunk, .. } => self.stage(*id, *number, chunk)?,
+            Op::Stage { id, number, chunk, .. } => {
+                if let Err(error) = self.stage(*id, *number, chunk)? {
+                    return Ok(Reply::Refused(error));
+                }
+            }
             Op::Discard { id } | Op::Sweep { id } => self.remove_orphan(*id)?,
-            Op::Put { message, tail, facts, .. } => self.put(message, tail, facts)?,
+            Op::Put { message, tail, facts, .. } => {
+                if let Err(error) = self.put(message, tail, facts)? {
+                    return Ok(Reply::Refused(error));
+                }
+            }
             Op::Settle { claim, settlement, .. } => {
                 if let Err(error) = self.settle(claim, settlement)? {
                     return Ok(Reply::Refused(error));
@@ -109,27 +122,46 @@ impl<'t, 's> Batch<'t, 's> {
         Ok(Reply::Done)
     }
 
-    fn stage(&mut self, id: QueueId, number: u32, chunk: &[u8]) -> Result<(), redb::Error> {
+    /// The inner error is the caller's alone.
+    fn stage(
+        &mut self,
+        id: QueueId,
+        number: u32,
+        chunk: &[u8],
+    ) -> Result<Result<(), QueueError>, redb::Error> {
+        if number > 0 && self.shared.state().staged.get(&id) != Some(&number) {
+            return Ok(Err(lost_chunks(id)));
+        }
         self.changed = true;
-        if number == 0 || self.tables.orphans.get(id.number())?.is_none() {
+        self.shared.state().staged.insert(id, number + 1);
+        if number == 0 {
             self.tables.orphans.insert(id.number(), ())?;
         }
-        content::write(&mut self.tables, id.number(), number, chunk)
+        content::write(&mut self.tables, id.number(), number, chunk).map(Ok)
     }
 
-    fn put(&mut self, message: &Message, tail: &Bytes, facts: &[Fact]) -> Result<(), redb::Error> {
-        self.changed = true;
+    /// The inner error is the caller's alone.
+    fn put(
+        &mut self,
+        message: &Message,
+        tail: &Bytes,
+        facts: &[Fact],
+    ) -> Result<Result<(), QueueError>, redb::Error> {
         let id = message.id.number();
         if let Some(last) = message.chunks.checked_sub(1) {
+            if last > 0 && self.shared.state().staged.remove(&message.id) != Some(last) {
+                return Ok(Err(lost_chunks(message.id)));
+            }
             content::write(&mut self.tables, id, last, tail)?;
             if last > 0 {
                 self.tables.orphans.remove(id)?;
             }
         }
+        self.changed = true;
         let stored = Stored { changed_ms: self.shared.wall_ms(), message: message.clone() };
         self.store(None, &stored)?;
         self.effects.push(Effect::Stored(Arc::new(stored.message), tail.clone()));
-        self.record(facts.iter().cloned())
+        self.record(facts.iter().cloned()).map(Ok)
     }
 
     /// The outcome of an attempt. The inner error is the caller's alone.
@@ -164,6 +196,7 @@ impl<'t, 's> Batch<'t, 's> {
 
     /// Content that no record names.
     fn remove_orphan(&mut self, id: QueueId) -> Result<(), redb::Error> {
+        self.shared.state().staged.remove(&id);
         if self.tables.orphans.remove(id.number())?.is_some() {
             self.changed = true;
             content::remove_all(&mut self.tables, id.number())?;

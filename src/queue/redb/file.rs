@@ -201,7 +201,7 @@ fn create(path: &Path, builder: &Builder) -> Result<Database, OpenError> {
 }
 
 fn initialize_if_empty(database: &Database) -> Result<(), redb::Error> {
-    let mut transaction = begin_durable(database)?;
+    let mut transaction = begin(database, Flush::Now)?;
     if transaction.list_tables()?.next().is_some() {
         transaction.abort()?;
         return Ok(());
@@ -227,7 +227,7 @@ fn remove_orphans(database: &Database, ledger: &mut Ledger) -> Result<(), redb::
             None => Usage::count(&database.begin_read()?)?,
         };
         ledger.usage = Some(usage);
-        let transaction = begin_durable(database)?;
+        let transaction = begin(database, Flush::Now)?;
         let mut tables = Tables::open(&transaction, usage)?;
         // Some at a time, so that no transaction becomes large.
         let ids = tables.orphans.iter()?.take(100).map(|entry| Ok(entry?.0.value()));
@@ -248,13 +248,24 @@ fn remove_orphans(database: &Database, ledger: &mut Ledger) -> Result<(), redb::
     }
 }
 
-/// Begins the only kind of transaction that this queue commits: on disk on return, and quick to open after a kill.
-pub(super) fn begin_durable(database: &Database) -> Result<redb::WriteTransaction, redb::Error> {
+/// How much a commit does so that it is there after a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flush {
+    /// Nothing: what it has written goes with the next commit that does more, or is lost.
+    Later,
+    /// On disk on return, and with it which pages are in use (redb's quick repair): after a kill no start has to read
+    /// the whole file, nor to take a damaged page for a commit that did not come to its end.
+    Now,
+}
+
+/// Begins a transaction that is committed in this way.
+pub(super) fn begin(database: &Database, flush: Flush) -> Result<redb::WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate).map_err(|error| {
-        redb::Error::Corrupted(format!("a transaction that was just begun refuses durability: {error}"))
+    let durability = if flush == Flush::Later { Durability::None } else { Durability::Immediate };
+    transaction.set_durability(durability).map_err(|error| {
+        redb::Error::Corrupted(format!("a transaction that was just begun refuses its durability: {error}"))
     })?;
-    transaction.set_quick_repair(true);
+    transaction.set_quick_repair(flush == Flush::Now);
     Ok(transaction)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Puts, stages and orders are answered with the error. Settlements are kept and tried again until they
 //! succeed, in their order and before anything new. redb refuses everything after an I/O error, so the database is
-//! closed and opened again.
+//! closed and opened again. Chunks that were staged before then do not count any more: some may never have been flushed.
 //!
 //! A commit that reported an error may be in the file all the same: the serial number in the ledger tells. If it is,
 //! its puts are hidden from readers at once and removed by the next commit, since their clients were told that nothing
@@ -50,7 +50,13 @@ impl Writer {
         let Failure { error, tried } = failure;
         tracing::error!(%error, operations = ops.len(), "the queue could not be written; trying again");
         let pause = self.trouble.take().map_or(FIRST_PAUSE, |trouble| (trouble.pause * 2).min(LONGEST_PAUSE));
-        self.shared.state().writable = false;
+        {
+            let mut state = self.shared.state();
+            state.writable = false;
+            // What was staged without a flush may be gone, and no message must come to be without its chunks.
+            state.staged.clear();
+        }
+        self.unflushed = 0;
         let put = |op: &Op| if let Op::Put { message, .. } = op { Some(message.id) } else { None };
         let puts = ops.iter().filter_map(put).collect();
         let (kept, told): (Vec<_>, Vec<_>) =

@@ -49,6 +49,8 @@ pub(super) struct State {
     /// How much of the file is in use.
     pub(super) usage: Usage,
     pub(super) writable: bool,
+    /// Messages that do not exist yet, with the number of their chunks that were staged since the file was opened.
+    pub(super) staged: HashMap<QueueId, u32>,
     /// Deleted during an attempt: their contents go when the attempt has ended.
     pub(super) doomed: HashSet<QueueId>,
     /// No waiting message has a life that began before this moment; zero as long as nothing is known.

@@ -1,7 +1,7 @@
 //! How much room there is for new mail: on the file system that the queue file is on, and inside the file.
 //!
-//! The system is asked once in a millisecond at most. What happens in between is known: every transaction says how much of the
-//! file is in use after it ([`super::usage`]), and what the writer has been handed counts from that moment on.
+//! The system is asked once in a millisecond at most. What happens in between is known: every transaction says how much
+//! of the file is in use after it ([`super::usage`]), and what the writer has been handed counts from that moment on.
 //!
 //! Pages that are free inside the file may be too scattered for a large content, and then the file grows all the same. So
 //! a sixteenth of the file does not count, and the rest only as long as the file system itself has half as much to offer

@@ -1,7 +1,7 @@
 //! The open database, shared by the writer and everybody who reads.
 
 use super::super::QueueError;
-use super::file::begin_durable;
+use super::file::{self, Flush};
 use crate::mail::QueueId;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::collections::HashSet;
@@ -39,9 +39,9 @@ impl Store {
     }
 
     /// For the writer alone.
-    pub(super) fn begin_write(&self) -> Result<WriteTransaction, redb::Error> {
+    pub(super) fn begin_write(&self, flush: Flush) -> Result<WriteTransaction, redb::Error> {
         match &*self.held.read().unwrap_or_else(PoisonError::into_inner) {
-            Held::Open(database) => begin_durable(database),
+            Held::Open(database) => file::begin(database, flush),
             Held::ReadOnly(_) | Held::Shut(_) => Err(redb::Error::DatabaseClosed),
         }
     }

@@ -7,7 +7,7 @@
 
 use super::super::QueueError;
 use super::batch::{Batch, Done, Effect};
-use super::file::Source;
+use super::file::{Flush, Source};
 use super::op::{Answer, Op, Reply};
 use super::record::Ledger;
 use super::recovery::Trouble;
@@ -37,6 +37,8 @@ pub(super) struct Writer {
     pub(super) backlog: Vec<Op>,
     /// There while the last commit has failed.
     pub(super) trouble: Option<Trouble>,
+    /// Bytes of content that were committed without a flush since the last one.
+    pub(super) unflushed: usize,
 }
 
 /// A transaction that came to nothing.
@@ -48,7 +50,7 @@ pub(super) struct Failure {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, source: Source, inbox: Receiver<Op>, ledger: Ledger) -> Writer {
-        Writer { shared, source, inbox, ledger, backlog: Vec::new(), trouble: None }
+        Writer { shared, source, inbox, ledger, backlog: Vec::new(), trouble: None, unflushed: 0 }
     }
 
     /// Works until the queue is closed or dropped.
@@ -123,9 +125,18 @@ impl Writer {
         self.backlog.extend(ops.into_iter().filter_map(|op| op.fail(error)));
     }
 
+    /// Commits what was asked. Chunks of messages that do not exist yet are owed to nobody: they wait for the flush of the
+    /// next commit, but for so many bytes only, so that its callers need not wait long.
     pub(super) fn commit(&mut self, ops: Vec<Op>) -> Result<(), QueueError> {
-        match self.transact(&ops) {
+        let staged = ops.iter().map(Op::bytes).sum::<usize>();
+        let only_staged = ops.iter().all(|op| matches!(op, Op::Stage { .. }));
+        let flush = match only_staged && self.unflushed + staged <= BATCH_BYTES {
+            true => Flush::Later,
+            false => Flush::Now,
+        };
+        match self.transact(&ops, flush) {
             Ok(done) => {
+                self.unflushed = if flush == Flush::Later { self.unflushed + staged } else { 0 };
                 self.follow(done, ops.into_iter().enumerate().collect());
                 Ok(())
             }
@@ -138,14 +149,14 @@ impl Writer {
     }
 
     /// One transaction. A panic in the database, as a damaged file may cause, is a failure like any other.
-    fn transact(&self, ops: &[Op]) -> Result<Done, Failure> {
-        unless_it_panics(|| self.transact_unguarded(ops))
+    fn transact(&self, ops: &[Op], flush: Flush) -> Result<Done, Failure> {
+        unless_it_panics(|| self.transact_unguarded(ops, flush))
             .unwrap_or_else(|error| Err(Failure { error: queue_error(error), tried: None }))
     }
 
-    fn transact_unguarded(&self, ops: &[Op]) -> Result<Done, Failure> {
+    fn transact_unguarded(&self, ops: &[Op], flush: Flush) -> Result<Done, Failure> {
         let failure = |error: redb::Error| Failure { error: queue_error(error), tried: None };
-        let transaction = self.shared.store.begin_write().map_err(failure)?;
+        let transaction = self.shared.store.begin_write(flush).map_err(failure)?;
         let (done, changed) = Tables::open(&transaction, self.ledger.usage.unwrap_or_default())
             .and_then(|tables| Batch::new(tables, &self.shared, self.ledger.clone()).run(ops))
             .map_err(failure)?;
