@@ -1,7 +1,7 @@
 //! The log: diagnosis on standard error, as much of it and in the form that `[log]` says, changed by a reload.
 //!
 //! Promise: one event is one line, and no stranger's text steers the terminal that shows it: whatever a line was made of,
-//! it passes [`printable`] on its way out.
+//! it is held against [`is_printable`] on its way out.
 //!
 //! Limit: what was said before [`Log::start`] is lost; nobody says anything then.
 

@@ -1,11 +1,12 @@
 //! Keys of the queue and of sending.
 
 use super::{messages, refused, refused_as_it_stands, reload, reload_with, rewrite, send};
-use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::scripted::{Act, Scripted};
 use crate::support::talk::Talk;
+use crate::support::{PATIENCE, eventually};
+use std::time::Instant;
 
 fn with(key: &str) -> String {
     format!("[queue]\n{key}\n")
@@ -115,8 +116,10 @@ pub fn failed_days() {
     let proxy = Proxy::start(&upstream(&server));
     send(&proxy);
     eventually("a failed message", || (messages(&proxy)[0]["state"] == "failed").then_some(()));
+    let start = Instant::now();
     reload(&proxy, &(upstream(&server) + &with("failed_days = 0")));
     eventually("an empty queue", || messages(&proxy).is_empty().then_some(()));
+    assert!(start.elapsed() < PATIENCE / 2, "the engine has done it, and not the reload");
 }
 
 #[test]
