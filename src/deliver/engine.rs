@@ -81,6 +81,8 @@ struct Running {
     waiting: VecDeque<Waiting>,
     losses: Losses,
     last_round: Duration,
+    /// Those that the last round of work was done under.
+    settings_seen: Option<Arc<Settings>>,
     claim_failed: bool,
     /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
     quiet_until: Option<Moment>,
@@ -112,6 +114,7 @@ impl Engine {
             waiting: VecDeque::new(),
             losses: Losses::default(),
             last_round,
+            settings_seen: None,
             claim_failed: false,
             quiet_until: None,
             age_is_due: false,
@@ -129,6 +132,12 @@ impl Running {
         let (woken, freed) = (self.engine.queue.woken(), self.engine.health.changed());
         while !self.stop.gently.is_cancelled() {
             let settings = self.engine.settings.borrow_and_update().clone();
+            // Looked at here and not when it is told, because whoever else woke us may have been faster.
+            let before = self.settings_seen.replace(settings.clone());
+            if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
+                self.quiet_until = None;
+                self.look_at_new_upstreams(&before, &settings);
+            }
             let looked = self.engine.clock.monotonic();
             self.engine.queue.freeze(!settings.sending_enabled);
             if !settings.sending_enabled {
@@ -146,8 +155,6 @@ impl Running {
                 () = woken.notified() => self.quiet_until = None,
                 () = freed.notified() => {}
                 changed = self.engine.settings.changed() => {
-                    self.quiet_until = None;
-                    self.look_at_new_upstreams(&settings);
                     if changed.is_err() {
                         return;
                     }
@@ -238,8 +245,8 @@ impl Running {
     }
 
     /// After a reload: who has refused what is judged anew, and what waits because of it need not wait for its time.
-    fn look_at_new_upstreams(&mut self, old: &Settings) {
-        if self.engine.settings.borrow().upstreams == old.upstreams {
+    fn look_at_new_upstreams(&mut self, old: &Settings, new: &Settings) {
+        if old.upstreams == new.upstreams {
             return;
         }
         self.put_back_all();

@@ -1,7 +1,7 @@
 //! Taking over a queue file that an older Postroom laid out: what has changed about the tables is brought up to date once, in
 //! one transaction, when the file is opened for writing. Records stay as they are, since every version of them is read.
 
-use super::file::{FORMAT, begin_durable};
+use super::file::{FORMAT, Flush, begin};
 use super::lane::Lane;
 use super::tables::{DueKey, Place, Tables};
 use super::usage::Usage;
@@ -17,7 +17,7 @@ pub(super) fn migrate(database: &Database, format: u32) -> Result<(), redb::Erro
         return Ok(());
     }
     tracing::info!(from = format, to = FORMAT, "the queue file is brought up to date");
-    let transaction = begin_durable(database)?;
+    let transaction = begin(database, Flush::Now)?;
     {
         let mut tables = Tables::open(&transaction, Usage::default())?;
         lanes_in_place_of_one_line(&transaction.open_table(DUE)?, &mut tables)?;
