@@ -1,6 +1,6 @@
 //! aiosmtpd as an upstream: a script of tests/servers around the library.
 
-use super::{Group, ending_with_us};
+use super::Group;
 use crate::support::foreign::{have, missing};
 use crate::support::recorder::Recorded;
 use crate::support::{PATIENCE, plain_upstream};
@@ -39,7 +39,7 @@ impl Aiosmtpd {
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/aiosmtpd_upstream.py");
-        let mut command = ending_with_us(Path::new(PYTHON));
+        let mut command = Group::command(Path::new(PYTHON));
         let mut server = Group::spawn(command.arg(script).args(arguments).stdout(Stdio::piped()));
         let mut lines = BufReader::new(server.0.stdout.take().expect("it was piped")).lines();
         let first = lines.next().expect("aiosmtpd says where it listens").expect("text");

@@ -1,6 +1,6 @@
 //! Exim as an upstream.
 
-use super::{Group, ending_with_us, lines, listening, open_folder, set_mode};
+use super::{Group, lines, listening, open_folder, set_mode};
 use crate::support::foreign::{folder, have};
 use crate::support::recorder::{Recorded, Recorder};
 use crate::support::{free_address, plain_upstream};
@@ -37,7 +37,7 @@ impl Exim {
             let file = folder.path().join("exim.conf");
             std::fs::write(&file, text).expect("a folder of our own");
             set_mode(&file, 0o644);
-            let mut command = ending_with_us(&program);
+            let mut command = Group::command(&program);
             command.arg("-C").arg(file).args(["-bdf", "-q1m"]);
             let mut daemon = Group::spawn(&mut command);
             if listening(address, &mut daemon).is_some() {

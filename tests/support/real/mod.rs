@@ -28,18 +28,22 @@ use std::process::{Child, Command, Stdio};
 /// A server and its children. They are a process group of their own, which is ended with its owner.
 struct Group(Child);
 
+/// Ends the group when the server ends, and when its standard input does, which the test holds: a test that is killed
+/// leaves no server behind. (The kernel's own way, a signal at the parent's death, is lost when a server changes users.)
+const ENDING_WITH_US: &str = r#"("$@"; kill -KILL 0) & read -r line; kill -KILL 0"#;
+
 impl Group {
+    /// The program, to be given arguments and started with [`Group::spawn`].
+    fn command(program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", ENDING_WITH_US, "sh"]).arg(program);
+        command
+    }
+
     #[track_caller]
     fn spawn(command: &mut Command) -> Group {
-        Group(spawn(command.process_group(0).stdin(Stdio::null())))
+        Group(spawn(command.process_group(0).stdin(Stdio::piped())))
     }
-}
-
-/// A command that also ends when the test is killed: setpriv has the kernel see to that.
-fn ending_with_us(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command
 }
 
 impl Drop for Group {

@@ -1,6 +1,6 @@
 //! Postfix as an upstream: the daemons of its package, on their own.
 
-use super::{Group, ending_with_us, lines, listening, open_folder, set_mode};
+use super::{Group, lines, listening, open_folder, set_mode};
 use crate::support::foreign::{folder, have, missing};
 use crate::support::recorder::{Recorded, Recorder};
 use crate::support::{free_address, not_proved_here, plain_upstream};
@@ -43,7 +43,7 @@ impl Postfix {
                 .expect("a folder of our own");
             let etc = folder.path().join("etc");
             let libraries = package.join("usr/lib/postfix");
-            let mut command = ending_with_us(&package.join("usr/lib/postfix/sbin/master"));
+            let mut command = Group::command(&package.join("usr/lib/postfix/sbin/master"));
             command.args(["-d", "-c"]).arg(etc).env("LD_LIBRARY_PATH", libraries);
             let mut master = Group::spawn(&mut command);
             if listening(address, &mut master).is_some() {
