@@ -1,4 +1,5 @@
-//! Time as a parameter: the only place that asks the system what time it is.
+//! Time as a parameter: what decides about mail asks a [`Clock`], so that tests can move it. This is the only place that asks the
+//! wall clock. Deadlines of reads, writes and waits are plain timers of tokio and std.
 //!
 //! Three kinds of time are kept apart. *Wall* time ([`jiff::Timestamp`]) is shown to people. *Monotonic* time measures.
 //! A [`Moment`] is a point on the queue's own timeline, on which retries and expiry are planned: it runs with the

@@ -1,59 +1,20 @@
-//! Which test proves which case. Every test of a case says so in a line `// CASES F12, F13` above it; a dialogue says it by
-//! its name. A case without a test fails here, unless it stands in [`NOT_YET`] with the reason; so does a line that names
-//! no case. `cargo test --test main cases -- --nocapture` prints the table.
+//! Which test proves which case of `docs/cases.md`. Every test of a case says so in a line `// CASES F12, F13` above it; a
+//! dialogue says it by its name. A case without a test fails here, unless the page gives a reason under "Not built yet"; so
+//! does whatever cites a case, or a rule or heading of `docs/rules.md`, that is not there.
+//! `cargo test --test main cases -- --nocapture` prints the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// All cases, by group: what clients send (A: contents, B: commands, C: TLS, AUTH, relaying), resources (D), storage (E),
-/// upstreams (F), configuration (G), what strangers' software taught (H).
-const CASES: &[(char, &[u32])] = &[
-    ('A', &[1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21, 22]),
-    (
-        'B',
-        &[
-            1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29,
-            32, 33, 34, 35, 37, 38, 39, 40, 41, 42,
-        ],
-    ),
-    ('C', &[1, 3, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17]),
-    ('D', &[1, 2, 3, 4, 5, 6, 7, 9]),
-    ('E', &[1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13]),
-    (
-        'F',
-        &[
-            1, 2, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22, 23, 25, 26, 27, 28, 29, 31,
-            33, 34, 35, 36, 37, 38, 39, 40,
-        ],
-    ),
-    ('G', &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
-    ('H', &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
-];
-
-/// Cases of what does not exist yet, and why.
-const NOT_YET: &[(&[&str], &str)] = &[
-    (&["C1", "C3", "C5", "C14"], "there is no inbound TLS: STARTTLS is answered 502"),
-    (&["B27", "B42", "C6", "C7", "C9", "C10", "C11", "C12"], "there is no inbound AUTH: it is answered 502"),
-    (&["E11", "E13"], "there is no PostgreSQL queue"),
-    (&["F15"], "there is no OAuth2: auth = \"oauth2\" is refused"),
-    (&["F39"], "there are no bounce messages; of F40 the one that all recipients share"),
-    (&["G4", "H11"], "there is no redirecting: [redirect] is refused"),
-    (&["H12"], "there are no sites: [site] is refused"),
-    (
-        &["G7"],
-        "there is no inbound TLS, so no certificate of our own; tls_ca is checked (tests/config/upstreams.rs)",
-    ),
-];
+/// A group and a number.
+type Case = (char, u32);
 
 /// A case and the places of its tests.
-type Table = BTreeMap<(char, u32), BTreeSet<String>>;
+type Table = BTreeMap<Case, BTreeSet<String>>;
 
 #[test]
 fn every_case_has_a_test_or_a_reason() {
-    let mut table: Table = CASES
-        .iter()
-        .flat_map(|(group, numbers)| numbers.iter().map(|number| ((*group, *number), BTreeSet::new())))
-        .collect();
+    let mut table: Table = documented().into_iter().map(|case| (case, BTreeSet::new())).collect();
     let mut wrong = Vec::new();
     read_dialogs(&mut table, &mut wrong);
     for folder in ["tests", "src"] {
@@ -61,21 +22,15 @@ fn every_case_has_a_test_or_a_reason() {
             read_source(&file, &mut table, &mut wrong);
         }
     }
-    let reasons: BTreeMap<(char, u32), &str> = NOT_YET
-        .iter()
-        .flat_map(|(cases, why)| cases.iter().map(|case| (parse(case).unwrap(), *why)))
-        .collect();
+    let reasons = not_built_yet();
     for ((group, number), places) in &table {
         let listed: Vec<&str> = places.iter().map(String::as_str).collect();
-        println!(
-            "{group}{number}: {}",
-            reasons.get(&(*group, *number)).copied().unwrap_or(&listed.join(", "))
-        );
+        println!("{group}{number}: {}", reasons.get(&(*group, *number)).unwrap_or(&listed.join(", ")));
         match (listed.is_empty(), reasons.contains_key(&(*group, *number))) {
             (true, false) => {
-                wrong.push(format!("{group}{number} has neither a test nor a reason in NOT_YET"))
+                wrong.push(format!("{group}{number} has neither a test nor a reason under \"Not built yet\""))
             }
-            (false, true) => wrong.push(format!("{group}{number} has a test: take it out of NOT_YET")),
+            (false, true) => wrong.push(format!("{group}{number} has a test: it is built")),
             _ => {}
         }
     }
@@ -83,7 +38,7 @@ fn every_case_has_a_test_or_a_reason() {
         reasons
             .keys()
             .filter(|case| !table.contains_key(case))
-            .map(|(group, number)| format!("NOT_YET: there is no {group}{number}")),
+            .map(|(group, number)| format!("\"Not built yet\" names {group}{number}, which is no case")),
     );
     let proved = table.values().filter(|places| !places.is_empty()).count();
     println!("{proved} of {} cases have tests, {} a reason why not yet", table.len(), reasons.len());
@@ -94,7 +49,36 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn parse(case: &str) -> Option<(char, u32)> {
+fn document(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The cases in the first column of the tables.
+fn documented() -> BTreeSet<Case> {
+    let text = document("cases.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let cases: Vec<Case> = rows.filter_map(parse).collect();
+    let set: BTreeSet<Case> = cases.iter().copied().collect();
+    assert!(
+        set.len() == cases.len() && set.len() > 100,
+        "docs/cases.md: {} rows, {} cases",
+        cases.len(),
+        set.len()
+    );
+    set
+}
+
+/// The lines `- F15, F16: why` under the last heading.
+fn not_built_yet() -> BTreeMap<Case, String> {
+    let text = document("cases.md");
+    let (_, list) = text.split_once("\n## Not built yet\n").unwrap();
+    let lines = list.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+    lines
+        .flat_map(|(cases, why)| cases.split(", ").map(move |case| (parse(case).unwrap(), why.to_owned())))
+        .collect()
+}
+
+fn parse(case: &str) -> Option<Case> {
     let mut letters = case.chars();
     Some((letters.next()?, letters.as_str().parse().ok()?))
 }

@@ -2,8 +2,8 @@
 //! `super::data`.
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
-//! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the
-//! upstream's fault, never the message's (PRODUCT rule 3).
+//! text; a password never leaves in clear text unless that was allowed by name or the host is loopback. Whatever goes wrong
+//! here is the upstream's fault, never the message's (PRODUCT rule 3).
 
 use super::happy_eyeballs::connect;
 use super::hello::{Capabilities, hello};

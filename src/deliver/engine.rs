@@ -1,5 +1,5 @@
 //! The engine: claims due mail, starts an attempt for each as soon as an upstream is available, sleeps when there is
-//! nothing to do. New mail wakes it at once; nothing polls.
+//! nothing to do. New mail, free connections and due times wake it at once; once a minute it looks all the same.
 //!
 //! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.

@@ -17,7 +17,7 @@ pub enum MessageState {
     Deferred,
     /// An operator holds it: it goes nowhere until released.
     Held,
-    /// No recipient open, some failed or expired. It stays listed, to be retried or deleted.
+    /// No recipient open, some failed or expired. It stays listed for `failed_days`, to be retried or deleted.
     Failed,
     /// Every recipient delivered.
     Sent,
@@ -51,7 +51,7 @@ impl RecipientState {
 /// One recipient of the envelope and its own outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Recipient {
-    /// The forward-path as the client wrote it (completed with `@hostname` where it had no domain).
+    /// The forward-path as the client wrote it (completed where it had no domain, see `default_domain` and `[aliases]`).
     pub address: Address,
     /// What became of it.
     pub state: RecipientState,

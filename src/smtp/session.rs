@@ -1,4 +1,4 @@
-//! One session: the only place where inbound mail meets the network.
+//! One session: the only place where a client's commands and content are read and answered.
 //!
 //! It reads lines and content, asks [`Dialogue`] what they mean, and says what comes of it. Every wait has a total deadline,
 //! so a client that drips ends like one that is silent. When the front door closes, an idle session ends at once and

@@ -10,7 +10,7 @@
 //! | a listing of 20,000 messages, and their delivery | [`super::bulk`] |
 //! | 200 messages of 20 MiB at once, to a slow upstream | [`super::bulk`] |
 //!
-//! SECURITY.md states them ("Limits"). They hold for this build, which is not optimized, and with the default settings.
+//! docs/testing.md states them ("Limits"). They hold for this build, which is not optimized, and with the default settings.
 
 use super::process::{MIB, assert_within, resident_kib};
 use crate::support::proxy::Proxy;
