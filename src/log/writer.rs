@@ -159,7 +159,11 @@ impl Writer {
                 Ok(0) => break,
                 Ok(length) => {
                     lines = &lines[length..];
-                    self.lock().finished += weight * length as u64;
+                    let mut state = self.lock();
+                    state.finished += weight * length as u64;
+                    // With the same lock: whoever waits for these bytes is to wait for what can be told now, too.
+                    state.broken = false;
+                    drop(state);
                     self.progress.notify_all();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
