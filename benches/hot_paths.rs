@@ -7,8 +7,10 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use futures_util::future::join_all;
 use postroom::clock::SystemClock;
-use postroom::config::settings::BareNewline;
+use postroom::config::settings::{BareNewline, LogSettings};
+use postroom::event::outcome::{Delays, OutcomeRecord};
 use postroom::event::{EventType, Fact};
+use postroom::log::Log;
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{Claim, Queue, Settlement};
@@ -18,6 +20,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 fn main() {
+    // The lines go to standard error: `cargo bench -- outcome_line 2>log`.
+    let started = Log::start(&LogSettings { level: "info".to_owned(), json: false });
+    #[expect(clippy::expect_used, reason = "a benchmark without its log measures another thing")]
+    let _end = started.expect("a thread").1;
     divan::main();
 }
 
@@ -56,6 +62,39 @@ const COMMANDS: [&str; 4] = [
 fn command(bencher: Bencher<'_, '_>, line: &str) {
     let line = format!("{line}\r\n");
     bencher.counter(ItemsCount::new(1usize)).bench(|| command::parse(line.as_bytes(), "proxy.example.com"));
+}
+
+/// The line that says what became of a recipient, from the verdict to the log.
+#[divan::bench]
+fn outcome_line(bencher: Bencher<'_, '_>) {
+    let id = QueueId::from_number(u128::MAX / 3);
+    #[expect(clippy::unwrap_used, reason = "the addresses stand here")]
+    let (sender, recipient) = (
+        "bounces+4711@shop.example.com".parse().unwrap(),
+        "ann@customer.example.net".parse::<Address>().unwrap(),
+    );
+    let reverse_path = ReversePath::Address(sender);
+    let verdict = Verdict {
+        outcome: Outcome::Delivered,
+        upstream: Some("primary".to_owned()),
+        reply: "250 2.0.0 Ok: queued as 4XkZ1b5TzKz9vR".to_owned(),
+        enhanced: EnhancedCode(2, 0, 0),
+        refused_by: Vec::new(),
+    };
+    let delays = Delays { before_queue: Duration::from_millis(21), ..Delays::default() };
+    bencher.counter(ItemsCount::new(1usize)).bench(|| {
+        let outcome = OutcomeRecord {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            queue_id: id,
+            reverse_path: &reverse_path,
+            recipient: &recipient,
+            site: "",
+            verdict: &verdict,
+            delays,
+        };
+        outcome.log();
+        outcome.fact()
+    });
 }
 
 #[divan::bench(args = GROUPS, sample_count = 50, sample_size = 4)]

@@ -56,7 +56,7 @@ pub fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
             overrides: Vec::new(),
         };
         let loaded = config::load(&sources).map_err(Failure::Config)?;
-        let log = Log::start(&loaded.settings.log);
+        let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;
         let server = Server::start(loaded, sources, log).await.context("the demo cannot start")?;
         say(&introduction(args.listen, &file, flaky.address(), steady.address()));
         let events = tokio::spawn(tell(server.queue().follow()));

@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::log::Log;
 use crate::server::Server;
 use crate::unix::Signals;
+use anyhow::Context;
 
 /// Files that are open beside those of sessions: queue, logs, control socket, upstreams.
 const SPARE_FILES: u64 = 64;
@@ -13,7 +14,8 @@ const SPARE_FILES: u64 = 64;
 pub fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
-    let log = Log::start(&loaded.settings.log);
+    // Dropped last, when nobody logs any more.
+    let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;
     if loaded.file.is_none() {
         tracing::info!("{}", no_file(&loaded.settings));
     }

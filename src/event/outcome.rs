@@ -78,7 +78,7 @@ impl OutcomeRecord<'_> {
             to = printable(recipient.as_str()),
             site = (!site.is_empty()).then_some(site),
             upstream = verdict.upstream.as_deref().unwrap_or("none"),
-            delay = seconds(delays.total()),
+            delay = Seconds(delays.total()).to_string(),
             delays = delays.to_string(),
             dsn = verdict.enhanced.to_string(),
             status = status(verdict.outcome),
@@ -124,20 +124,24 @@ impl Delays {
 /// `before queue/in queue/connect/transmit`, in seconds.
 impl std::fmt::Display for Delays {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d] = [self.before_queue, self.in_queue, self.connect, self.transmit].map(seconds);
+        let [a, b, c, d] = [self.before_queue, self.in_queue, self.connect, self.transmit].map(Seconds);
         write!(f, "{a}/{b}/{c}/{d}")
     }
 }
 
 /// Seconds as Postfix writes them: two digits that mean something, nothing finer than a hundredth.
-fn seconds(time: Duration) -> String {
-    let hundredths = (time.as_millis() + 5) / 10;
-    let text = match hundredths {
-        0..100 => format!("0.{hundredths:02}"),
-        100..1000 => format!("{}.{}", hundredths / 100, hundredths % 100 / 10),
-        _ => return (hundredths / 100).to_string(),
-    };
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hundredths = (self.0.as_millis() + 5) / 10;
+        let (whole, tenths, rest) = (hundredths / 100, hundredths / 10 % 10, hundredths % 10);
+        match (whole, tenths, rest) {
+            (0, tenths, 1..) => write!(f, "0.{tenths}{rest}"),
+            (0..10, 1.., _) => write!(f, "{whole}.{tenths}"),
+            _ => write!(f, "{whole}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -278,9 +282,9 @@ mod tests {
             (1040, "1"),
             (1340, "1.3"),
         ] {
-            assert_eq!(seconds(Duration::from_millis(ms)), text);
+            assert_eq!(Seconds(Duration::from_millis(ms)).to_string(), text);
         }
-        assert_eq!(seconds(Duration::from_secs(10)), "10");
-        assert_eq!(seconds(Duration::from_secs(432_000)), "432000");
+        assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10");
+        assert_eq!(Seconds(Duration::from_secs(432_000)).to_string(), "432000");
     }
 }

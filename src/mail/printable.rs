@@ -33,6 +33,10 @@ pub fn is_printable(character: char) -> bool {
 /// The text with a space for each character that may not be shown as it is. What comes of it twice is what comes of it
 /// once.
 pub fn printable(text: &str) -> String {
+    // Nearly all of it is plain ASCII, which need not be looked at letter by letter.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().map(|character| if is_printable(character) { character } else { ' ' }).collect()
 }
 

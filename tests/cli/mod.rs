@@ -5,6 +5,7 @@ mod documents;
 mod faults;
 mod hostile;
 mod idle;
+mod log;
 mod records;
 mod relay;
 mod reload;
