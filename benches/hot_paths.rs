@@ -216,6 +216,7 @@ fn delivered(queue: &RedbQueue, claim: &Claim) -> Settlement {
     Settlement {
         verdicts: vec![verdict],
         counted: true,
+        steps_on: true,
         next_due: queue.now(),
         failed_upstream: None,
         facts: vec![fact(claim.message.id, "delivered")],

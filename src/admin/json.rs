@@ -49,6 +49,8 @@ pub struct RecipientJson {
     pub reply: Option<String>,
     /// The upstream that said it.
     pub upstream: Option<String>,
+    /// Upstreams that are not asked again because of what they said: the others are waited for.
+    pub refused_by: Vec<String>,
 }
 
 /// A page of messages.
@@ -161,6 +163,7 @@ impl MessageJson {
                 },
                 reply: recipient.reply.clone(),
                 upstream: recipient.upstream.clone(),
+                refused_by: recipient.refused_by.iter().map(|one| one.upstream.clone()).collect(),
             })
             .collect();
         MessageJson {

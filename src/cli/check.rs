@@ -11,13 +11,13 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         eprintln!("warning: {}", printable(warning));
     }
     if global.json {
-        println!("{}", answer::json_pretty(&loaded.in_force)?);
+        say!("{}", answer::json_pretty(&loaded.in_force)?);
         return Ok(());
     }
     match &loaded.file {
-        Some(file) => println!("# {} is right. In force:", printable(&file.to_string_lossy())),
-        None => println!("# No configuration file; the built-in defaults are in force:"),
+        Some(file) => say!("# {} is right. In force:", printable(&file.to_string_lossy())),
+        None => say!("# No configuration file; the built-in defaults are in force:"),
     }
-    println!("\n{}", loaded.in_force.to_toml());
+    say!("\n{}", loaded.in_force.to_toml());
     Ok(())
 }

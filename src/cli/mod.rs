@@ -2,6 +2,13 @@
 //!
 //! Exit codes: 0 success, 1 the operation failed, 2 wrong usage, 78 configuration error.
 
+/// Prints a line on standard output, and ends the process where nobody reads it any more (`| head`) or it cannot be written.
+macro_rules! say {
+    ($($what:tt)*) => {
+        $crate::cli::say_line(format_args!($($what)*))
+    };
+}
+
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -180,7 +187,7 @@ fn report(failure: Failure, json: bool) -> ExitCode {
         }
         Failure::Config(errors) => {
             if json {
-                println!("{}", answer::json(&errors.errors).unwrap_or_default());
+                say!("{}", answer::json(&errors.errors).unwrap_or_default());
             } else {
                 eprintln!("{errors}");
             }
@@ -197,4 +204,17 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// A runtime for verbs that only ask something.
 fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// See `say!`.
+fn say_line(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("postroom: standard output cannot be written: {error}");
+            std::process::exit(1)
+        }
+    }
 }

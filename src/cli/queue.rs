@@ -198,26 +198,29 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
         MessageJson::of(&*queue.show(id)?, |due| queue.wall(due))
     };
     if global.json {
-        println!("{}", answer::json_pretty(&message)?);
+        say!("{}", answer::json_pretty(&message)?);
         return Ok(());
     }
     let shown = |time: jiff::Timestamp| format!("{time:.0}");
-    println!("Message   {}", message.id);
-    println!("State     {}", message.state);
-    println!("From      {}", safe(message.reverse_path.as_deref().unwrap_or("<>"), 400));
-    println!("Subject   {}", safe(&message.subject, 256));
-    println!("Size      {}", size(message.size));
-    println!("Received  {} by listener {}", shown(message.received_at), message.listener);
+    say!("Message   {}", message.id);
+    say!("State     {}", message.state);
+    say!("From      {}", safe(message.reverse_path.as_deref().unwrap_or("<>"), 400));
+    say!("Subject   {}", safe(&message.subject, 256));
+    say!("Size      {}", size(message.size));
+    say!("Received  {} by listener {}", shown(message.received_at), message.listener);
     let class = serde_json::to_value(message.class)?;
-    println!("Class     {}", class.as_str().unwrap_or_default());
-    println!("Attempts  {}", message.attempts);
-    println!("Next      {}", message.next_attempt.map_or("-".into(), shown));
+    say!("Class     {}", class.as_str().unwrap_or_default());
+    say!("Attempts  {}", message.attempts);
+    say!("Next      {}", message.next_attempt.map_or("-".into(), shown));
     for recipient in &message.recipients {
         let state = serde_json::to_value(recipient.state)?;
         let through = recipient.upstream.as_deref().map(|name| format!(" by {name}")).unwrap_or_default();
-        println!("\n  {}  {}{through}", safe(&recipient.address, 400), state.as_str().unwrap_or_default());
+        say!("\n  {}  {}{through}", safe(&recipient.address, 400), state.as_str().unwrap_or_default());
         if let Some(reply) = &recipient.reply {
-            println!("    {}", safe(reply, 1000));
+            say!("    {}", safe(reply, 1000));
+        }
+        if !recipient.refused_by.is_empty() && recipient.state.is_open() {
+            say!("    refused by {}; waits for the other upstreams", recipient.refused_by.join(", "));
         }
     }
     Ok(())
@@ -234,9 +237,9 @@ async fn act(global: &Global, socket: &Path, action: &str, which: Which) -> Resu
     let mut client = Client::must_connect(socket).await?;
     let done: BulkJson = client.post("/api/v1/messages/bulk", &query).await?;
     if global.json {
-        println!("{}", answer::json(&done)?);
+        say!("{}", answer::json(&done)?);
     } else {
-        println!("{action}: {} changed, {} had nothing to do", done.changed, done.unchanged);
+        say!("{action}: {} changed, {} had nothing to do", done.changed, done.unchanged);
     }
     if !done.not_found.is_empty() {
         return Err(anyhow!("no such message: {}", done.not_found.join(", ")).into());

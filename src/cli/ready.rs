@@ -32,9 +32,9 @@ pub fn run(global: &Global, args: &ReadyArgs) -> Result<(), Failure> {
             }
         }
         if global.json {
-            println!("{{\"status\":\"ready\"}}");
+            say!("{{\"status\":\"ready\"}}");
         } else {
-            println!("ready");
+            say!("ready");
         }
         Ok(())
     })

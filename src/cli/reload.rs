@@ -13,14 +13,14 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         Client::must_connect(&socket).await?.post("/api/v1/reload", &Value::Null).await
     })?;
     if global.json {
-        println!("{}", answer::json(&answer)?);
+        say!("{}", answer::json(&answer)?);
         return Ok(());
     }
     let changes: Vec<&str> =
         answer["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     match changes.is_empty() {
-        true => println!("Loaded again; nothing has changed."),
-        false => println!("Loaded again: {}.", printable(&changes.join("; "))),
+        true => say!("Loaded again; nothing has changed."),
+        false => say!("Loaded again: {}.", printable(&changes.join("; "))),
     }
     Ok(())
 }

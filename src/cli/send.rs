@@ -86,11 +86,11 @@ async fn send(
                 serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),
             );
         } else {
-            println!("{}", printable(&format!("{recipient}: {reply}")));
+            say!("{}", printable(&format!("{recipient}: {reply}")));
         }
     }
     if global.json {
-        println!("{}", answer::json(&lines)?);
+        say!("{}", answer::json(&lines)?);
     }
     if refused > 0 { Err(Failure::Silent(1)) } else { Ok(()) }
 }

@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let upstreams: Vec<UpstreamJson> = small_runtime()?
         .block_on(async { Client::must_connect(&socket).await?.get("/api/v1/upstreams").await })?;
     if global.json {
-        println!("{}", answer::json(&upstreams)?);
+        say!("{}", answer::json(&upstreams)?);
         return Ok(());
     }
     let rows: Vec<Vec<String>> = upstreams

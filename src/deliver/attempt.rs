@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::pool::Pool;
 use super::route::{self, Journey};
 use super::ruling::{self, Ruling};
-use super::settling::{said_before, settle};
+use super::settling::{Deferral, said_before, settle};
 use super::slot::Slot;
 use super::too_many;
 use super::transaction::{Envelope, Transaction, Trouble, TroubleKind};
@@ -179,13 +179,26 @@ impl Attempt<'_> {
                 slot.began();
             }
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
-            let again = self.judge(upstream, &asked, &transaction);
+            if transaction.answered {
+                slot.answered();
+            }
+            // An upstream that takes other mail has said something about this sender, and nothing about itself.
+            let of_the_sender = slot.upstream_has_worked()
+                && transaction.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Unauthorized);
+            let again = self.judge(upstream, &asked, &transaction, of_the_sender);
             if let Some(reply) = too_many::among(&transaction.answers) {
                 slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
             }
             match transaction.lost {
+                Some(_) if of_the_sender => {
+                    self.began = true;
+                    slot.began();
+                    slot.released();
+                    return;
+                }
                 Some(trouble) => {
-                    self.lost_sessions += u32::from(transaction.began);
+                    let met_it = transaction.began || trouble.kind == TroubleKind::Unauthorized;
+                    self.lost_sessions += u32::from(met_it);
                     return self.blame(upstream, slot, trouble);
                 }
                 None => {
@@ -263,7 +276,14 @@ impl Attempt<'_> {
     }
 
     /// Turns answers into fates. Returns those that were only too many for one transaction and go in another.
-    fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> Vec<usize> {
+    /// `of_the_sender`: a 530 to MAIL speaks of this message.
+    fn judge(
+        &mut self,
+        upstream: &Upstream,
+        asked: &[usize],
+        transaction: &Transaction,
+        of_the_sender: bool,
+    ) -> Vec<usize> {
         let mut again = Vec::new();
         let rulings = ruling::rule(transaction);
         for ((place, answer), ruling) in asked.iter().zip(&transaction.answers).zip(rulings) {
@@ -286,7 +306,8 @@ impl Attempt<'_> {
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
                     again.push(*place);
                 }
-                Ruling::Next => {
+                Ruling::NoSession if !of_the_sender => {}
+                Ruling::Next | Ruling::NoSession => {
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
@@ -295,7 +316,7 @@ impl Attempt<'_> {
                     fate.refused_by.push(Refusal { upstream, revision });
                     fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
                 }
-                Ruling::NoSession | Ruling::SessionLost => {}
+                Ruling::SessionLost => {}
             }
         }
         again
@@ -379,10 +400,20 @@ impl Attempt<'_> {
         if !touched && !worn_out && !self.is_out_of_time() {
             return End::Waiting { lost_sessions: self.lost_sessions };
         }
+        // Whoever met it again and again has had its attempt.
+        self.began |= worn_out;
         let verdicts: Vec<Verdict> =
             std::mem::take(&mut self.fates).into_iter().map(|fate| self.close(fate)).collect();
-        settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays, false)
-            .await;
+        settle(
+            self.context,
+            self.claim,
+            verdicts,
+            self.began,
+            self.failed_upstream,
+            self.delays,
+            Deferral::Decided,
+        )
+        .await;
         End::Settled
     }
 

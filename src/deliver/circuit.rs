@@ -56,6 +56,11 @@ impl Circuit {
         }
     }
 
+    /// The probe's connection worked, and its message did not: the next one may start after the shortest wait.
+    pub(super) fn probe_again_soon(&mut self, now: Duration) {
+        *self = Circuit::Open { until: now + FIRST_WAIT, wait: FIRST_WAIT };
+    }
+
     /// Does not wait any longer for its next probe.
     pub(super) fn hasten(&mut self, now: Duration) {
         if let Circuit::Open { until, .. } = self {

@@ -52,7 +52,7 @@ impl Connection {
         let standings = self.standings(envelope);
         if standings.iter().all(Standing::is_decided) {
             let answers = standings.into_iter().map(Standing::answer).collect();
-            return Transaction { answers, lost: None, began: false, transmit_ms: 0 };
+            return Transaction { answers, lost: None, began: false, answered: false, transmit_ms: 0 };
         }
         let start = Instant::now();
         let reused = self.transactions > 0;
@@ -103,14 +103,15 @@ impl Connection {
             }
             Err(Break::OutOfTime) => lost = Some(self.trouble(TroubleKind::OutOfTime, &OUT_OF_TIME)),
             Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
-            Err(Break::Unusable(why)) => {
-                lost = Some(self.trouble(TroubleKind::Auth, &why));
+            Err(Break::Unusable(reply)) => {
+                lost = Some(self.trouble(TroubleKind::Unauthorized, &format!("MAIL refused: {reply}")));
+                standings.fill(Standing::Decided(Answer::Refused(Step::Mail, reply)));
                 began = false;
             }
         }
         let answers = standings.into_iter().map(Standing::answer).collect();
         let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Transaction { answers, lost, began, transmit_ms }
+        Transaction { answers, lost, began, answered, transmit_ms }
     }
 
     /// Before anything is said: decided is who needs what the server does not offer. The others do not suffer for it.
@@ -152,8 +153,8 @@ enum Break {
     Lost(Fault),
     OutOfTime,
     Content(QueueError),
-    /// The server wants TLS or authentication before MAIL, in words: this was no usable session.
-    Unusable(String),
+    /// The server wants TLS or authentication before MAIL: this was no usable session.
+    Unusable(Reply),
 }
 
 impl From<Fault> for Break {
@@ -273,7 +274,7 @@ impl Transacting<'_> {
         self.answered = true;
         match command {
             Command::Mail if means == Some(Ruling::NoSession) => {
-                return Err(Break::Unusable(format!("MAIL refused: {reply}")));
+                return Err(Break::Unusable(reply));
             }
             Command::Mail if refused => {
                 self.mail_refused = true;

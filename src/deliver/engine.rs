@@ -9,7 +9,7 @@ use super::health::Health;
 use super::known::Known;
 use super::pool::Pool;
 use super::route::{self, Journey};
-use super::settling;
+use super::settling::{self, Deferral};
 use super::slot::Slot;
 use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
@@ -206,20 +206,22 @@ impl Running {
         let (refused, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|one| !one.refused_by.is_empty());
         self.waiting = others;
-        let mut deferred = Vec::new();
+        let (mut in_vain, mut too_long) = (Vec::new(), Vec::new());
         for (place, mut waiting) in refused.into_iter().enumerate() {
-            let in_vain = !self.has_busy_upstream(&waiting, settings)
-                || now >= waiting.since + ROUND
-                || place >= settings.queue.batch_size;
+            let waits_too_long = now >= waiting.since + ROUND || place >= settings.queue.batch_size;
             if !self.still_stands(&mut waiting).await {
                 self.engine.queue.put_back(waiting.claim);
-            } else if in_vain {
-                deferred.push(waiting.claim);
+            } else if !self.has_busy_upstream(&waiting, settings) {
+                in_vain.push(waiting.claim);
+            } else if waits_too_long {
+                too_long.push(waiting.claim);
             } else {
                 self.waiting.push_back(waiting);
             }
         }
-        self.defer_all(settings, deferred, "waits for the upstreams that have not refused it").await;
+        let why = "waits for the upstreams that have not refused it";
+        self.defer_all(settings, in_vain, why, Deferral::NobodyAvailable).await;
+        self.defer_all(settings, too_long, why, Deferral::OthersBusy).await;
     }
 
     /// Whether some upstream that has not refused the message works, and only has no connection free.
@@ -230,12 +232,12 @@ impl Running {
     }
 
     /// All together, so that they share commits.
-    async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
+    async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str, deferral: Deferral) {
         let context = self.context(settings.clone());
         let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
-            under_way.spawn(async move { settling::defer(&context, &claim, &why, false).await });
+            under_way.spawn(async move { settling::defer(&context, &claim, &why, deferral).await });
         }
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
@@ -368,7 +370,7 @@ impl Running {
                 Err(Panicked) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
-                    settling::defer(&context, &claim, why, true).await;
+                    settling::defer(&context, &claim, why, Deferral::Decided).await;
                     under_way.settled();
                 }
             }
@@ -436,7 +438,7 @@ impl Running {
             if old.is_empty() {
                 return;
             }
-            self.defer_all(settings, old, &reply).await;
+            self.defer_all(settings, old, &reply, Deferral::NobodyAvailable).await;
         }
     }
 }

@@ -162,7 +162,7 @@ pub fn words(answer: &Answer) -> String {
         Answer::Unable(Missing::SmtpUtf8) => {
             "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
         }
-        Answer::Unknown(what) => format!("no valid answer to the final dot ({what}): may be sent twice"),
+        Answer::Unknown(what) => format!("{what}: may be sent twice"),
         Answer::Undecided => "the session was lost before the upstream decided".into(),
     }
 }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn rulings(answers: Vec<Answer>) -> Vec<Ruling> {
-        rule(&Transaction { answers, lost: None, began: true, transmit_ms: 0 })
+        rule(&Transaction { answers, lost: None, began: true, answered: true, transmit_ms: 0 })
     }
 
     #[test]

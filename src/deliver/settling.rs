@@ -9,8 +9,19 @@ use crate::queue::{Claim, Settlement};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
-/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. `quiet`:
-/// nothing is decided, and what was said when the waiting began still holds, so only an end of its life is told.
+/// Why something is deferred.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deferral {
+    /// An attempt has decided so.
+    Decided,
+    /// Nobody can be asked: the waiting goes on, one step longer.
+    NobodyAvailable,
+    /// Who could be asked works and has no connection free: the waiting goes on, as long as before.
+    OthersBusy,
+}
+
+/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. Of a
+/// waiting that goes on only its end is told: what was said when it began still holds.
 pub(super) async fn settle(
     context: &Context,
     claim: &Claim,
@@ -18,7 +29,7 @@ pub(super) async fn settle(
     counted: bool,
     failed_upstream: Option<String>,
     delays: Delays,
-    quiet: bool,
+    deferral: Deferral,
 ) {
     let message = &claim.message;
     let (now, wall) = (context.queue.now(), context.clock.wall());
@@ -28,11 +39,13 @@ pub(super) async fn settle(
         verdict.outcome = Outcome::Expired;
         verdict.enhanced = EnhancedCode(4, 4, 7);
     }
-    let quiet = quiet && !expired;
+    let quiet = deferral != Deferral::Decided && !expired;
     let outcomes = |verdicts| records(message, verdicts, wall, delays).filter(|_| !quiet);
     let mut facts: Vec<Fact> = outcomes(&verdicts).map(|outcome| outcome.fact()).collect();
     let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
-    let wait = retry::delay(&rules.retry, message.deferrals + 1, fastrand::f64() * 2.0 - 1.0);
+    let steps_on = deferral != Deferral::OthersBusy;
+    let wait =
+        retry::delay(&rules.retry, message.deferrals + u32::from(steps_on), fastrand::f64() * 2.0 - 1.0);
     let next_due = now.after(wait);
     let about_all = |kind, code, text: String| Fact {
         queue_id: Some(message.id),
@@ -53,7 +66,8 @@ pub(super) async fn settle(
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
     let failed_upstream = failed_upstream.clone();
-    let settlement = Settlement { verdicts: verdicts.clone(), counted, next_due, failed_upstream, facts };
+    let settlement =
+        Settlement { verdicts: verdicts.clone(), counted, steps_on, next_due, failed_upstream, facts };
     match context.queue.settle(claim.clone(), settlement).await {
         // What the log says is on disk.
         Ok(()) => outcomes(&verdicts).for_each(|outcome| outcome.log()),
@@ -82,9 +96,9 @@ fn records<'a>(
     })
 }
 
-/// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
-/// then). Its age is looked at. What waits on as before is neither logged nor recorded again.
-pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: bool) {
+/// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off
+/// ([`Deferral::Decided`], counted as one). Its age is looked at.
+pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, deferral: Deferral) {
     let verdict = |recipient: &Recipient| {
         let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
         Verdict {
@@ -97,7 +111,8 @@ pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: 
     };
     let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
     let failed_upstream = claim.message.failed_upstream.clone();
-    settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), !counted).await;
+    let counted = deferral == Deferral::Decided;
+    settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), deferral).await;
 }
 
 /// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.

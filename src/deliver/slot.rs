@@ -29,6 +29,8 @@ pub struct Slot {
     taken: Duration,
     used: bool,
     session: Session,
+    /// The upstream has answered a command of the present transaction.
+    answered: bool,
     /// How many transactions the upstream had answered when the connection was begun.
     answered_before: u64,
 }
@@ -42,7 +44,16 @@ impl Slot {
         taken: Duration,
     ) -> Slot {
         let (upstream, health) = (upstream.clone(), health.clone());
-        Slot { upstream, health, probing, taken, used: false, session: Session::None, answered_before: 0 }
+        Slot {
+            upstream,
+            health,
+            probing,
+            taken,
+            used: false,
+            session: Session::None,
+            answered: false,
+            answered_before: 0,
+        }
     }
 
     /// Whose place it is.
@@ -78,6 +89,16 @@ impl Slot {
         });
     }
 
+    /// A command of the transaction was answered: whatever became of it, new connections work.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    /// Whether the upstream has brought a transaction to its end since it was set up as it is.
+    pub fn upstream_has_worked(&self) -> bool {
+        self.health.update(&self.upstream.name, |state, _| state.answered > 0)
+    }
+
     /// MAIL was sent: the place counts for the rate limit.
     pub fn began(&mut self) {
         self.used = true;
@@ -108,6 +129,14 @@ impl Slot {
             state.note_error(trouble.text.clone(), at);
             let opens = match trouble.kind {
                 TroubleKind::Stale | TroubleKind::Content => return None,
+                // Lost with this message, on a connection that worked: that says little of other mail.
+                TroubleKind::Lost | TroubleKind::OutOfTime if slot.probing && slot.answered => {
+                    slot.become_session(Session::None, &mut state.slots);
+                    slot.probing = false;
+                    state.circuit.probe_again_soon(now);
+                    return None;
+                }
+                TroubleKind::Unauthorized => true,
                 TroubleKind::Lost | TroubleKind::OutOfTime => {
                     state.lost_in_a_row += 1;
                     slot.probing || state.lost_in_a_row >= LOST_IN_A_ROW

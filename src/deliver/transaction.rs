@@ -79,6 +79,8 @@ pub struct Transaction {
     pub lost: Option<Trouble>,
     /// MAIL was sent: this counts as an attempt (PRODUCT rule 12).
     pub began: bool,
+    /// The upstream has answered a command of it with something else than a farewell.
+    pub answered: bool,
     /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
     pub transmit_ms: u64,
 }
@@ -107,8 +109,10 @@ pub enum TroubleKind {
     /// AUTH was answered with a refusal, for good or for now (535, 454 and their like): the account is at risk of being
     /// locked.
     AuthRefused,
-    /// AUTH failed in another way, or was not offered, or is wanted where none was configured (530 to MAIL).
+    /// AUTH failed in another way, or was not offered.
     Auth,
+    /// MAIL was answered with 530, 534 or 538: the server wants TLS or authentication first.
+    Unauthorized,
     /// 421, closed, silent or nonsense within a session that had been usable.
     Lost,
     /// The server took the connection and then said that there are too many.

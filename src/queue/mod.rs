@@ -73,6 +73,8 @@ pub struct Settlement {
     pub verdicts: Vec<Verdict>,
     /// MAIL was sent to an upstream: one more attempt is counted (PRODUCT rule 12).
     pub counted: bool,
+    /// What is still open goes one step on in the retry schedule.
+    pub steps_on: bool,
     /// Due time of what is still open, if anything is.
     pub next_due: Moment,
     /// The upstream that failed last, if one did.

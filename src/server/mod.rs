@@ -248,6 +248,8 @@ impl Server {
                     false => format!("configuration loaded again: {}", changes.join("; ")),
                 };
                 self.record(EventType::Information, code::RELOADED, text);
+                // Whoever asks for a reload may have repaired something elsewhere.
+                self.health.probe_now();
             }
             Err(errors) => {
                 let text = format!("the new configuration is wrong; the old one stays in force: {errors}");

@@ -111,7 +111,7 @@ impl Promise<'_> {
             && room.saturating_sub(state.promised).saturating_sub(more) < floor
         {
             // Else it is this message that is too large for what there is.
-            if !state.low && room < floor.saturating_add(floor / 16) {
+            if !state.low && room < floor {
                 self.door.begin_episode(state, &self.settings, room);
             }
             return Err(Reply::new(

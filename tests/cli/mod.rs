@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod idle;
 mod log;
+mod output;
 mod records;
 mod relay;
 mod reload;

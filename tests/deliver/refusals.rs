@@ -5,7 +5,7 @@ use super::stage::{Stage, at, refused_by, server, upstream};
 use crate::support::free_address;
 use crate::support::scripted::{Script, Scripted};
 use postroom::event::code;
-use postroom::mail::QueueId;
+use postroom::mail::{MessageState, QueueId, ReversePath};
 use postroom::queue::{Order, Queue};
 use std::time::Duration;
 
@@ -120,5 +120,63 @@ async fn mail_that_waits_for_a_busy_upstream_goes_as_soon_as_that_is_free() {
     drop(gate);
     stage.delivered(second).await;
     assert_eq!((deferred.attempts, slow.wait(2).len()), (1, 2));
+    stage.stop().await;
+}
+
+async fn put_from(stage: &Stage, sender: &str) -> QueueId {
+    let path = ReversePath::Address(sender.parse().unwrap());
+    stage.put_changed(&["b@y.test"], |message| message.reverse_path = path).await
+}
+
+/// A server that rejects one sender with 530: its mail was offered again and again, ahead of all other mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_answered_530_harms_no_other_mail() {
+    let only = server(|s| s.on("MAIL FROM:<bad", "530 5.7.0 Sender rejected"));
+    let stage = Stage::start(&upstream("only", &only, "")).await;
+    // Nothing else has ever been taken: it might be the upstream's settings, so the circuit opens; but not for ever.
+    let bad = put_from(&stage, "bad@x.test").await;
+    let good = stage.put(&["good@y.test"]).await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while stage.queue.show(good).await.is_ok() {
+        assert!(tokio::time::Instant::now() < end, "{:#?}", stage.events().await);
+        stage.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // It works: from here on such an answer speaks of the sender alone.
+    let circuits = stage.count(code::CIRCUIT_OPEN).await;
+    stage.queue.order(Order::Delete, vec![bad]).await.unwrap();
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.push(put_from(&stage, "bad@x.test").await);
+    }
+    let good = stage.put(&["good@y.test"]).await;
+    stage.delivered(good).await;
+    for bad in all {
+        let message = stage.when_attempted(bad, 1).await;
+        assert_eq!(message.state(), MessageState::Deferred);
+        assert!(message.recipients[0].reply.as_ref().unwrap().contains("530 5.7.0"), "{message:?}");
+    }
+    assert_eq!(stage.count(code::CIRCUIT_OPEN).await, circuits);
+    stage.stop().await;
+}
+
+/// Each such message kept the upstream closed for minutes, though everything else would have gone through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_answered_421_keeps_the_upstream_closed_for_seconds() {
+    let only = server(|s| s.on("RCPT TO:<bad", "421 4.3.0 not now"));
+    let stage = Stage::start(&upstream("only", &only, "connection_limit = 1")).await;
+    for _ in 0..4 {
+        stage.put(&["bad@y.test"]).await;
+    }
+    let good = stage.put(&["good@y.test"]).await;
+    let began = stage.queue.now();
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while stage.queue.show(good).await.is_ok() {
+        assert!(tokio::time::Instant::now() < end, "{:#?}", stage.events().await);
+        stage.clock.advance(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let waited = stage.queue.now().since(began);
+    assert!(waited < Duration::from_secs(30), "{waited:?}");
     stage.stop().await;
 }

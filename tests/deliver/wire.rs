@@ -363,8 +363,8 @@ async fn protection_wanted_at_mail_began_nothing() {
         |script| script.on("MAIL", "530 5.7.0 Must issue a STARTTLS command first"),
         async |_, connection| {
             let done = send(connection, &["a@y", "b@y"]).await;
-            assert_eq!((short(&done), done.began), (vec!["undecided".to_owned(); 2], false));
-            assert_eq!(lost(&done), Some(TroubleKind::Auth));
+            assert_eq!((short(&done), done.began), (vec!["Mail 530".to_owned(); 2], false));
+            assert_eq!(lost(&done), Some(TroubleKind::Unauthorized));
             assert!(done.lost.unwrap().text.contains("530 5.7.0 Must issue") && !connection.is_reusable());
         },
     )

@@ -107,3 +107,20 @@ async fn what_an_upstream_refused_is_made_due_and_nothing_else() {
     let page = queue.list(Filter::default(), None, 1).await.unwrap();
     assert_eq!(page.messages[0].deferrals, 1);
 }
+
+/// What a retry asked for during an attempt was overwritten by the attempt's end.
+#[tokio::test]
+async fn a_retry_during_an_attempt_holds_when_that_has_ended() {
+    let home = Home::new();
+    let queue = home.open();
+    let message = put_new(&queue, &["a@x.test"]).await;
+    let attempt = claim_one(&queue).await;
+    queue.order(Order::Retry, vec![message.id]).await.unwrap();
+    let mut settled = settlement(&queue, &attempt, &[Outcome::Deferred]);
+    settled.verdicts[0].refused_by = vec![Refusal { upstream: "up".to_owned(), revision: 1 }];
+    queue.settle(attempt, settled).await.unwrap();
+    let again = claim_one(&queue).await;
+    assert!(again.message.recipients[0].refused_by.is_empty());
+    settle(&queue, again, &[Outcome::Deferred]).await;
+    assert!(claim(&queue, 1).await.is_empty(), "it was asked for once");
+}

@@ -167,6 +167,7 @@ fn settlement(queue: &dyn Queue, claim: &Claim, outcomes: &[Outcome]) -> Settlem
     Settlement {
         verdicts: outcomes.iter().map(|outcome| verdict(*outcome)).collect(),
         counted: true,
+        steps_on: true,
         next_due: queue.now().after(MINUTE),
         failed_upstream: None,
         facts: vec![fact(claim.message.id, "attempted")],

@@ -3,7 +3,7 @@
 use super::*;
 use postroom::queue::{Filter, Obeyed, Order};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -41,6 +41,8 @@ struct Model {
     changed: BTreeMap<QueueId, Timestamp>,
     /// By id: when the lease ends.
     leases: BTreeMap<QueueId, Moment>,
+    /// Retried while leased: due at once when the attempt has ended.
+    made_due: BTreeSet<QueueId>,
     facts: usize,
     /// First attempts that went ahead of waiting retries since the last retry.
     ahead: u32,
@@ -74,6 +76,7 @@ impl Model {
 
     fn settle(&mut self, claim: &Claim, outcomes: &[Outcome], now: Moment, next_due: Moment) {
         self.leases.remove(&claim.message.id);
+        let made_due = self.made_due.remove(&claim.message.id);
         self.facts += 1;
         let Some(message) = self.messages.get_mut(&claim.message.id) else { return };
         message.attempts += 1;
@@ -93,7 +96,8 @@ impl Model {
         }
         let open: Vec<_> = message.open_recipients().map(|(place, _)| place).collect();
         let reopened = open.iter().any(|place| !claim.message.recipients[*place].state.is_open());
-        message.due = (!open.is_empty() && !held).then_some(if reopened { now } else { next_due });
+        message.due =
+            (!open.is_empty() && !held).then_some(if reopened || made_due { now } else { next_due });
         if open.is_empty() {
             message.held_since = None;
         }
@@ -134,6 +138,9 @@ impl Model {
                     (message.attempts, message.deferrals, message.life_start) = (0, 0, now);
                 }
                 message.due = Some(message.due.map_or(now, |due| due.min(now)));
+                if self.leases.contains_key(&id) {
+                    self.made_due.insert(id);
+                }
             }
             _ => return Obeyed::Unchanged,
         }
@@ -167,6 +174,7 @@ async fn live(steps: Vec<Step>) {
                     // Whoever had it before is fenced off.
                     claims.retain(|other| other.message.id != claim.message.id);
                     model.leases.insert(claim.message.id, now.after(5 * MINUTE));
+                    model.made_due.remove(&claim.message.id);
                     claims.push(claim);
                 }
             }
@@ -180,6 +188,7 @@ async fn live(steps: Vec<Step>) {
             Step::PutBack { which } if !claims.is_empty() => {
                 let claim = claims.remove(which % claims.len());
                 model.leases.remove(&claim.message.id);
+                model.made_due.remove(&claim.message.id);
                 queue.put_back(claim);
             }
             Step::Order { order, which } if !model.messages.is_empty() => {
@@ -215,6 +224,7 @@ async fn live(steps: Vec<Step>) {
                 queue = home.open();
                 claims.clear();
                 model.leases.clear();
+                model.made_due.clear();
             }
             _ => {}
         }

@@ -185,6 +185,9 @@ impl<'t, 's> Batch<'t, 's> {
         let mut after = stored;
         after.changed_ms = self.shared.wall_ms();
         decide(&mut after.message, &claim.message, settlement, self.shared.timeline.now());
+        if self.shared.state().leases.get(&id).is_some_and(|lease| lease.made_due) {
+            try_at_once(&mut after.message, self.shared.timeline.now());
+        }
         if after.message.recipients.iter().all(|one| one.state == RecipientState::Delivered) {
             self.remove(id, before, Some(after.message.chunks))?;
             self.effects.push(Effect::Gone(id));
@@ -279,6 +282,14 @@ impl<'t, 's> Batch<'t, 's> {
     }
 }
 
+/// What an operator or a reload has asked for while an attempt was under way.
+fn try_at_once(message: &mut Message, now: Moment) {
+    message.due = message.due.map(|due| due.min(now));
+    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.state.is_open()) {
+        recipient.refused_by.clear();
+    }
+}
+
 /// Writes the verdicts into the message as it is now, which an operator may have changed since it was claimed.
 fn decide(message: &mut Message, claimed: &Message, settlement: &Settlement, now: Moment) {
     let held = message.held_since.is_some();
@@ -297,7 +308,7 @@ fn decide(message: &mut Message, claimed: &Message, settlement: &Settlement, now
     }
     message.attempts += u32::from(settlement.counted);
     let deferred = settlement.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Deferred);
-    message.deferrals = message.deferrals.saturating_add(u32::from(deferred));
+    message.deferrals = message.deferrals.saturating_add(u32::from(deferred && settlement.steps_on));
     if settlement.failed_upstream.is_some() {
         message.failed_upstream.clone_from(&settlement.failed_upstream);
     }

@@ -47,18 +47,30 @@ pub(super) fn take_due(
     let mut turns = shared.turns.lock().unwrap_or_else(PoisonError::into_inner);
     let snapshot = begin_search(shared)?;
     let monotonic = shared.monotonic();
-    let found = {
-        let index = snapshot.open_table(WAITING).map_err(queue_error)?;
-        let mut heads = Heads::of(shared, &index, now, sites, monotonic)?;
-        let mut found = Vec::new();
-        while found.len() < limit
-            && let Some(key) = heads.next(&mut turns)?
-        {
-            found.push(key);
-        }
-        found
-    };
+    let found = due(shared, &snapshot, now, sites, limit, &mut turns).inspect_err(|_| {
+        shared.state().end_search();
+    })?;
     Ok(finish_search(shared, snapshot, found, monotonic, lease))
+}
+
+/// What is due at these sites, by turns.
+fn due(
+    shared: &Shared,
+    snapshot: &ReadTransaction,
+    now: Moment,
+    sites: &[u64],
+    limit: usize,
+    turns: &mut Turns,
+) -> Result<Vec<DueKey>, QueueError> {
+    let index = snapshot.open_table(WAITING).map_err(queue_error)?;
+    let mut heads = Heads::of(shared, &index, now, sites, shared.monotonic())?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(key) = heads.next(turns)?
+    {
+        found.push(key);
+    }
+    Ok(found)
 }
 
 /// A snapshot of the file, taken where nothing is committed unseen: what is committed from here on is noted.

@@ -65,6 +65,7 @@ impl Batch<'_, '_> {
         }
         message.due = Some(message.due.map_or(now, |due| due.min(now)));
         let id = message.id;
+        self.shared.state().make_due(id);
         self.readmit(id)?;
         // Taken out of the indexes and put in again, so that an entry that a damaged disk has eaten comes back.
         self.tables.move_place(&mut self.ledger.counts, id, before, None)?;
@@ -106,6 +107,7 @@ impl Batch<'_, '_> {
             let id = QueueId::from_number(*number);
             let Some(Ok(mut stored)) = self.tables.message(id)? else { continue };
             let before = self.place(&stored)?;
+            self.shared.state().make_due(id);
             if stored.message.due.is_some_and(|due| due > now) && before.is_some() {
                 stored.message.due = Some(now);
                 self.forget_fresh(id);

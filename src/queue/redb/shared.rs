@@ -69,6 +69,9 @@ pub(super) struct Lease {
     pub(super) until: Duration,
     /// Its settlement is with the writer: nobody else may have the message, however long that takes.
     pub(super) settling: bool,
+    /// It was made due while the attempt was under way: whatever of it is open then is due at once, and nobody who has
+    /// refused it before is left out.
+    pub(super) made_due: bool,
 }
 
 impl Shared {
@@ -116,7 +119,7 @@ impl State {
     /// Leases the message; whoever had it before is fenced off.
     pub(super) fn lease(&mut self, id: QueueId, until: Duration) -> u64 {
         self.last_token += 1;
-        self.leases.insert(id, Lease { token: self.last_token, until, settling: false });
+        self.leases.insert(id, Lease { token: self.last_token, until, settling: false, made_due: false });
         self.last_token
     }
 
@@ -150,6 +153,13 @@ impl State {
     pub(super) fn all_is_fresh(&self) -> bool {
         let [queued, deferred, ..] = self.counts.states;
         queued.saturating_add(deferred) <= self.fresh.messages.len() as u64
+    }
+
+    /// Somebody wants the message tried at once; where an attempt is under way, as soon as that has ended.
+    pub(super) fn make_due(&mut self, id: QueueId) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.made_due = true;
+        }
     }
 
     /// Takes the lease over for its settlement: from here on it does not run out. False for a token that was fenced
