@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod idle;
 mod records;
+mod refused;
 mod relay;
 mod reload;
 mod secrets;
