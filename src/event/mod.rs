@@ -28,7 +28,7 @@ pub struct Fact {
     pub time: Timestamp,
     /// How much it matters.
     pub kind: EventType,
-    /// Which part speaks: `Mail`, `Queue`, `Upstream`, `Configuration`, `Service`.
+    /// Which part speaks: `Mail`, `Queue`, `Upstream`, `Listener`, `Configuration`, `Service`.
     pub source: String,
     /// The recipient's address for facts about a recipient, else one of [`code`]'s words.
     pub code: String,
@@ -142,6 +142,8 @@ pub mod code {
     pub const STARTED: &str = "STARTED";
     /// The proxy stopped.
     pub const STOPPED: &str = "STOPPED";
+    /// An inbound client was refused: those of one client within a minute are one event.
+    pub const REFUSED: &str = "REFUSED";
     /// The queue could not be written or read.
     pub const STORAGE: &str = "STORAGE";
     /// A record in the queue is damaged and was set aside.

@@ -237,7 +237,7 @@ pub trait Queue: Send + Sync + 'static {
     /// Events from now on, as they are committed.
     fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>>;
 
-    /// How many events are kept from now on.
+    /// How many events of each type are kept from now on: the newest ones.
     fn keep_events(&self, keep: u64);
 
     /// Told of every message that is new, newly due or given back: what the engine waits on. Who knows [`Queue::next_due`]

@@ -191,6 +191,7 @@ impl Doors {
             self.stopping.grace_over.cancel();
             let _ = tokio::time::timeout(super::LAST_GASP, self.stopping.sessions.wait()).await;
         }
+        self.front.tell_all_refusals();
         self.open.clear();
     }
 }

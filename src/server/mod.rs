@@ -351,7 +351,8 @@ fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String
     settings.log_emails.as_ref().map(open).transpose()
 }
 
-/// Looks once a second whether there is room, so that the end of an episode is noticed though nobody sends mail.
+/// Looks once a second whether there is room, so that the end of an episode is noticed though nobody sends mail; tells
+/// of refused clients whose minute is over.
 async fn watch_room(front: Arc<FrontDoor>, settings: watch::Receiver<Arc<Settings>>) {
     let mut ticks = tokio::time::interval(ROOM_LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -359,6 +360,7 @@ async fn watch_room(front: Arc<FrontDoor>, settings: watch::Receiver<Arc<Setting
         ticks.tick().await;
         let settings = settings.borrow().clone();
         front.watch_room(&settings);
+        front.tell_refusals();
     }
 }
 

@@ -155,9 +155,18 @@ pub fn announces_chunk(line: &[u8]) -> bool {
 
 /// Whether the verb is DATA, whatever is wrong with the rest: content may follow that nobody may take for commands.
 pub fn announces_content(line: &[u8]) -> bool {
-    let verb = line.trim_ascii_start().split_at_checked(4);
-    verb.is_some_and(|(verb, rest)| {
-        verb.eq_ignore_ascii_case(b"DATA") && !rest.first().is_some_and(u8::is_ascii_graphic)
+    has_verb(line, b"DATA")
+}
+
+/// Whether the verb is MAIL or RCPT, whatever is wrong with the rest: to refuse it is to refuse mail.
+pub fn announces_mail(line: &[u8]) -> bool {
+    has_verb(line, b"MAIL") || has_verb(line, b"RCPT")
+}
+
+fn has_verb(line: &[u8], verb: &[u8; 4]) -> bool {
+    let split = line.trim_ascii_start().split_at_checked(4);
+    split.is_some_and(|(first, rest)| {
+        first.eq_ignore_ascii_case(verb) && !rest.first().is_some_and(u8::is_ascii_graphic)
     })
 }
 

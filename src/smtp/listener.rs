@@ -95,6 +95,7 @@ fn welcome(
         Ok(permit) => permit,
         Err(reply) => {
             tracing::info!(%client, listener = %name, "refused: {}", reply.text);
+            door.refused(client, name, &reply);
             return send_now(&stream, &reply);
         }
     };

@@ -3,7 +3,7 @@
 //! Down the house: [`listener`] accepts and hands out permits; [`session`] does all inbound I/O, through [`channel`];
 //! [`transaction`] decides what each command means, with [`command`] reading the line and [`completion`] giving a domain to
 //! addresses that have none; [`content`] reads what follows DATA and BDAT; [`reception`] carries it into the queue;
-//! [`room`] says whether there is space for it.
+//! [`room`] says whether there is space for it; [`refused`] makes events of who was turned away.
 //!
 //! # Promises
 //! - 250 to the end of data is said only when the queue has the message durably.
@@ -20,6 +20,7 @@ pub mod content;
 pub mod listener;
 mod permit;
 pub mod reception;
+pub mod refused;
 pub mod reply;
 pub mod room;
 pub mod session;
@@ -47,6 +48,7 @@ pub struct FrontDoor {
     pub content_memory: Arc<Semaphore>,
     permits: Arc<permit::Permits>,
     room: room::Room,
+    refusals: refused::Refusals,
 }
 
 impl FrontDoor {
@@ -64,6 +66,7 @@ impl FrontDoor {
             content_memory,
             permits: Arc::default(),
             room: room::Room::default(),
+            refusals: refused::Refusals::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! a transaction may finish within the grace.
 
 use super::channel::{Channel, Line, Lost};
-use super::command::{announces_chunk, announces_content};
+use super::command::{announces_chunk, announces_content, announces_mail};
 use super::content::ContentReader;
 use super::reception::{RESERVATION, Reception};
 use super::reply::Reply;
@@ -46,6 +46,7 @@ where
             1,
             "you spoke before the greeting: this is SMTP, where the server speaks first",
         );
+        door.refused(terms.client, &terms.listener, &reply);
         return channel.close(Some(&reply), true).await;
     }
     let greeting = Reply::plain(220, format!("{} ESMTP Postroom", terms.settings.hostname));
@@ -70,6 +71,9 @@ where
     };
     if let Some(last) = &last {
         session.log(last);
+        if ended == Err(Lost::Endless) {
+            session.refused(last);
+        }
     }
     // Only where the client may be sending still.
     let linger = ended == Err(Lost::Endless)
@@ -91,7 +95,12 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     }
                 }
                 Step::Say(reply) => self.say(&reply).await?,
-                Step::Close(reply) => return self.say(&reply).await,
+                Step::Close(reply) => {
+                    if reply.code >= 400 {
+                        self.refused(&reply);
+                    }
+                    return self.say(&reply).await;
+                }
                 // Content is boxed so that the memory it needs exists only while it flows.
                 Step::Data => {
                     if !Box::pin(self.data()).await? {
@@ -134,7 +143,13 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     };
                     self.dialogue.step(line, self.door.clock.monotonic(), room)
                 };
+                let about_mail = announces_mail(line);
                 self.channel.consume(length);
+                if let Step::Say(reply) = &step
+                    && about_mail
+                {
+                    self.mail_refused(reply);
+                }
                 self.data_refused = is_data && matches!(step, Step::Say(_));
                 step
             }
@@ -159,6 +174,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         if content_follows {
             let Terms { client, listener, .. } = self.dialogue.terms();
             tracing::info!(%client, %listener, "closed: the client sent on behind a DATA that was refused");
+            self.refused(reply);
         }
         Ok(!content_follows)
     }
@@ -214,6 +230,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         match reception.refusal(&self.dialogue) {
             Some(reply) => {
                 self.dialogue.end(false);
+                self.mail_refused(&reply);
                 self.say(&reply).await
             }
             None => {
@@ -243,6 +260,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             None => Reply::new(503, 5, 1, "there is no transaction"),
         };
         self.dialogue.end(reply.code == 250);
+        self.mail_refused(&reply);
         self.say(&reply).await
     }
 
@@ -279,6 +297,19 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
     fn log(&self, reply: &Reply) {
         let Terms { client, listener, .. } = self.dialogue.terms();
         tracing::info!(%client, %listener, code = reply.code, "refused: {}", reply.text);
+    }
+
+    /// The answer to MAIL, RCPT or content: an event where mail is refused for good. 503 is none: what it follows was one,
+    /// or nothing was offered yet.
+    fn mail_refused(&self, reply: &Reply) {
+        if reply.is_permanent() && reply.code != 503 {
+            self.refused(reply);
+        }
+    }
+
+    fn refused(&self, reply: &Reply) {
+        let Terms { client, listener, .. } = self.dialogue.terms();
+        self.door.refused(*client, listener, reply);
     }
 
     fn limits(&self) -> &Limits {

@@ -8,6 +8,7 @@ mod idle;
 mod log;
 mod output;
 mod records;
+mod refused;
 mod relay;
 mod reload;
 mod secrets;

@@ -1,6 +1,7 @@
 //! Random lives, compared with a plain model in memory after every step.
 
 use super::*;
+use postroom::event::Event;
 use postroom::queue::{Filter, Obeyed, Order};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,13 +15,18 @@ enum Step {
     Order { order: Order, which: usize },
     Wait { minutes: u64 },
     RemoveFailed { minutes: u64 },
+    Record { kinds: Vec<EventType> },
     Restart,
 }
+
+/// How many events of each type are kept.
+const KEPT: usize = 4;
 
 fn step() -> impl Strategy<Value = Step> {
     use Outcome::{Deferred, Delivered, Expired, Failed};
     let outcomes = prop::collection::vec(prop::sample::select(vec![Delivered, Deferred, Failed, Expired]), 3);
     let order = prop::sample::select(vec![Order::Retry, Order::Hold, Order::Release, Order::Delete]);
+    let kind = prop::sample::select(vec![EventType::Information, EventType::Warning, EventType::Error]);
     prop_oneof![
         4 => (1..4_usize, prop::sample::select(vec![0, 10, 4_100, 5_000])).prop_map(|(recipients, size)| {
             Step::Put { recipients, size }
@@ -31,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (order, 0..12_usize).prop_map(|(order, which)| Step::Order { order, which }),
         2 => (1..8_u64).prop_map(|minutes| Step::Wait { minutes }),
         1 => (0..5_u64).prop_map(|minutes| Step::RemoveFailed { minutes }),
+        1 => prop::collection::vec(kind, 1..8).prop_map(|kinds| Step::Record { kinds }),
         1 => Just(Step::Restart),
     ]
 }
@@ -44,6 +51,8 @@ struct Model {
     /// Retried while leased: due at once when the attempt has ended.
     made_due: BTreeSet<QueueId>,
     facts: usize,
+    /// Everything that was ever recorded, as it was told to those who follow.
+    events: Vec<Arc<Event>>,
     /// First attempts that went ahead of waiting retries since the last retry.
     ahead: u32,
 }
@@ -72,6 +81,14 @@ impl Model {
             claimed.push(id);
         }
         claimed
+    }
+
+    /// The newest of each type, in the order of their ids.
+    fn kept(&self) -> Vec<Event> {
+        let newer = |event: &Event| {
+            self.events.iter().filter(|one| one.id > event.id && one.fact.kind == event.fact.kind).count()
+        };
+        self.events.iter().filter(|event| newer(event) < KEPT).map(|event| Event::clone(event)).collect()
     }
 
     fn settle(&mut self, claim: &Claim, outcomes: &[Outcome], now: Moment, next_due: Moment) {
@@ -151,7 +168,13 @@ impl Model {
 
 async fn live(steps: Vec<Step>) {
     let home = Home::new();
-    let mut queue = home.open();
+    let open = || {
+        let queue = home.open();
+        queue.keep_events(KEPT as u64);
+        let followed = queue.follow();
+        (queue, followed)
+    };
+    let (mut queue, mut followed) = open();
     let mut model = Model::default();
     let mut claims: Vec<Claim> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -218,10 +241,17 @@ async fn live(steps: Vec<Step>) {
                     model.order(Order::Delete, id, now);
                 }
             }
+            Step::Record { kinds } => {
+                model.facts += kinds.len();
+                let fact = |kind: &EventType| Fact::new(wall, *kind, "Test", "TEST", "");
+                queue.record(kinds.iter().map(fact).collect());
+                // Answered when what was asked before is done.
+                queue.order(Order::Hold, vec![QueueId::from_number(0)]).await.unwrap();
+            }
             Step::Restart => {
                 queue.close().await.unwrap();
                 drop(queue);
-                queue = home.open();
+                (queue, followed) = open();
                 claims.clear();
                 model.leases.clear();
                 model.made_due.clear();
@@ -243,7 +273,16 @@ async fn live(steps: Vec<Step>) {
             let expected = model.messages.values().filter(|one| one.state() == state).count();
             assert_eq!((of_state, counted), (expected, expected as u64), "step {number} {step:?} {state:?}");
         }
-        assert_eq!(queue.events(Some(0), 10_000).await.unwrap().len(), model.facts, "step {number} {step:?}");
+        model.events.extend(std::iter::from_fn(|| followed.try_recv().ok()));
+        assert_eq!(model.events.len(), model.facts, "step {number} {step:?}");
+        let kept = model.kept();
+        assert_eq!(queue.events(Some(0), 10_000).await.unwrap(), kept, "step {number} {step:?}");
+        let newest = kept.len().min(3);
+        assert_eq!(
+            queue.events(None, 3).await.unwrap(),
+            kept[kept.len() - newest..],
+            "step {number} {step:?}"
+        );
         let now = queue.now();
         let free = |one: &&Message| model.leases.get(&one.id).is_none_or(|until| *until <= now);
         let next = model.messages.values().filter(free).filter_map(|one| one.due).min();

@@ -1,6 +1,7 @@
 //! A queue file that an older Postroom wrote is taken over as it is.
 
 use super::{clock, options};
+use postroom::event::EventType;
 use postroom::mail::{MessageState, RecipientState};
 use postroom::queue::redb::RedbQueue;
 use postroom::queue::{Filter, Health, Queue};
@@ -28,6 +29,7 @@ async fn what_the_first_release_stored_is_all_there() {
     // Without a proxy, too, and without changing anything.
     let reader = RedbQueue::open_read_only(&path).unwrap();
     assert_eq!(reader.list(&Filter::default(), None, 100).unwrap().messages.len(), 7);
+    let events = reader.events(None, 1_000).unwrap();
     drop(reader);
 
     let clock = clock();
@@ -70,6 +72,18 @@ async fn what_the_first_release_stored_is_all_there() {
     let subjects: Vec<_> =
         claims.iter().map(|claim| claim.message.header.subject.as_deref().unwrap_or_default()).collect();
     assert_eq!(subjects, ["queued", "refused by one", "three chunks", "partly delivered", "deferred"]);
-    assert!(queue.events(None, 1_000).await.unwrap().iter().any(|event| event.fact.code == "HELD"));
+    // Its events stood in one table. Each type is counted for itself from now on, and ids go on.
+    assert!(events.iter().any(|event| event.fact.code == "HELD"));
+    let after = queue.events(None, 1_000).await.unwrap();
+    assert_eq!(after, events);
+    queue.keep_events(1);
+    let next = events.last().unwrap().id + 1;
+    super::put_new(&queue, &["a@x.test"]).await;
+    let kept = queue.events(Some(0), 1_000).await.unwrap();
+    let newest = |kind| events.iter().rfind(|event| event.fact.kind == kind).unwrap().id;
+    let (warning, error) = (newest(EventType::Warning), newest(EventType::Error));
+    let mut expected = [warning, error, next];
+    expected.sort();
+    assert_eq!(kept.iter().map(|event| event.id).collect::<Vec<_>>(), expected);
     queue.close().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! A front door on a free port of 127.0.0.1, with a queue in memory behind it.
 
 use super::memory::MemoryQueue;
-use postroom::clock::SystemClock;
+use postroom::clock::{Clock, SystemClock};
 use postroom::config::Settings;
 use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
 use postroom::smtp::{FrontDoor, Stopping, listen};
@@ -65,13 +65,17 @@ pub struct Door {
 
 impl Door {
     pub async fn open(settings: Settings) -> Door {
+        Door::open_at(settings, Arc::new(SystemClock::default())).await
+    }
+
+    /// As [`Door::open`], with a clock of the test's.
+    pub async fn open_at(settings: Settings, clock: Arc<dyn Clock>) -> Door {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let memory = Arc::new(Semaphore::new((settings.limits.content_memory / 1024) as usize));
         let listener = settings.listeners[0].clone();
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let queue = Arc::new(MemoryQueue::default());
-        let clock = Arc::new(SystemClock::default());
         let front = Arc::new(FrontDoor::new(receiver, queue.clone(), clock, memory.clone()));
         let stopping = Stopping::default();
         tokio::spawn(listen(front.clone(), listener, socket, stopping.clone()));

@@ -6,6 +6,7 @@ mod dialogs;
 mod door;
 mod limits;
 mod memory;
+mod refused;
 mod replies;
 mod resident;
 mod stopping;

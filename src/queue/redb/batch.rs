@@ -70,7 +70,7 @@ impl<'t, 's> Batch<'t, 's> {
         }
         if self.changed {
             let (added, keep) = (self.events.len() as u64, self.shared.keep_events.load(Ordering::Relaxed));
-            journal::trim(&mut self.tables, &mut self.ledger, added, keep)?;
+            journal::trim(&mut self.tables, added, keep)?;
             self.ledger.serial = self.ledger.serial.wrapping_add(1);
             self.ledger.timeline = self.shared.timeline.kept();
             self.ledger.usage = Some(self.tables.usage);

@@ -4,6 +4,7 @@
 //! that is there and empty or cut short was damaged by somebody, and is never replaced by an empty queue.
 
 use super::content;
+use super::journal;
 use super::migration::migrate;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
@@ -212,7 +213,7 @@ fn initialize_if_empty(database: &Database) -> Result<(), redb::Error> {
         let instance = format!("{:016x}", fastrand::u64(..));
         tables.meta.insert("instance", instance.as_bytes())?;
         let usage = Some(Usage::default());
-        let ledger = Ledger { first_event: 1, next_event: 1, usage, ..Ledger::default() };
+        let ledger = Ledger { next_event: 1, usage, ..Ledger::default() };
         tables.meta.insert("ledger", record::write_ledger(&ledger).as_slice())?;
     }
     transaction.set_two_phase_commit(true);
@@ -318,15 +319,11 @@ fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError>
 }
 
 fn count_anew(snapshot: &ReadTransaction) -> Result<Ledger, redb::Error> {
-    let mut ledger = Ledger { first_event: 1, next_event: 1, ..Ledger::default() };
+    let mut ledger = Ledger { next_event: journal::next_event(snapshot)?, ..Ledger::default() };
     for entry in snapshot.open_table(STATES)?.iter()? {
         ledger.counts.add(entry?.0.value().0);
     }
     ledger.counts.damaged = snapshot.open_table(super::tables::DAMAGED)?.len()?;
-    let events = snapshot.open_table(super::tables::EVENTS)?;
-    if let (Some(first), Some(last)) = (events.first()?, events.last()?) {
-        (ledger.first_event, ledger.next_event) = (first.0.value(), last.0.value().saturating_add(1));
-    }
     Ok(ledger)
 }
 

@@ -1,40 +1,49 @@
-//! The journal: facts, numbered in the order of their commits, the oldest of them removed in the same commits.
+//! The journal: facts, numbered in the order of their commits, the oldest of each type removed in the same commits.
+//!
+//! Each type has a table of its own, so that Information, which every message brings, pushes no warning and no error out, and
+//! costs no entry in an index. Whoever reads sees them in the order of their ids, as if there were one table.
 
 use super::record::{self, Ledger};
-use super::tables::{EVENTS, Tables};
+use super::tables::{EVENTS, Tables, events_of};
 use crate::event::{Event, EventType, Fact, code};
 use jiff::Timestamp;
-use redb::ReadTransaction;
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableError};
 
-/// How many more events than it adds a commit removes at most, so that a lowered limit stops nobody.
+/// How many more events of a type than it adds a commit removes at most, so that a lowered limit stops nobody.
 const REMOVED_AT_ONCE: u64 = 2_000;
 
 /// Numbers a fact and writes it.
 pub(super) fn append(tables: &mut Tables<'_>, ledger: &mut Ledger, fact: Fact) -> Result<Event, redb::Error> {
     let event = Event { id: ledger.next_event, fact };
     let record = record::write_fact(&event.fact);
-    let before = tables.events.insert(event.id, record.as_slice())?.map(|record| record.value().len());
+    let table = &mut tables.events[events_of(event.fact.kind)];
+    let before = table.insert(event.id, record.as_slice())?.map(|record| record.value().len());
     before.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
     tables.usage.add_event(record.len());
     ledger.next_event = ledger.next_event.saturating_add(1);
     Ok(event)
 }
 
-/// Removes the oldest events beyond `keep`.
-pub(super) fn trim(
-    tables: &mut Tables<'_>,
-    ledger: &mut Ledger,
-    added: u64,
-    keep: u64,
-) -> Result<(), redb::Error> {
-    let most = ledger.first_event.saturating_add(added).saturating_add(REMOVED_AT_ONCE);
-    let bound = ledger.next_event.saturating_sub(keep).min(most);
-    while ledger.first_event < bound {
-        let bytes = tables.events.remove(ledger.first_event)?.map(|record| record.value().len());
-        bytes.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
-        ledger.first_event += 1;
+/// Removes the oldest events of each type beyond `keep`. `added` is how many this commit has written.
+pub(super) fn trim(tables: &mut Tables<'_>, added: u64, keep: u64) -> Result<(), redb::Error> {
+    for table in &mut tables.events {
+        let beyond = table.len()?.saturating_sub(keep);
+        for _ in 0..beyond.min(added.saturating_add(REMOVED_AT_ONCE)) {
+            let bytes = table.pop_first()?.map(|(_, record)| record.value().len());
+            bytes.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
+        }
     }
     Ok(())
+}
+
+/// The id behind the last one that is there; 1 in an empty journal.
+pub(super) fn next_event(snapshot: &ReadTransaction) -> Result<u64, redb::Error> {
+    let mut next = 1;
+    for table in tables(snapshot)? {
+        let last = table.last()?.map(|(id, _)| id.value().saturating_add(1));
+        next = last.unwrap_or_default().max(next);
+    }
+    Ok(next)
 }
 
 /// At most `limit` events with an id of at least `from`, or the newest ones; oldest first.
@@ -43,25 +52,48 @@ pub(super) fn read(
     from: Option<u64>,
     limit: usize,
 ) -> Result<Vec<Event>, redb::Error> {
-    let events = snapshot.open_table(EVENTS)?;
-    let range = events.range(from.unwrap_or(0)..)?;
-    let entries: Vec<_> = match from {
-        Some(_) => range.take(limit).collect(),
-        None => {
-            let mut newest: Vec<_> = range.rev().take(limit).collect();
-            newest.reverse();
-            newest
+    let mut found = Vec::new();
+    for table in tables(snapshot)? {
+        let range = table.range(from.unwrap_or(0)..)?;
+        let mut add = |entry: Result<Entry, redb::StorageError>| -> Result<(), redb::Error> {
+            let (id, record) = entry?;
+            found.push((id.value(), record));
+            Ok(())
+        };
+        match from {
+            Some(_) => range.take(limit).try_for_each(&mut add)?,
+            None => range.rev().take(limit).try_for_each(&mut add)?,
         }
-    };
-    let mut found = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let (id, bytes) = entry?;
-        let id = id.value();
-        let fact = record::read_fact(bytes.value()).unwrap_or_else(|what| {
-            let message = format!("event {id} is damaged in the queue file: {what}");
-            Fact::new(Timestamp::UNIX_EPOCH, EventType::Error, "Queue", code::DAMAGED, message)
-        });
-        found.push(Event { id, fact });
     }
-    Ok(found)
+    // As many of each type as could be wanted at most; only what is wanted is decoded.
+    found.sort_unstable_by_key(|(id, _)| *id);
+    let unwanted = found.len().saturating_sub(limit);
+    match from {
+        Some(_) => found.truncate(limit),
+        None => drop(found.drain(..unwanted)),
+    }
+    Ok(found.into_iter().map(|(id, record)| event(id, record.value())).collect())
+}
+
+type Entry = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
+
+fn event(id: u64, record: &[u8]) -> Event {
+    let fact = record::read_fact(record).unwrap_or_else(|what| {
+        let message = format!("event {id} is damaged in the queue file: {what}");
+        Fact::new(Timestamp::UNIX_EPOCH, EventType::Error, "Queue", code::DAMAGED, message)
+    });
+    Event { id, fact }
+}
+
+/// The tables of events that are there: a file of format 1 that is only read has but the first.
+fn tables(snapshot: &ReadTransaction) -> Result<Vec<ReadOnlyTable<u64, &'static [u8]>>, redb::Error> {
+    let mut tables = Vec::with_capacity(EVENTS.len());
+    for table in EVENTS {
+        match snapshot.open_table(table) {
+            Ok(table) => tables.push(table),
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(tables)
 }

@@ -67,14 +67,14 @@ const ORDERS_AT_ONCE: usize = 500;
 pub struct Options {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// How many events are kept.
+    /// How many events of each type are kept.
     pub keep_events: u64,
     /// Pages of the file that are kept in memory, in bytes. Half of it may hold what is being written.
     pub cache_size: usize,
 }
 
 impl Options {
-    /// With this clock, 100,000 events and a cache of 16 MiB.
+    /// With this clock, 100,000 events of each type and a cache of 16 MiB.
     pub fn new(clock: Arc<dyn Clock>) -> Options {
         Options { clock, keep_events: 100_000, cache_size: 16 * 1024 * 1024 }
     }

@@ -66,8 +66,7 @@ pub(super) struct Ledger {
     /// Number of this commit: tells, after a commit that failed, whether it is in the file.
     pub(super) serial: u64,
     pub(super) counts: Counts,
-    /// Events `first_event..next_event` are there.
-    pub(super) first_event: u64,
+    /// The id that the next event gets, whatever its type.
     pub(super) next_event: u64,
     pub(super) timeline: Kept,
     /// How much of the file is in use; none where an older program wrote it last.

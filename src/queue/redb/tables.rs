@@ -9,6 +9,7 @@ use super::lane::Lane;
 use super::record::{self, Stored};
 use super::usage::Usage;
 use crate::clock::Moment;
+use crate::event::EventType;
 use crate::mail::{MessageState, QueueId, Recipient};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -32,10 +33,20 @@ pub(super) const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> =
 pub(super) const ORPHANS: TableDefinition<'static, u128, ()> = TableDefinition::new("orphans");
 /// Ids set aside, with what is wrong.
 pub(super) const DAMAGED: TableDefinition<'static, u128, &str> = TableDefinition::new("damaged");
-/// Event id to fact.
-pub(super) const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
+/// Event id to fact, each type of events for itself: see [`events_of`]. (Format 1 had all of them in the first.)
+pub(super) const EVENTS: [TableDefinition<'static, u64, &[u8]>; 3] =
+    [TableDefinition::new("events"), TableDefinition::new("warnings"), TableDefinition::new("errors")];
 /// Format version, instance name and the ledger.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Which of [`EVENTS`] the facts of a type are in.
+pub(super) fn events_of(kind: EventType) -> usize {
+    match kind {
+        EventType::Information => 0,
+        EventType::Warning => 1,
+        EventType::Error => 2,
+    }
+}
 
 /// The state's number in [`STATES`] and in the counters; none for sent messages, which are not stored.
 pub(super) fn state_number(state: MessageState) -> Option<u8> {
@@ -114,7 +125,7 @@ pub(super) struct Tables<'t> {
     pub(super) remainders: Table<'t, (u128, u32), &'static [u8]>,
     pub(super) orphans: Table<'t, u128, ()>,
     pub(super) damaged: Table<'t, u128, &'static str>,
-    pub(super) events: Table<'t, u64, &'static [u8]>,
+    pub(super) events: [Table<'t, u64, &'static [u8]>; 3],
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
     /// What all of them hold. Kept in the ledger from one transaction to the next.
     pub(super) usage: Usage,
@@ -123,6 +134,7 @@ pub(super) struct Tables<'t> {
 impl<'t> Tables<'t> {
     /// Opens all of them; missing ones are made. `usage` is what they hold.
     pub(super) fn open(transaction: &'t WriteTransaction, usage: Usage) -> Result<Tables<'t>, redb::Error> {
+        let [information, warnings, errors] = EVENTS;
         Ok(Tables {
             messages: transaction.open_table(MESSAGES)?,
             waiting: transaction.open_table(WAITING)?,
@@ -133,7 +145,11 @@ impl<'t> Tables<'t> {
             remainders: transaction.open_table(REMAINDERS)?,
             orphans: transaction.open_table(ORPHANS)?,
             damaged: transaction.open_table(DAMAGED)?,
-            events: transaction.open_table(EVENTS)?,
+            events: [
+                transaction.open_table(information)?,
+                transaction.open_table(warnings)?,
+                transaction.open_table(errors)?,
+            ],
             meta: transaction.open_table(META)?,
             usage,
         })

@@ -42,9 +42,13 @@ impl Usage {
         let messages = snapshot.open_table(MESSAGES)?;
         let remainders = snapshot.open_table(REMAINDERS)?.stats()?;
         let parts = snapshot.open_table(PARTS)?.stats()?;
+        let mut events = 0;
+        for table in EVENTS {
+            events += snapshot.open_table(table)?.stats()?.stored_bytes();
+        }
         Ok(Usage {
             parts: parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes(),
-            events: snapshot.open_table(EVENTS)?.stats()?.stored_bytes(),
+            events,
             small: messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes(),
         })
     }

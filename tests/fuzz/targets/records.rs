@@ -4,7 +4,8 @@
 //! An input: flags, then four records (length in two bytes, bytes): message, fact, ledger, content chunk. Flags: 1, 2,
 //! 4, 8: that record has a right version and checksum in front; 16: the ledger is in the file; 32: content, too; 64: the
 //! records are put into a queue file and a queue works on it, which takes its time; without it they are only decoded; 128: the
-//! message is in the version that is written now, not in the first one.
+//! message is in the version that is written now, not in the first one. With a message in the first version the tables are laid
+//! out as in the first format, and brought up to date when the queue opens the file.
 
 use super::Tape;
 use postroom::clock::{ManualClock, Moment};
@@ -60,9 +61,16 @@ pub fn run(data: &[u8]) {
     {
         let key = id.number();
         transaction.open_table(MESSAGES).unwrap().insert(key, &message[..]).unwrap();
-        transaction.open_table(WAITING).unwrap().insert((0, 0, 0, key), 0).unwrap();
         transaction.open_table(STATES).unwrap().insert((0, key), ()).unwrap();
-        transaction.open_table(EVENTS).unwrap().insert(EVENT, &fact[..]).unwrap();
+        let kind = open(1, &fact).map_or(EventType::Information, |fact: Fact| fact.kind);
+        if flags & 128 == 0 {
+            lay_out_as_format_1(&transaction);
+            transaction.open_table(DUE).unwrap().insert((0, key), 0).unwrap();
+            transaction.open_table(EVENTS[0]).unwrap().insert(EVENT, &fact[..]).unwrap();
+        } else {
+            transaction.open_table(WAITING).unwrap().insert((0, 0, 0, key), 0).unwrap();
+            transaction.open_table(EVENTS[kind as usize]).unwrap().insert(EVENT, &fact[..]).unwrap();
+        }
         if flags & 16 != 0 {
             transaction.open_table(META).unwrap().insert("ledger", &ledger[..]).unwrap();
         }
@@ -217,12 +225,25 @@ const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("me
 const WAITING: TableDefinition<'static, (u64, u8, u64, u128), u64> = TableDefinition::new("waiting");
 const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
 const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("remainders");
-const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
+/// Of Information, warnings and errors; in format 1 the first has them all.
+const EVENTS: [TableDefinition<'static, u64, &[u8]>; 3] =
+    [TableDefinition::new("events"), TableDefinition::new("warnings"), TableDefinition::new("errors")];
+/// Of format 1.
+const DUE: TableDefinition<'static, (u64, u128), u64> = TableDefinition::new("due");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 thread_local! {
     static RUNTIME: tokio::runtime::Runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+}
+
+/// What format 1 did not have goes; the sound message waits as it did there.
+fn lay_out_as_format_1(transaction: &redb::WriteTransaction) {
+    assert!(transaction.delete_table(WAITING).unwrap());
+    assert!(transaction.delete_table(EVENTS[1]).unwrap());
+    assert!(transaction.delete_table(EVENTS[2]).unwrap());
+    transaction.open_table(DUE).unwrap().insert((1, sound().id.number()), 1).unwrap();
+    transaction.open_table(META).unwrap().insert("format", &1u32.to_le_bytes()[..]).unwrap();
 }
 
 /// A queue file with one sound message in it.

@@ -71,16 +71,17 @@ pub(super) struct Ledger {
     serial: u64,
     states: [u64; 4],
     damaged: u64,
-    first_event: u64,
+    /// Those before it had been removed; no type was counted for itself.
+    _first_event: u64,
     next_event: u64,
     timeline: Kept,
 }
 
 impl From<Ledger> for super::Ledger {
     fn from(old: Ledger) -> super::Ledger {
-        let Ledger { serial, states, damaged, first_event, next_event, timeline } = old;
+        let Ledger { serial, states, damaged, next_event, timeline, .. } = old;
         let counts = Counts { states, damaged };
-        super::Ledger { serial, counts, first_event, next_event, timeline, usage: None }
+        super::Ledger { serial, counts, next_event, timeline, usage: None }
     }
 }
 
