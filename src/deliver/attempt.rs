@@ -13,7 +13,7 @@ use super::health::{Change, Health};
 use super::known::Known;
 use super::outgoing::Outgoing;
 use super::pool::Pool;
-use super::route::{self, Journey};
+use super::route::{self, RouteConstraints};
 use super::ruling::{self, Ruling};
 use super::settling::{said_before, settle};
 use super::slot::Slot;
@@ -345,12 +345,12 @@ impl Attempt<'_> {
             return None;
         }
         let refused_by = route::common(open.iter().map(|fate| fate.refused_by.as_slice()));
-        let journey = Journey {
+        let constraints = RouteConstraints {
             failed_last: self.claim.message.failed_upstream.as_deref(),
             tried: &self.tried,
             refused_by: &refused_by,
         };
-        route::choose(&self.context.settings.upstreams, journey, &self.context.health)
+        route::choose(&self.context.settings.upstreams, constraints, &self.context.health)
     }
 
     /// `logemails.log`: one record per attempt at its start. A write error is an event, never a lost mail.

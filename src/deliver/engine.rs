@@ -8,7 +8,7 @@ use super::attempt::{self, Context, End};
 use super::health::Health;
 use super::known::Known;
 use super::pool::Pool;
-use super::route::{self, Journey};
+use super::route::{self, RouteConstraints};
 use super::settling;
 use super::slot::Slot;
 use super::under_way::{Losses, UnderWay};
@@ -456,8 +456,8 @@ fn sites_that_can_go() -> [String; 1] {
 
 fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
     let failed_last = waiting.claim.message.failed_upstream.as_deref();
-    let journey = Journey { failed_last, tried: &[], refused_by: &waiting.refused_by };
-    route::choose(&settings.upstreams, journey, health)
+    let constraints = RouteConstraints { failed_last, tried: &[], refused_by: &waiting.refused_by };
+    route::choose(&settings.upstreams, constraints, health)
 }
 
 /// The upstreams that no recipient of it can be sent through.

@@ -11,9 +11,9 @@ use crate::mail::Refusal;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// What of a message bears on its way.
+/// Which upstreams a message may not be sent to now, and which one is asked last.
 #[derive(Clone, Copy, Default)]
-pub struct Journey<'a> {
+pub struct RouteConstraints<'a> {
     /// Asked behind all others.
     pub failed_last: Option<&'a str>,
     /// Not asked (again) in this attempt.
@@ -23,15 +23,19 @@ pub struct Journey<'a> {
 }
 
 /// Takes a place at the best available upstream; none with nothing available.
-pub fn choose(upstreams: &[Arc<Upstream>], journey: Journey<'_>, health: &Arc<Health>) -> Option<Slot> {
+pub fn choose(
+    upstreams: &[Arc<Upstream>],
+    constraints: RouteConstraints<'_>,
+    health: &Arc<Health>,
+) -> Option<Slot> {
     let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
         .filter(|upstream| {
-            !journey.tried.contains(&upstream.name) && !journey.refused_by.contains(&upstream.name)
+            !constraints.tried.contains(&upstream.name) && !constraints.refused_by.contains(&upstream.name)
         })
         .filter_map(|upstream| Some((upstream, health.free(upstream)?)))
         .collect();
     open.sort_by_key(|(upstream, free)| {
-        let failed = journey.failed_last == Some(&upstream.name);
+        let failed = constraints.failed_last == Some(&upstream.name);
         (failed, upstream.priority, Reverse(*free), upstream.name.clone())
     });
     // Between looking and taking another attempt may have taken the last place: then the next one is asked.
@@ -103,7 +107,7 @@ pub(crate) mod tests {
     fn load_spills_over_in_order_of_rank_then_free_connections_then_name() {
         let (upstreams, health) = (ranked(), health());
         let mut slots = Vec::new();
-        while let Some(slot) = choose(&upstreams, Journey::default(), &health) {
+        while let Some(slot) = choose(&upstreams, RouteConstraints::default(), &health) {
             slots.push(slot);
         }
         let names: Vec<&str> = slots.iter().map(|slot| slot.upstream().name.as_str()).collect();
@@ -116,9 +120,9 @@ pub(crate) mod tests {
     #[test]
     fn the_one_that_failed_last_goes_behind_all_available_ones() {
         let (upstreams, health) = (ranked(), health());
-        let journey = Journey { failed_last: Some("main"), ..Journey::default() };
+        let constraints = RouteConstraints { failed_last: Some("main"), ..RouteConstraints::default() };
         let mut slots = Vec::new();
-        while let Some(slot) = choose(&upstreams, journey, &health) {
+        while let Some(slot) = choose(&upstreams, constraints, &health) {
             slots.push(slot);
         }
         assert_eq!(slots[0].upstream().name, "high");
@@ -130,8 +134,9 @@ pub(crate) mod tests {
         let mut upstreams = ranked();
         upstreams[3] = Arc::new(Upstream { enabled: false, ..upstream("high") });
         let (tried, refused_by) = (["main".to_owned()], ["a-normal".to_owned()]);
-        let journey = Journey { tried: &tried, refused_by: &refused_by, ..Journey::default() };
-        assert_eq!(choose(&upstreams, journey, &health()).unwrap().upstream().name, "b-normal");
+        let constraints =
+            RouteConstraints { tried: &tried, refused_by: &refused_by, ..RouteConstraints::default() };
+        assert_eq!(choose(&upstreams, constraints, &health()).unwrap().upstream().name, "b-normal");
     }
 
     fn refusal(upstream: &Upstream) -> Refusal {
