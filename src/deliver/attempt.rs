@@ -75,7 +75,7 @@ pub enum End {
 }
 
 /// One open recipient on its way through the attempt.
-struct Fate {
+struct RecipientProgress {
     address: Address,
     refused_by: Vec<Refusal>,
     /// What was said of it in an earlier attempt by one of those.
@@ -86,7 +86,7 @@ struct Fate {
     last: Option<Verdict>,
 }
 
-impl Fate {
+impl RecipientProgress {
     fn is_refused_by(&self, upstream: &Upstream) -> bool {
         self.refused_by.iter().any(|refusal| refusal.upstream == upstream.name)
     }
@@ -95,7 +95,7 @@ impl Fate {
 struct Attempt<'a> {
     context: &'a Context,
     claim: &'a Claim,
-    fates: Vec<Fate>,
+    recipients: Vec<RecipientProgress>,
     /// Upstreams that are not asked again in this attempt.
     tried: Vec<String>,
     failed_upstream: Option<String>,
@@ -112,9 +112,9 @@ struct Attempt<'a> {
 /// Runs the attempt to its end and settles it. `losses` counts the sessions this message has lost before.
 pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> End {
     let message = &claim.message;
-    let fates = message
+    let recipients = message
         .open_recipients()
-        .map(|(_, recipient)| Fate {
+        .map(|(_, recipient)| RecipientProgress {
             address: recipient.address.clone(),
             refused_by: route::standing_refusals(&recipient.refused_by, &context.settings.upstreams),
             before: said_before(recipient),
@@ -126,7 +126,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
     let mut attempt = Attempt {
         context,
         claim,
-        fates,
+        recipients,
         tried: Vec::new(),
         failed_upstream: None,
         last_trouble: None,
@@ -230,7 +230,7 @@ impl Attempt<'_> {
         let message = &self.claim.message;
         let mut envelope = Envelope {
             reverse_path: message.reverse_path.clone(),
-            recipients: asked.iter().map(|place| self.fates[*place].address.clone()).collect(),
+            recipients: asked.iter().map(|place| self.recipients[*place].address.clone()).collect(),
             // Careless applications send such content without saying so.
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8,
@@ -258,16 +258,18 @@ impl Attempt<'_> {
 
     /// Places of the recipients that this upstream is asked about.
     fn open_at(&self, upstream: &Upstream) -> Vec<usize> {
-        let open = |fate: &Fate| fate.decided.is_none() && !fate.is_refused_by(upstream);
-        (0..self.fates.len()).filter(|place| open(&self.fates[*place])).collect()
+        let open =
+            |recipient: &RecipientProgress| recipient.decided.is_none() && !recipient.is_refused_by(upstream);
+        (0..self.recipients.len()).filter(|place| open(&self.recipients[*place])).collect()
     }
 
-    /// Turns answers into fates. Returns those that were only too many for one transaction and go in another.
+    /// Records what each answer means for its recipient. Returns those that go in another transaction at this upstream,
+    /// because they were only too many for one.
     fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> Vec<usize> {
         let mut again = Vec::new();
         let rulings = ruling::rule(transaction);
         for ((place, answer), ruling) in asked.iter().zip(&transaction.answers).zip(rulings) {
-            let fate = &mut self.fates[*place];
+            let recipient = &mut self.recipients[*place];
             let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
                 outcome,
                 upstream: Some(upstream.name.clone()),
@@ -276,24 +278,26 @@ impl Attempt<'_> {
                 refused_by: refused_by.clone(),
             };
             match ruling {
-                Ruling::Delivered => fate.decided = Some(verdict(Outcome::Delivered, &fate.refused_by)),
-                Ruling::Final => fate.decided = Some(verdict(Outcome::Failed, &fate.refused_by)),
+                Ruling::Delivered => {
+                    recipient.decided = Some(verdict(Outcome::Delivered, &recipient.refused_by))
+                }
+                Ruling::Final => recipient.decided = Some(verdict(Outcome::Failed, &recipient.refused_by)),
                 Ruling::Unknown => {
-                    fate.decided = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    recipient.decided = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
                 Ruling::Again => {
-                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     again.push(*place);
                 }
                 Ruling::Next => {
-                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
                 Ruling::NotHere => {
                     let (upstream, revision) = (upstream.name.clone(), upstream.revision());
-                    fate.refused_by.push(Refusal { upstream, revision });
-                    fate.last = Some(verdict(Outcome::Deferred, &fate.refused_by));
+                    recipient.refused_by.push(Refusal { upstream, revision });
+                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                 }
                 Ruling::NoSession | Ruling::SessionLost => {}
             }
@@ -340,11 +344,12 @@ impl Attempt<'_> {
     fn next_upstream(&self) -> Option<Slot> {
         let content_failed =
             self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
-        let open: Vec<&Fate> = self.fates.iter().filter(|fate| fate.decided.is_none()).collect();
+        let open: Vec<&RecipientProgress> =
+            self.recipients.iter().filter(|recipient| recipient.decided.is_none()).collect();
         if open.is_empty() || content_failed || self.is_out_of_time() {
             return None;
         }
-        let refused_by = route::common(open.iter().map(|fate| fate.refused_by.as_slice()));
+        let refused_by = route::common(open.iter().map(|recipient| recipient.refused_by.as_slice()));
         let constraints = RouteConstraints {
             failed_last: self.claim.message.failed_upstream.as_deref(),
             tried: &self.tried,
@@ -374,27 +379,28 @@ impl Attempt<'_> {
     }
 
     async fn finish(mut self, losses: u32) -> End {
-        let touched = self.fates.iter().any(|fate| fate.decided.is_some() || fate.last.is_some());
+        let touched =
+            self.recipients.iter().any(|recipient| recipient.decided.is_some() || recipient.last.is_some());
         let worn_out = self.lost_sessions > 0 && losses + self.lost_sessions >= LOSSES_BORNE;
         if !touched && !worn_out && !self.is_out_of_time() {
             return End::Waiting { lost_sessions: self.lost_sessions };
         }
         let verdicts: Vec<Verdict> =
-            std::mem::take(&mut self.fates).into_iter().map(|fate| self.close(fate)).collect();
+            std::mem::take(&mut self.recipients).into_iter().map(|recipient| self.close(recipient)).collect();
         settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays, false)
             .await;
         End::Settled
     }
 
     /// The verdict on a recipient when no other upstream is to be asked now.
-    fn close(&self, fate: Fate) -> Verdict {
-        if let Some(verdict) = fate.decided {
+    fn close(&self, recipient: RecipientProgress) -> Verdict {
+        if let Some(verdict) = recipient.decided {
             return verdict;
         }
         let all_refused = route::candidates(&self.context.settings.upstreams)
-            .all(|candidate| fate.is_refused_by(candidate));
-        let before = fate.before;
-        let mut verdict = fate.last.unwrap_or_else(|| {
+            .all(|candidate| recipient.is_refused_by(candidate));
+        let before = recipient.before;
+        let mut verdict = recipient.last.unwrap_or_else(|| {
             let trouble = self.last_trouble.as_ref();
             let trouble = trouble.map(|(name, trouble)| (Some(name.clone()), trouble.text.clone()));
             // That time ran out says more than what was said earlier of another attempt.
@@ -404,10 +410,10 @@ impl Attempt<'_> {
             let enhanced = EnhancedCode(4, 4, 2);
             Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
         });
-        if all_refused && !fate.refused_by.is_empty() {
+        if all_refused && !recipient.refused_by.is_empty() {
             verdict.outcome = Outcome::Failed;
         }
-        verdict.refused_by = fate.refused_by;
+        verdict.refused_by = recipient.refused_by;
         verdict
     }
 }
