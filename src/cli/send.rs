@@ -5,8 +5,8 @@ use crate::admin::answer;
 use crate::config::Settings;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
+use crate::deliver::disposition;
 use crate::deliver::outgoing::Outgoing;
-use crate::deliver::ruling;
 use crate::deliver::transaction::{Answer, Envelope};
 use crate::mail::{Address, BodyType, ReversePath, printable};
 use anyhow::{Context, anyhow};
@@ -80,7 +80,7 @@ async fn send(
     for (recipient, answer) in envelope.recipients.iter().zip(&transaction.answers) {
         let accepted = matches!(answer, Answer::Accepted(_));
         refused += usize::from(!accepted);
-        let reply = ruling::words(answer);
+        let reply = disposition::describe(answer);
         if global.json {
             lines.push(
                 serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),

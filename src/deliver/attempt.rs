@@ -9,12 +9,12 @@
 //! an upstream chokes on does not run in circles.
 
 use super::connection::Connection;
+use super::disposition::{self, Disposition};
 use super::health::{Change, Health};
 use super::known::Known;
 use super::outgoing::Outgoing;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
-use super::ruling::{self, Ruling};
 use super::settling::{said_before, settle};
 use super::slot::Slot;
 use super::too_many;
@@ -267,39 +267,41 @@ impl Attempt<'_> {
     /// because they were only too many for one.
     fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> Vec<usize> {
         let mut again = Vec::new();
-        let rulings = ruling::rule(transaction);
-        for ((place, answer), ruling) in asked.iter().zip(&transaction.answers).zip(rulings) {
+        let dispositions = disposition::classify(transaction);
+        for ((place, answer), disposition) in asked.iter().zip(&transaction.answers).zip(dispositions) {
             let recipient = &mut self.recipients[*place];
             let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
                 outcome,
                 upstream: Some(upstream.name.clone()),
-                reply: ruling::words(answer),
-                enhanced: ruling::enhanced(answer),
+                reply: disposition::describe(answer),
+                enhanced: disposition::enhanced_code(answer),
                 refused_by: refused_by.clone(),
             };
-            match ruling {
-                Ruling::Delivered => {
+            match disposition {
+                Disposition::Delivered => {
                     recipient.decided = Some(verdict(Outcome::Delivered, &recipient.refused_by))
                 }
-                Ruling::Final => recipient.decided = Some(verdict(Outcome::Failed, &recipient.refused_by)),
-                Ruling::Unknown => {
+                Disposition::Failed => {
+                    recipient.decided = Some(verdict(Outcome::Failed, &recipient.refused_by))
+                }
+                Disposition::Unknown => {
                     recipient.decided = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
-                Ruling::Again => {
+                Disposition::NextTransaction => {
                     recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     again.push(*place);
                 }
-                Ruling::Next => {
+                Disposition::NextUpstream => {
                     recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
-                Ruling::NotHere => {
+                Disposition::RefusedHere => {
                     let (upstream, revision) = (upstream.name.clone(), upstream.revision());
                     recipient.refused_by.push(Refusal { upstream, revision });
                     recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                 }
-                Ruling::NoSession | Ruling::SessionLost => {}
+                Disposition::NoSession | Disposition::SessionLost => {}
             }
         }
         again

@@ -6,8 +6,8 @@
 //! (PRODUCT rule 5), and nothing but `Transacting::finish` writes it.
 
 use super::connection::Connection;
+use super::disposition::{self, Disposition};
 use super::outgoing::Outgoing;
-use super::ruling::{self, Ruling};
 use super::stream::{Fault, NotSent};
 use super::too_many;
 use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
@@ -266,13 +266,13 @@ impl Transacting<'_> {
             Command::Mail | Command::Reset => Step::Mail,
         };
         let refused = is_refusal(&reply);
-        let means = refused.then(|| ruling::meaning(step, &reply, false));
-        if means == Some(Ruling::SessionLost) {
+        let means = refused.then(|| disposition::meaning(step, &reply, false));
+        if means == Some(Disposition::SessionLost) {
             return Err(Break::Lost(Fault::Leaving(reply)));
         }
         self.answered = true;
         match command {
-            Command::Mail if means == Some(Ruling::NoSession) => {
+            Command::Mail if means == Some(Disposition::NoSession) => {
                 return Err(Break::Unusable(format!("MAIL refused: {reply}")));
             }
             Command::Mail if refused => {
@@ -353,7 +353,7 @@ impl Transacting<'_> {
 
     /// An explicit refusal of the content, with or without its final dot.
     fn refused_content(&mut self, reply: Reply) -> Result<(), Break> {
-        if ruling::meaning(Step::Content, &reply, false) == Ruling::SessionLost {
+        if disposition::meaning(Step::Content, &reply, false) == Disposition::SessionLost {
             return Err(Break::Lost(Fault::Leaving(reply)));
         }
         self.decide(&Answer::Refused(Step::Content, reply));

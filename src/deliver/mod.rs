@@ -2,13 +2,14 @@
 //!
 //! [`engine`] claims due mail and starts an [`attempt`] for each as soon as [`route`] finds an upstream that [`health`]
 //! says is available; the attempt talks through a [`connection`], fresh or from the [`pool`], sends what [`outgoing`]
-//! makes of the stored content, and [`ruling`] turns each answer into one verdict per recipient, which the queue
+//! makes of the stored content, and [`disposition`] turns each answer into one verdict per recipient, which the queue
 //! settles in one commit. [`retry`] says when the rest is tried again.
 
 pub mod attempt;
 mod circuit;
 pub mod connection;
 mod data;
+pub mod disposition;
 mod effective_limit;
 pub mod engine;
 mod happy_eyeballs;
@@ -21,7 +22,6 @@ pub mod pool;
 mod rate;
 pub mod retry;
 pub mod route;
-pub mod ruling;
 mod sasl;
 mod settling;
 pub mod slot;

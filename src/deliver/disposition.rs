@@ -7,9 +7,9 @@
 use super::transaction::{Answer, Missing, Step, Transaction};
 use crate::mail::{EnhancedCode, Reply};
 
-/// What is to be done about the recipient.
+/// What an answer means for its recipient, and what happens next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ruling {
+pub enum Disposition {
     /// Delivered.
     Delivered,
     /// The server does not talk to us: its fault, the next upstream is asked at once and nothing is counted.
@@ -18,58 +18,58 @@ pub enum Ruling {
     /// deferred in the end.
     SessionLost,
     /// Only one too many for this transaction: goes at once in another one, at the same upstream.
-    Again,
+    NextTransaction,
     /// Says nothing against the mail for good: the next upstream is asked, then it is deferred.
-    Next,
+    NextUpstream,
     /// Speaks of the account or the server and not of the mail: final only when every candidate said so.
-    NotHere,
+    RefusedHere,
     /// Refused for good, wherever it would be sent.
-    Final,
+    Failed,
     /// May be sent or not: deferred, and never at once to another upstream.
     Unknown,
 }
 
 /// One row of the table: where, which replies, and what they mean.
-struct Row(&'static [Step], fn(&Reply) -> bool, Ruling);
+struct Row(&'static [Step], fn(&Reply) -> bool, Disposition);
 
 const ANY_STEP: &[Step] = &[Step::Mail, Step::Rcpt, Step::Data, Step::Content];
 const BEHIND_MAIL: &[Step] = &[Step::Rcpt, Step::Data, Step::Content];
 
 /// The first row that fits holds.
 const TABLE: &[Row] = &[
-    Row(&[Step::Mail], wants_protection, Ruling::NoSession),
-    Row(ANY_STEP, |reply| reply.code == 421, Ruling::SessionLost),
+    Row(&[Step::Mail], wants_protection, Disposition::NoSession),
+    Row(ANY_STEP, |reply| reply.code == 421, Disposition::SessionLost),
     // Where another recipient was taken in this transaction, else the next row: 552 means 452 there (RFC 5321 section
     // 4.5.3.1.10).
-    Row(&[Step::Rcpt], is_too_many, Ruling::Again),
-    Row(&[Step::Rcpt], is_too_many, Ruling::Next),
-    Row(BEHIND_MAIL, wants_protection, Ruling::Next),
-    Row(ANY_STEP, speaks_of_the_account, Ruling::Next),
-    Row(&[Step::Mail], Reply::is_permanent, Ruling::NotHere),
-    Row(&[Step::Rcpt], speaks_of_relaying, Ruling::NotHere),
-    Row(ANY_STEP, speaks_of_sender_or_size, Ruling::NotHere),
-    Row(BEHIND_MAIL, Reply::is_permanent, Ruling::Final),
-    Row(ANY_STEP, Reply::is_transient, Ruling::Next),
+    Row(&[Step::Rcpt], is_too_many, Disposition::NextTransaction),
+    Row(&[Step::Rcpt], is_too_many, Disposition::NextUpstream),
+    Row(BEHIND_MAIL, wants_protection, Disposition::NextUpstream),
+    Row(ANY_STEP, speaks_of_the_account, Disposition::NextUpstream),
+    Row(&[Step::Mail], Reply::is_permanent, Disposition::RefusedHere),
+    Row(&[Step::Rcpt], speaks_of_relaying, Disposition::RefusedHere),
+    Row(ANY_STEP, speaks_of_sender_or_size, Disposition::RefusedHere),
+    Row(BEHIND_MAIL, Reply::is_permanent, Disposition::Failed),
+    Row(ANY_STEP, Reply::is_transient, Disposition::NextUpstream),
 ];
 
 /// What a reply to that step means, if it is a refusal. `taken`: another recipient was taken in this transaction before.
-pub fn meaning(step: Step, reply: &Reply, taken: bool) -> Ruling {
+pub fn meaning(step: Step, reply: &Reply, taken: bool) -> Disposition {
     let fits = |Row(steps, says, means): &&Row| {
-        steps.contains(&step) && says(reply) && (*means != Ruling::Again || taken)
+        steps.contains(&step) && says(reply) && (*means != Disposition::NextTransaction || taken)
     };
     // Unknown = temporary.
-    TABLE.iter().find(fits).map_or(Ruling::Next, |Row(_, _, means)| *means)
+    TABLE.iter().find(fits).map_or(Disposition::NextUpstream, |Row(_, _, means)| *means)
 }
 
-/// Rules on each answer of one transaction.
-pub fn rule(transaction: &Transaction) -> Vec<Ruling> {
+/// Classifies each answer of one transaction, in the order of its recipients.
+pub fn classify(transaction: &Transaction) -> Vec<Disposition> {
     let mut taken = false;
-    let rule_on = |answer: &Answer| {
-        let ruling = match answer {
-            Answer::Accepted(_) => Ruling::Delivered,
-            Answer::Unable(_) => Ruling::NotHere,
-            Answer::Unknown(_) => Ruling::Unknown,
-            Answer::Undecided => Ruling::SessionLost,
+    let classify_one = |answer: &Answer| {
+        let disposition = match answer {
+            Answer::Accepted(_) => Disposition::Delivered,
+            Answer::Unable(_) => Disposition::RefusedHere,
+            Answer::Unknown(_) => Disposition::Unknown,
+            Answer::Undecided => Disposition::SessionLost,
             // With a lost session there is no other transaction to be had there now.
             Answer::Refused(step, reply) => meaning(*step, reply, taken && transaction.lost.is_none()),
         };
@@ -79,9 +79,9 @@ pub fn rule(transaction: &Transaction) -> Vec<Ruling> {
             Answer::Refused(step, _) => matches!(step, Step::Data | Step::Content),
             Answer::Unable(_) | Answer::Undecided => false,
         };
-        ruling
+        disposition
     };
-    transaction.answers.iter().map(rule_on).collect()
+    transaction.answers.iter().map(classify_one).collect()
 }
 
 /// 530 authentication or STARTTLS required, 534 mechanism too weak, 538 encryption required (RFC 4954 section 6, RFC 3207
@@ -153,7 +153,7 @@ fn without_paths(line: &str) -> String {
 }
 
 /// The answer in words, on one line.
-pub fn words(answer: &Answer) -> String {
+pub fn describe(answer: &Answer) -> String {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
         Answer::Unable(Missing::Size { size, limit }) => {
@@ -168,7 +168,7 @@ pub fn words(answer: &Answer) -> String {
 }
 
 /// The enhanced code that goes with the answer: the upstream's own, else the one that fits (RFC 3463).
-pub fn enhanced(answer: &Answer) -> EnhancedCode {
+pub fn enhanced_code(answer: &Answer) -> EnhancedCode {
     match answer {
         Answer::Accepted(reply) | Answer::Refused(_, reply) => {
             let class = u8::try_from(reply.code / 100).unwrap_or(4);
@@ -194,9 +194,9 @@ mod tests {
     /// Row by row as PRODUCT has them, in words that servers use.
     #[test]
     fn the_table() {
-        use Ruling::{Final, Next, NoSession, NotHere, SessionLost};
+        use Disposition::{Failed, NextUpstream, NoSession, RefusedHere, SessionLost};
         use Step::{Content, Data, Mail, Rcpt};
-        let rows: &[(&[Step], &str, Ruling)] = &[
+        let rows: &[(&[Step], &str, Disposition)] = &[
             // Postfix, aiosmtpd, Office 365, RFC 4954.
             (&[Mail], "530 5.7.0 Must issue a STARTTLS command first", NoSession),
             (&[Mail], "530 Must issue a STARTTLS command first", NoSession),
@@ -205,54 +205,54 @@ mod tests {
             (&[Mail], "538 5.7.11 encryption needed", NoSession),
             (ANY_STEP, "421 4.3.2 shutting down", SessionLost),
             (ANY_STEP, "421 4.7.0 Too many recipients, closing", SessionLost),
-            (BEHIND_MAIL, "530 5.7.0 Authentication required", Next),
+            (BEHIND_MAIL, "530 5.7.0 Authentication required", NextUpstream),
             // hMailServer, of one recipient among others.
-            (BEHIND_MAIL, "530 SMTP authentication is required.", Next),
-            (BEHIND_MAIL, "534 5.7.9 too weak", Next),
-            (BEHIND_MAIL, "538 5.7.11 encrypt", Next),
+            (BEHIND_MAIL, "530 SMTP authentication is required.", NextUpstream),
+            (BEHIND_MAIL, "534 5.7.9 too weak", NextUpstream),
+            (BEHIND_MAIL, "538 5.7.11 encrypt", NextUpstream),
             // The account: Office 365, Gmail.
-            (ANY_STEP, "550 5.1.90 you've reached your daily limit for message recipients", Next),
-            (ANY_STEP, "550 5.4.5 Daily user sending limit exceeded", Next),
-            (ANY_STEP, "550 5.7.57 Client not authenticated", Next),
-            (ANY_STEP, "550 5.7.501 Access denied, spam abuse detected", Next),
-            (ANY_STEP, "550 5.7.511 Access denied, banned sender", Next),
-            (ANY_STEP, "550 5.7.700 Access denied", Next),
-            (ANY_STEP, "550 5.7.705 Access denied, tenant has exceeded threshold", Next),
-            (ANY_STEP, "550 5.7.799 x", Next),
-            (&[Mail], "550 5.7.500 x", NotHere),
-            (BEHIND_MAIL, "550 5.7.512 x", Final),
-            (BEHIND_MAIL, "550 5.7.800 x", Final),
-            (&[Mail], "550 5.7.1 Sender rejected", NotHere),
-            (&[Mail], "553 5.1.7 x", NotHere),
-            (&[Mail], "555 5.5.4 Unsupported option: SMTPUTF8", NotHere),
-            (&[Rcpt], "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", NotHere),
-            (&[Rcpt], "550 5.7.64 TenantAttribution; Relay Access Denied", NotHere),
-            (BEHIND_MAIL, "550 5.7.26 unauthenticated sender", Final),
+            (ANY_STEP, "550 5.1.90 you've reached your daily limit for message recipients", NextUpstream),
+            (ANY_STEP, "550 5.4.5 Daily user sending limit exceeded", NextUpstream),
+            (ANY_STEP, "550 5.7.57 Client not authenticated", NextUpstream),
+            (ANY_STEP, "550 5.7.501 Access denied, spam abuse detected", NextUpstream),
+            (ANY_STEP, "550 5.7.511 Access denied, banned sender", NextUpstream),
+            (ANY_STEP, "550 5.7.700 Access denied", NextUpstream),
+            (ANY_STEP, "550 5.7.705 Access denied, tenant has exceeded threshold", NextUpstream),
+            (ANY_STEP, "550 5.7.799 x", NextUpstream),
+            (&[Mail], "550 5.7.500 x", RefusedHere),
+            (BEHIND_MAIL, "550 5.7.512 x", Failed),
+            (BEHIND_MAIL, "550 5.7.800 x", Failed),
+            (&[Mail], "550 5.7.1 Sender rejected", RefusedHere),
+            (&[Mail], "553 5.1.7 x", RefusedHere),
+            (&[Mail], "555 5.5.4 Unsupported option: SMTPUTF8", RefusedHere),
+            (&[Rcpt], "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", RefusedHere),
+            (&[Rcpt], "550 5.7.64 TenantAttribution; Relay Access Denied", RefusedHere),
+            (BEHIND_MAIL, "550 5.7.26 unauthenticated sender", Failed),
             // Another upstream may judge sender and size otherwise.
-            (ANY_STEP, "550 5.1.8 Access denied, bad outbound sender", NotHere),
-            (ANY_STEP, "554 5.2.252 SendAsDenied; not allowed to send as", NotHere),
-            (ANY_STEP, "550 5.7.60 Client does not have permissions to send as this sender", NotHere),
-            (ANY_STEP, "552 5.3.4 Message size exceeds fixed limit", NotHere),
-            (&[Data, Content], "554 5.7.64 Relay Access Denied", Final),
-            (&[Data, Content], "554 5.7.1 relay access denied", Final),
-            (BEHIND_MAIL, "550 5.1.1 no such user", Final),
-            (BEHIND_MAIL, "550 5.1.1 no such user, we do not relay", Final),
-            (BEHIND_MAIL, "554 no", Final),
+            (ANY_STEP, "550 5.1.8 Access denied, bad outbound sender", RefusedHere),
+            (ANY_STEP, "554 5.2.252 SendAsDenied; not allowed to send as", RefusedHere),
+            (ANY_STEP, "550 5.7.60 Client does not have permissions to send as this sender", RefusedHere),
+            (ANY_STEP, "552 5.3.4 Message size exceeds fixed limit", RefusedHere),
+            (&[Data, Content], "554 5.7.64 Relay Access Denied", Failed),
+            (&[Data, Content], "554 5.7.1 relay access denied", Failed),
+            (BEHIND_MAIL, "550 5.1.1 no such user", Failed),
+            (BEHIND_MAIL, "550 5.1.1 no such user, we do not relay", Failed),
+            (BEHIND_MAIL, "554 no", Failed),
             // Amazon SES, whose texts name no code of the account.
-            (&[Content], "554 Message rejected: Email address is not verified.", Final),
-            (BEHIND_MAIL, "552 5.2.2 mailbox full", Final),
-            (ANY_STEP, "451 4.3.0 later", Next),
+            (&[Content], "554 Message rejected: Email address is not verified.", Failed),
+            (BEHIND_MAIL, "552 5.2.2 mailbox full", Failed),
+            (ANY_STEP, "451 4.3.0 later", NextUpstream),
             // SendGrid counts its own way.
-            (ANY_STEP, "403 You are not authorized to send from that email address", Next),
-            (ANY_STEP, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", Next),
-            (ANY_STEP, "454 Throttling failure: Daily message quota exceeded", Next),
-            (ANY_STEP, "452 4.5.3 Too many recipients", Next),
-            (&[Rcpt], "552 5.5.3 Too many recipients", Next),
-            (&[Rcpt], "552 too many recipients", Next),
+            (ANY_STEP, "403 You are not authorized to send from that email address", NextUpstream),
+            (ANY_STEP, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", NextUpstream),
+            (ANY_STEP, "454 Throttling failure: Daily message quota exceeded", NextUpstream),
+            (ANY_STEP, "452 4.5.3 Too many recipients", NextUpstream),
+            (&[Rcpt], "552 5.5.3 Too many recipients", NextUpstream),
+            (&[Rcpt], "552 too many recipients", NextUpstream),
         ];
-        for (steps, text, ruling) in rows {
+        for (steps, text, disposition) in rows {
             for step in *steps {
-                assert_eq!(meaning(*step, &reply(text), false), *ruling, "{step:?} {text}");
+                assert_eq!(meaning(*step, &reply(text), false), *disposition, "{step:?} {text}");
             }
         }
     }
@@ -274,7 +274,7 @@ mod tests {
             "550 no (relay)",
             "550 denied:relay",
         ] {
-            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Ruling::NotHere, "{text}");
+            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Disposition::RefusedHere, "{text}");
         }
         for text in [
             "550 5.7.1 <relay@y.test>: Recipient rejected",
@@ -290,35 +290,45 @@ mod tests {
             "550 5.4.1 Recipient address rejected: Access denied",
             "550 Invalid recipient: <b@y.test>",
         ] {
-            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Ruling::Final, "{text}");
+            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Disposition::Failed, "{text}");
         }
         assert_eq!(
             meaning(Step::Rcpt, &reply("454 4.7.1 <b@y.test>: Relay access denied"), false),
-            Ruling::Next
+            Disposition::NextUpstream
         );
     }
 
-    fn rulings(answers: Vec<Answer>) -> Vec<Ruling> {
-        rule(&Transaction { answers, lost: None, began: true, transmit_ms: 0 })
+    fn dispositions(answers: Vec<Answer>) -> Vec<Disposition> {
+        classify(&Transaction { answers, lost: None, began: true, transmit_ms: 0 })
     }
 
     #[test]
     fn too_many_counts_only_behind_one_who_was_taken() {
-        use Ruling::{Again, Delivered, Final, Next, NotHere, Unknown};
+        use Disposition::{Delivered, Failed, NextTransaction, NextUpstream, RefusedHere, Unknown};
         let rcpt = |text: &str| Answer::Refused(Step::Rcpt, reply(text));
         let taken = || Answer::Accepted(reply("250 2.0.0 ok"));
         for text in
             ["452 4.5.3 x", "552 5.5.3 x", "452 Too many", "552 too MANY recipients", "452 4.3.1 too many"]
         {
-            assert_eq!(rulings(vec![rcpt(text), taken(), rcpt(text)]), [Next, Delivered, Again], "{text}");
-            assert_eq!(rulings(vec![Answer::Unable(Missing::SmtpUtf8), rcpt(text)]), [NotHere, Next]);
+            assert_eq!(
+                dispositions(vec![rcpt(text), taken(), rcpt(text)]),
+                [NextUpstream, Delivered, NextTransaction],
+                "{text}"
+            );
+            assert_eq!(
+                dispositions(vec![Answer::Unable(Missing::SmtpUtf8), rcpt(text)]),
+                [RefusedHere, NextUpstream]
+            );
             // Whatever became of the content.
             let refused = || Answer::Refused(Step::Content, reply("554 no"));
-            assert_eq!(rulings(vec![refused(), rcpt(text)]), [Final, Again]);
-            assert_eq!(rulings(vec![Answer::Unknown("closed".into()), rcpt(text)]), [Unknown, Again]);
+            assert_eq!(dispositions(vec![refused(), rcpt(text)]), [Failed, NextTransaction]);
+            assert_eq!(
+                dispositions(vec![Answer::Unknown("closed".into()), rcpt(text)]),
+                [Unknown, NextTransaction]
+            );
         }
-        assert_eq!(rulings(vec![taken(), rcpt("452 4.2.2 mailbox full")]), [Delivered, Next]);
-        assert_eq!(rulings(vec![taken(), rcpt("552 5.2.2 mailbox full")]), [Delivered, Final]);
-        assert_eq!(rulings(vec![taken(), rcpt("550 5.5.3 too many")]), [Delivered, Final]);
+        assert_eq!(dispositions(vec![taken(), rcpt("452 4.2.2 mailbox full")]), [Delivered, NextUpstream]);
+        assert_eq!(dispositions(vec![taken(), rcpt("552 5.2.2 mailbox full")]), [Delivered, Failed]);
+        assert_eq!(dispositions(vec![taken(), rcpt("550 5.5.3 too many")]), [Delivered, Failed]);
     }
 }
