@@ -69,10 +69,10 @@ async fn send(
         Connection::open(server, &settings.hostname, &Arc::default()).await.with_context(unreachable)?;
     let transaction =
         connection.transact(envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
-    if let Some(trouble) = &transaction.lost
+    if let Some(error) = &transaction.lost
         && transaction.answers.iter().all(|answer| matches!(answer, Answer::Undecided))
     {
-        return Err(anyhow!("{}", trouble.text).into());
+        return Err(anyhow!("{}", error.text).into());
     }
     connection.quit().await;
     let mut refused = 0;

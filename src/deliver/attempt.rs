@@ -18,7 +18,7 @@ use super::route::{self, RouteConstraints};
 use super::settling::{said_before, settle};
 use super::slot::Slot;
 use super::too_many;
-use super::transaction::{Envelope, Transaction, Trouble, TroubleKind};
+use super::transaction::{Envelope, SessionError, SessionErrorKind, Transaction};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
@@ -99,7 +99,7 @@ struct Attempt<'a> {
     /// Upstreams that are not asked again in this attempt.
     tried: Vec<String>,
     failed_upstream: Option<String>,
-    last_trouble: Option<(String, Trouble)>,
+    last_error: Option<(String, SessionError)>,
     began: bool,
     /// The record in `logemails.log` is written.
     logged: bool,
@@ -129,7 +129,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         recipients,
         tried: Vec::new(),
         failed_upstream: None,
-        last_trouble: None,
+        last_error: None,
         began: false,
         logged: false,
         lost_sessions: 0,
@@ -166,12 +166,12 @@ impl Attempt<'_> {
             let start = self.context.clock.monotonic();
             let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
-                Err(trouble) => return self.blame(upstream, slot, trouble),
+                Err(error) => return self.blame(upstream, slot, error),
             };
             self.delays.connect += self.context.clock.monotonic() - start;
             let asked = left_over.clone().unwrap_or_else(|| self.open_at(upstream));
             let transaction = self.transact(&mut connection, &asked).await;
-            if transaction.lost.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Stale) {
+            if transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Stale) {
                 continue;
             }
             if transaction.began {
@@ -184,9 +184,9 @@ impl Attempt<'_> {
                 slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
             }
             match transaction.lost {
-                Some(trouble) => {
+                Some(error) => {
                     self.lost_sessions += u32::from(transaction.began);
-                    return self.blame(upstream, slot, trouble);
+                    return self.blame(upstream, slot, error);
                 }
                 None => {
                     if let Some(change) = slot.succeeded() {
@@ -203,7 +203,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, Trouble> {
+    async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, SessionError> {
         let pool = &self.context.pool;
         slot.connecting();
         if slot.is_probe() {
@@ -219,7 +219,7 @@ impl Attempt<'_> {
             opened = opening => opened?,
             () = self.context.clock.sleep_until(self.deadline) => {
                 let text = format!("{}: no session before the attempt had to end", upstream.name);
-                return Err(Trouble { kind: TroubleKind::OutOfTime, text });
+                return Err(SessionError { kind: SessionErrorKind::OutOfTime, text });
             }
         };
         slot.connected(true);
@@ -308,23 +308,23 @@ impl Attempt<'_> {
     }
 
     /// The upstream is at fault: its health hears of it, and so do people.
-    fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, trouble: Trouble) {
-        tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{trouble}");
-        if let Some(change) = slot.failed(&trouble, self.context.pool.idle(&upstream.name)) {
-            self.announce(upstream, change, Some(&trouble));
+    fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
+        tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
+        if let Some(change) = slot.failed(&error, self.context.pool.idle(&upstream.name)) {
+            self.announce(upstream, change, Some(&error));
         }
-        if trouble.kind != TroubleKind::Content {
+        if error.kind != SessionErrorKind::Content {
             self.failed_upstream = Some(upstream.name.clone());
         }
-        self.last_trouble = Some((upstream.name.clone(), trouble));
+        self.last_error = Some((upstream.name.clone(), error));
     }
 
-    fn announce(&self, upstream: &Upstream, change: Change, trouble: Option<&Trouble>) {
+    fn announce(&self, upstream: &Upstream, change: Change, error: Option<&SessionError>) {
         let now = self.context.clock.wall();
-        let why = trouble.map(|trouble| trouble.text.clone()).unwrap_or_default();
+        let why = error.map(|error| error.text.clone()).unwrap_or_default();
         let (kind, code, text) = match change {
             Change::Opened(wait) => {
-                let kind = if trouble.is_some_and(|trouble| trouble.kind == TroubleKind::AuthRefused) {
+                let kind = if error.is_some_and(|error| error.kind == SessionErrorKind::AuthRefused) {
                     EventType::Error
                 } else {
                     EventType::Warning
@@ -345,7 +345,7 @@ impl Attempt<'_> {
     /// The next upstream for whatever is still open, if one is available now.
     fn next_upstream(&self) -> Option<Slot> {
         let content_failed =
-            self.last_trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind == TroubleKind::Content);
+            self.last_error.as_ref().is_some_and(|(_, error)| error.kind == SessionErrorKind::Content);
         let open: Vec<&RecipientProgress> =
             self.recipients.iter().filter(|recipient| recipient.decided.is_none()).collect();
         if open.is_empty() || content_failed || self.is_out_of_time() {
@@ -403,10 +403,10 @@ impl Attempt<'_> {
             .all(|candidate| recipient.is_refused_by(candidate));
         let before = recipient.before;
         let mut verdict = recipient.last.unwrap_or_else(|| {
-            let trouble = self.last_trouble.as_ref();
-            let trouble = trouble.map(|(name, trouble)| (Some(name.clone()), trouble.text.clone()));
+            let error = self.last_error.as_ref();
+            let error = error.map(|(name, error)| (Some(name.clone()), error.text.clone()));
             // That time ran out says more than what was said earlier of another attempt.
-            let (first, second) = if self.is_out_of_time() { (trouble, before) } else { (before, trouble) };
+            let (first, second) = if self.is_out_of_time() { (error, before) } else { (before, error) };
             let (upstream, reply) =
                 first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
             let enhanced = EnhancedCode(4, 4, 2);

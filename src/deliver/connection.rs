@@ -11,7 +11,7 @@ use super::known::Known;
 use super::sasl::authenticate;
 use super::stream::{Fault, Wire};
 use super::tls::Tls;
-use super::transaction::{Trouble, TroubleKind};
+use super::transaction::{SessionError, SessionErrorKind};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
@@ -48,11 +48,11 @@ impl Connection {
         upstream: &Arc<Upstream>,
         hostname: &str,
         known: &Arc<Known>,
-    ) -> Result<Connection, Trouble> {
+    ) -> Result<Connection, SessionError> {
         let opened = open(upstream, hostname, known, upstream.tls).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
-            Err((TroubleKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
+            Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
                 open(upstream, hostname, known, TlsMode::None).await
             }
@@ -60,7 +60,7 @@ impl Connection {
         }
         .map_err(|(kind, why)| {
             known.peers.forget(&upstream.name);
-            Trouble { kind, text: told(upstream, &why) }
+            SessionError { kind, text: told(upstream, &why) }
         })
     }
 
@@ -119,8 +119,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn trouble(&self, kind: TroubleKind, why: &dyn std::fmt::Display) -> Trouble {
-        Trouble { kind, text: told(&self.upstream, why) }
+    pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
+        SessionError { kind, text: told(&self.upstream, why) }
     }
 }
 
@@ -133,10 +133,10 @@ fn told(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
     }
 }
 
-type Opened<T> = Result<T, (TroubleKind, String)>;
+type Opened<T> = Result<T, (SessionErrorKind, String)>;
 
 /// Says at which step a fault happened.
-fn at(kind: TroubleKind, step: &'static str) -> impl Fn(Fault) -> (TroubleKind, String) {
+fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(Fault) -> (SessionErrorKind, String) {
     move |fault| (kind, format!("{step}: {fault}"))
 }
 
@@ -147,14 +147,14 @@ async fn open(
     mode: TlsMode,
 ) -> Opened<Connection> {
     let within = upstream.connect_timeout;
-    let stream = connect(upstream, &known.peers).await.map_err(|why| (TroubleKind::Connect, why))?;
+    let stream = connect(upstream, &known.peers).await.map_err(|why| (SessionErrorKind::Connect, why))?;
     let mut wire = match mode {
         TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
         _ => Wire::plain(stream),
     };
     let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
     if !greeting.is_positive() {
-        return Err((TroubleKind::Greeting, format!("the server greets with {greeting}")));
+        return Err((SessionErrorKind::Greeting, format!("the server greets with {greeting}")));
     }
     let mut capabilities = ready(&mut wire, upstream, hostname).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
@@ -165,11 +165,11 @@ async fn open(
     if let Auth::Basic { username, password } = &upstream.auth {
         if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
             let why = "AUTH: the connection is not encrypted, so the password was not sent; set tls = \"starttls\" or \"implicit\"";
-            return Err((TroubleKind::Auth, why.to_owned()));
+            return Err((SessionErrorKind::Auth, why.to_owned()));
         }
         authenticate(&mut wire, &capabilities, username, password, within).await?;
     }
-    wire.in_step().map_err(at(TroubleKind::Hello, "EHLO"))?;
+    wire.in_step().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
     Ok(Connection {
         wire,
         upstream: Arc::clone(upstream),
@@ -183,36 +183,39 @@ async fn open(
 }
 
 /// A server that waits for TLS says nothing before it.
-fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (TroubleKind, String) {
+fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (SessionErrorKind, String) {
     let waits = matches!(fault, Fault::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
     let hint = match mode != TlsMode::Implicit && waits {
         true => "; if the server waits for TLS, as is usual on port 465, set tls = \"implicit\"",
         false => "",
     };
-    (TroubleKind::Greeting, format!("greeting: {fault}{hint}"))
+    (SessionErrorKind::Greeting, format!("greeting: {fault}{hint}"))
 }
 
 async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
-    match hello(wire, hostname, upstream.connect_timeout).await.map_err(at(TroubleKind::Hello, "EHLO"))? {
+    match hello(wire, hostname, upstream.connect_timeout)
+        .await
+        .map_err(at(SessionErrorKind::Hello, "EHLO"))?
+    {
         Ok(capabilities) => Ok(capabilities),
-        Err(reply) => Err((TroubleKind::Hello, format!("EHLO refused: {reply}"))),
+        Err(reply) => Err((SessionErrorKind::Hello, format!("EHLO refused: {reply}"))),
     }
 }
 
 async fn start_tls(mut wire: Wire, offered: &Capabilities, upstream: &Upstream, tls: &Tls) -> Opened<Wire> {
     if !offered.starttls {
         return Err((
-            TroubleKind::Tls,
+            SessionErrorKind::Tls,
             "the server does not offer STARTTLS, which tls = \"starttls\" requires".to_owned(),
         ));
     }
     let reply = wire.command(&Starttls.to_string(), upstream.connect_timeout).await;
-    let reply = reply.map_err(at(TroubleKind::Tls, "STARTTLS"))?;
+    let reply = reply.map_err(at(SessionErrorKind::Tls, "STARTTLS"))?;
     if !reply.is_positive() {
-        return Err((TroubleKind::Tls, format!("STARTTLS refused: {reply}")));
+        return Err((SessionErrorKind::Tls, format!("STARTTLS refused: {reply}")));
     }
     let Some(stream) = wire.into_tcp() else {
-        return Err((TroubleKind::Tls, "the connection is encrypted already".to_owned()));
+        return Err((SessionErrorKind::Tls, "the connection is encrypted already".to_owned()));
     };
     Ok(Wire::tls(handshake(upstream, tls, stream).await?))
 }
@@ -225,9 +228,9 @@ async fn handshake(
     let within = upstream.connect_timeout;
     match timeout(within, tls.connect(upstream, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(why)) => Err((TroubleKind::Tls, format!("TLS: {why}"))),
+        Ok(Err(why)) => Err((SessionErrorKind::Tls, format!("TLS: {why}"))),
         Err(_) => Err((
-            TroubleKind::Tls,
+            SessionErrorKind::Tls,
             format!("TLS: no handshake within {}", humantime::format_duration(within)),
         )),
     }

@@ -10,7 +10,7 @@ use super::disposition::{self, Disposition};
 use super::outgoing::Outgoing;
 use super::stream::{Fault, NotSent};
 use super::too_many;
-use super::transaction::{Answer, Envelope, Step, Transaction, TroubleKind};
+use super::transaction::{Answer, Envelope, SessionErrorKind, Step, Transaction};
 use crate::mail::Reply;
 use crate::queue::QueueError;
 use lettre::transport::smtp::commands::{Data, Rset};
@@ -88,7 +88,7 @@ impl Connection {
             // Nothing is owed to a connection that was closed while nobody looked.
             Err(Break::Lost(Fault::Closed | Fault::Failed(_) | Fault::Leaving(_))) if reused && !answered => {
                 let why = "the idle connection was closed by the server";
-                lost = Some(self.trouble(TroubleKind::Stale, &why));
+                lost = Some(self.session_error(SessionErrorKind::Stale, &why));
                 began = false;
             }
             // The server said what it had to say of the message, then closed: its right.
@@ -99,12 +99,14 @@ impl Connection {
                     standings = self.standings(envelope);
                     self.stop_pipelining();
                 }
-                lost = Some(self.trouble(too_many::lost_by(&fault), &fault));
+                lost = Some(self.session_error(too_many::kind_of_loss(&fault), &fault));
             }
-            Err(Break::OutOfTime) => lost = Some(self.trouble(TroubleKind::OutOfTime, &OUT_OF_TIME)),
-            Err(Break::Content(error)) => lost = Some(self.trouble(TroubleKind::Content, &error)),
+            Err(Break::OutOfTime) => {
+                lost = Some(self.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME))
+            }
+            Err(Break::Content(error)) => lost = Some(self.session_error(SessionErrorKind::Content, &error)),
             Err(Break::Unusable(why)) => {
-                lost = Some(self.trouble(TroubleKind::Auth, &why));
+                lost = Some(self.session_error(SessionErrorKind::Auth, &why));
                 began = false;
             }
         }

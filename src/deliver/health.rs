@@ -202,13 +202,13 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::config::settings::RateLimit;
     use crate::deliver::route::tests::upstream;
-    use crate::deliver::transaction::{Trouble, TroubleKind};
+    use crate::deliver::transaction::{SessionError, SessionErrorKind};
     use jiff::Timestamp;
 
     const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-    fn trouble(kind: TroubleKind) -> Trouble {
-        Trouble { kind, text: "no".into() }
+    fn session_error(kind: SessionErrorKind) -> SessionError {
+        SessionError { kind, text: "no".into() }
     }
 
     fn connecting(health: &Arc<Health>, upstream: &Arc<Upstream>) -> Slot {
@@ -231,7 +231,7 @@ mod tests {
         for _ in 0..8 {
             let mut slot = health.take(&up).unwrap();
             assert!(waits.is_empty() || health.take(&up).is_none(), "one probe only");
-            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect), 0) else {
+            let Some(Change::Opened(wait)) = slot.failed(&session_error(SessionErrorKind::Connect), 0) else {
                 panic!("opens")
             };
             drop(slot);
@@ -254,7 +254,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..6 {
             let Some(Change::Opened(wait)) =
-                health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0)
+                health.take(&up).unwrap().failed(&session_error(SessionErrorKind::AuthRefused), 0)
             else {
                 panic!("opens")
             };
@@ -268,7 +268,7 @@ mod tests {
     fn three_lost_sessions_in_a_row_open_it_and_a_success_between_starts_anew() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        let lose = || health.take(&up).unwrap().failed(&trouble(TroubleKind::Lost), 0);
+        let lose = || health.take(&up).unwrap().failed(&session_error(SessionErrorKind::Lost), 0);
         assert_eq!((lose(), lose()), (None, None));
         assert_eq!(health.take(&up).unwrap().succeeded(), None);
         assert_eq!((lose(), lose()), (None, None));
@@ -280,7 +280,7 @@ mod tests {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
         let (mut old, mut new) = (health.take(&up).unwrap(), health.take(&up).unwrap());
-        let Some(Change::Opened(wait)) = new.failed(&trouble(TroubleKind::AuthRefused), 0) else {
+        let Some(Change::Opened(wait)) = new.failed(&session_error(SessionErrorKind::AuthRefused), 0) else {
             panic!("opens")
         };
         assert_eq!(old.succeeded(), None);
@@ -289,19 +289,24 @@ mod tests {
         clock.advance(wait);
         let mut probe = health.take(&up).unwrap();
         assert!(probe.is_probe());
-        assert_eq!(probe.failed(&trouble(TroubleKind::AuthRefused), 0), Some(Change::Opened(2 * wait)));
+        assert_eq!(
+            probe.failed(&session_error(SessionErrorKind::AuthRefused), 0),
+            Some(Change::Opened(2 * wait))
+        );
     }
 
     /// One refused connection too many once opened the circuit for all that worked.
     #[test]
     fn a_connection_that_fails_while_another_works_lowers_the_limit_and_opens_nothing() {
-        for (idle, kind) in [(0, TroubleKind::Greeting), (0, TroubleKind::Connect), (1, TroubleKind::Hello)] {
+        for (idle, kind) in
+            [(0, SessionErrorKind::Greeting), (0, SessionErrorKind::Connect), (1, SessionErrorKind::Hello)]
+        {
             let (clock, health) = fresh();
             let up = Arc::new(upstream("a"));
             let mut working = (idle == 0).then(|| health.take(&up).unwrap());
             working.iter_mut().for_each(|slot| slot.connected(true));
             let mut refused = connecting(&health, &up);
-            assert_eq!(refused.failed(&trouble(kind), idle), None, "{kind:?}");
+            assert_eq!(refused.failed(&session_error(kind), idle), None, "{kind:?}");
             drop(refused);
             assert_eq!(health.standing(&up).effective_limit, 1);
             assert_eq!(health.free(&up).is_some(), idle == 1, "a free place only on the one that works");
@@ -316,7 +321,7 @@ mod tests {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
         let mut slots = [connecting(&health, &up), connecting(&health, &up)];
-        let changes = slots.each_mut().map(|slot| slot.failed(&trouble(TroubleKind::Greeting), 0));
+        let changes = slots.each_mut().map(|slot| slot.failed(&session_error(SessionErrorKind::Greeting), 0));
         assert_eq!(changes, [None, Some(Change::Opened(FIRST_WAIT))]);
         drop(slots);
         assert_eq!(health.standing(&up).state, "open");
@@ -337,10 +342,10 @@ mod tests {
         working.connected(true);
         working.succeeded();
         drop(working);
-        assert_eq!(refused.failed(&trouble(TroubleKind::Greeting), 0), None);
+        assert_eq!(refused.failed(&session_error(SessionErrorKind::Greeting), 0), None);
         drop(refused);
         assert_eq!(health.standing(&up).effective_limit, 1);
-        let again = connecting(&health, &up).failed(&trouble(TroubleKind::Greeting), 0);
+        let again = connecting(&health, &up).failed(&session_error(SessionErrorKind::Greeting), 0);
         assert_eq!(again, Some(Change::Opened(FIRST_WAIT)), "now none works");
     }
 
@@ -353,18 +358,21 @@ mod tests {
         clock.advance(20 * FIRST_WAIT);
         let mut second = connecting(&health, &up);
         clock.advance(10 * FIRST_WAIT);
-        assert_eq!(first.failed(&trouble(TroubleKind::Connect), 0), None);
+        assert_eq!(first.failed(&session_error(SessionErrorKind::Connect), 0), None);
         drop(first);
         clock.advance(20 * FIRST_WAIT);
         assert!(health.take(&up).is_none(), "nobody else is sent before the second is known");
-        assert_eq!(second.failed(&trouble(TroubleKind::Connect), 0), Some(Change::Opened(FIRST_WAIT)));
+        assert_eq!(
+            second.failed(&session_error(SessionErrorKind::Connect), 0),
+            Some(Change::Opened(FIRST_WAIT))
+        );
     }
 
     #[test]
     fn a_probe_that_found_nothing_out_leaves_room_for_the_next() {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::Connect), 0);
+        health.take(&up).unwrap().failed(&session_error(SessionErrorKind::Connect), 0);
         clock.advance(FIRST_WAIT);
         drop(health.take(&up).unwrap());
         assert!(health.take(&up).is_some());
@@ -374,7 +382,7 @@ mod tests {
     fn an_operator_gets_a_probe_at_once() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0);
+        health.take(&up).unwrap().failed(&session_error(SessionErrorKind::AuthRefused), 0);
         assert!(health.take(&up).is_none());
         health.probe_now();
         assert!(health.take(&up).is_some());

@@ -5,7 +5,7 @@
 use super::hello::Capabilities;
 use super::stream::{Fault, Wire};
 use super::too_many::is_too_many_connections;
-use super::transaction::TroubleKind;
+use super::transaction::SessionErrorKind;
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::Auth;
@@ -19,7 +19,7 @@ pub(super) async fn authenticate(
     username: &str,
     password: &SecretString,
     within: Duration,
-) -> Result<(), (TroubleKind, String)> {
+) -> Result<(), (SessionErrorKind, String)> {
     let credentials = Credentials::new(username.to_owned(), password.expose_secret().to_owned());
     let mut mechanisms = Vec::new();
     if offered.auth_plain {
@@ -28,7 +28,7 @@ pub(super) async fn authenticate(
     if offered.auth_login {
         mechanisms.push(Mechanism::Login);
     }
-    let mut last = (TroubleKind::Auth, not_offered(offered, wire.is_encrypted()));
+    let mut last = (SessionErrorKind::Auth, not_offered(offered, wire.is_encrypted()));
     for mechanism in mechanisms {
         let said = exchange(wire, mechanism, &credentials, within).await;
         let reply = match said {
@@ -36,7 +36,7 @@ pub(super) async fn authenticate(
             Ok(reply) => reply,
             Err(fault) => {
                 return Err((
-                    TroubleKind::Auth,
+                    SessionErrorKind::Auth,
                     discreet(format!("AUTH {mechanism}: {fault}"), &credentials),
                 ));
             }
@@ -44,10 +44,10 @@ pub(super) async fn authenticate(
         // 454 again and again is what servers say of an account that they have throttled or locked; 421 speaks of the
         // session alone, and where a server counts connections by account, the account is in no danger.
         let kind = match reply.code {
-            _ if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
-            421 => TroubleKind::Auth,
-            _ if reply.is_transient() || reply.is_permanent() => TroubleKind::AuthRefused,
-            _ => TroubleKind::Auth,
+            _ if is_too_many_connections(&reply) => SessionErrorKind::TooManyConnections,
+            421 => SessionErrorKind::Auth,
+            _ if reply.is_transient() || reply.is_permanent() => SessionErrorKind::AuthRefused,
+            _ => SessionErrorKind::Auth,
         };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.

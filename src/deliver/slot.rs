@@ -3,7 +3,7 @@
 use super::circuit::Circuit;
 use super::effective_limit;
 use super::health::{Change, Health, Slots, State};
-use super::transaction::{Trouble, TroubleKind};
+use super::transaction::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,18 +102,18 @@ impl Slot {
     }
 
     /// The upstream was at fault. `idle`: connections to it that wait in the pool.
-    pub fn failed(&mut self, trouble: &Trouble, idle: usize) -> Option<Change> {
+    pub fn failed(&mut self, error: &SessionError, idle: usize) -> Option<Change> {
         let at = self.health.wall();
         self.update(|slot, state, now| {
-            state.note_error(trouble.text.clone(), at);
-            let opens = match trouble.kind {
-                TroubleKind::Stale | TroubleKind::Content => return None,
-                TroubleKind::Lost | TroubleKind::OutOfTime => {
+            state.note_error(error.text.clone(), at);
+            let opens = match error.kind {
+                SessionErrorKind::Stale | SessionErrorKind::Content => return None,
+                SessionErrorKind::Lost | SessionErrorKind::OutOfTime => {
                     state.lost_in_a_row += 1;
                     slot.probing || state.lost_in_a_row >= LOST_IN_A_ROW
                 }
-                TroubleKind::AuthRefused => true,
-                _ => slot.probing || !slot.lower_limit(state, trouble, idle, now),
+                SessionErrorKind::AuthRefused => true,
+                _ => slot.probing || !slot.lower_limit(state, error, idle, now),
             };
             slot.become_session(Session::None, &mut state.slots);
             // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
@@ -122,23 +122,23 @@ impl Slot {
             }
             slot.probing = false;
             state.limit.forget_unproven();
-            Some(Change::Opened(state.circuit.open(trouble.kind == TroubleKind::AuthRefused, now)))
+            Some(Change::Opened(state.circuit.open(error.kind == SessionErrorKind::AuthRefused, now)))
         })
     }
 
     /// The server took the connection and refused the message because of other connections, in these words.
     pub fn too_many_connections(&mut self, reply: &str, idle: usize) {
-        let trouble = Trouble { kind: TroubleKind::TooManyConnections, text: reply.to_owned() };
+        let error = SessionError { kind: SessionErrorKind::TooManyConnections, text: reply.to_owned() };
         let at = self.health.wall();
         self.update(|slot, state, now| {
-            slot.lower_limit(state, &trouble, idle, now);
-            state.note_error(trouble.text, at);
+            slot.lower_limit(state, &error, idle, now);
+            state.note_error(error.text, at);
         });
     }
 
     /// The connection of this slot was refused. False: no other one works or has worked meanwhile, so that there is nothing
     /// to lower the limit to.
-    fn lower_limit(&self, state: &mut State, trouble: &Trouble, idle: usize, now: Duration) -> bool {
+    fn lower_limit(&self, state: &mut State, error: &SessionError, idle: usize, now: Duration) -> bool {
         let Slots { opening, usable, .. } = state.slots;
         let mine = |session| usize::from(self.session == session);
         let working = usable.saturating_sub(mine(Session::Usable)) + idle;
@@ -150,8 +150,8 @@ impl Slot {
             return false;
         }
         let proven = working > 0;
-        let patience = match trouble.kind {
-            TroubleKind::Greeting | TroubleKind::Hello | TroubleKind::TooManyConnections => {
+        let patience = match error.kind {
+            SessionErrorKind::Greeting | SessionErrorKind::Hello | SessionErrorKind::TooManyConnections => {
                 effective_limit::REFUSED
             }
             _ => effective_limit::FAILED,

@@ -6,7 +6,7 @@
 //! The mail server has exceeded the maximum number of connections`.
 
 use super::stream::Fault;
-use super::transaction::{Answer, TroubleKind};
+use super::transaction::{Answer, SessionErrorKind};
 use crate::mail::Reply;
 
 /// Words for the number of something; one of them must stand beside `connections` or `sessions`.
@@ -28,11 +28,11 @@ pub(super) fn among(answers: &[Answer]) -> Option<String> {
     })
 }
 
-/// What kind of trouble it is when a session ends by `fault`.
-pub(super) fn lost_by(fault: &Fault) -> TroubleKind {
+/// The kind of error when a session ends by `fault`.
+pub(super) fn kind_of_loss(fault: &Fault) -> SessionErrorKind {
     match fault {
-        Fault::Leaving(reply) if is_too_many_connections(reply) => TroubleKind::TooManyConnections,
-        _ => TroubleKind::Lost,
+        Fault::Leaving(reply) if is_too_many_connections(reply) => SessionErrorKind::TooManyConnections,
+        _ => SessionErrorKind::Lost,
     }
 }
 

@@ -76,7 +76,7 @@ pub struct Transaction {
     /// One for each recipient of the envelope, in its order.
     pub answers: Vec<Answer>,
     /// Why the session was lost or given up, where it was: the upstream's fault (PRODUCT rule 3).
-    pub lost: Option<Trouble>,
+    pub lost: Option<SessionError>,
     /// MAIL was sent: this counts as an attempt (PRODUCT rule 12).
     pub began: bool,
     /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
@@ -86,16 +86,16 @@ pub struct Transaction {
 /// No usable session with an upstream, or one that was lost: the upstream's fault, never the message's.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{text}")]
-pub struct Trouble {
+pub struct SessionError {
     /// Where it happened.
-    pub kind: TroubleKind,
+    pub kind: SessionErrorKind,
     /// In words, with the upstream's own words where there are some; printable, without secrets.
     pub text: String,
 }
 
-/// Where the trouble with an upstream was.
+/// At which step a session with an upstream failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TroubleKind {
+pub enum SessionErrorKind {
     /// Name, route, TCP.
     Connect,
     /// The greeting.

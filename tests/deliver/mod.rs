@@ -26,7 +26,7 @@ use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Envelope, Missing, Transaction, Trouble};
+use postroom::deliver::transaction::{Answer, Envelope, Missing, SessionError, Transaction};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn upstream(server: &Scripted) -> Arc<Upstream> {
     upstream_at(server.port(), |_| {})
 }
 
-async fn open(upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
+async fn open(upstream: &Arc<Upstream>) -> Result<Connection, SessionError> {
     Connection::open(upstream, "mail.test", &Arc::new(Known::default())).await
 }
 
