@@ -116,7 +116,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         .open_recipients()
         .map(|(_, recipient)| RecipientProgress {
             address: recipient.address.clone(),
-            refused_by: route::standing_refusals(&recipient.refused_by, &context.settings.upstreams),
+            refused_by: route::refusals_in_force(&recipient.refused_by, &context.settings.upstreams),
             before: said_before(recipient),
             decided: None,
             last: None,

@@ -226,7 +226,7 @@ impl Running {
     fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
         route::candidates(&settings.upstreams)
             .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
-            .any(|upstream| self.engine.health.standing(upstream).state != "open")
+            .any(|upstream| self.engine.health.status(upstream).state != "open")
     }
 
     /// All together, so that they share commits.
@@ -420,7 +420,7 @@ impl Running {
         let born_by = Moment(now.0.saturating_sub(life));
         let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
             .filter_map(|upstream| {
-                Some(format!("{}: {}", upstream.name, self.engine.health.standing(upstream).last_error?))
+                Some(format!("{}: {}", upstream.name, self.engine.health.status(upstream).last_error?))
             })
             .collect();
         last_errors.sort();
@@ -464,7 +464,7 @@ fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<Health>) -> Optio
 fn refused_by(claim: &Claim, settings: &Settings) -> Vec<String> {
     let open = claim.message.open_recipients();
     let refusals: Vec<_> = open
-        .map(|(_, recipient)| route::standing_refusals(&recipient.refused_by, &settings.upstreams))
+        .map(|(_, recipient)| route::refusals_in_force(&recipient.refused_by, &settings.upstreams))
         .collect();
     route::common(refusals.iter().map(Vec::as_slice))
 }

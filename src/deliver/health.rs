@@ -58,9 +58,9 @@ pub enum Change {
     Closed,
 }
 
-/// An upstream as listings show it.
+/// The state of an upstream as the admin API shows it.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Standing {
+pub struct UpstreamStatus {
     /// `ok`, `busy`, `open` (circuit), `probing` or `limited` (rate).
     pub state: &'static str,
     /// Connections in use by attempts.
@@ -143,7 +143,7 @@ impl Health {
     }
 
     /// For listings.
-    pub fn standing(&self, upstream: &Upstream) -> Standing {
+    pub fn status(&self, upstream: &Upstream) -> UpstreamStatus {
         self.update(&upstream.name, |state, now| {
             let limit = state.limit.at(now, upstream.connection_limit);
             let available = state.is_available(upstream, now);
@@ -154,7 +154,7 @@ impl Health {
                 Circuit::Closed if state.slots.all >= limit => "busy",
                 Circuit::Closed => "limited",
             };
-            Standing {
+            UpstreamStatus {
                 state: word,
                 in_flight: state.slots.all,
                 effective_limit: state.limit.known(upstream.connection_limit),
@@ -244,7 +244,7 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(health.take(&up).unwrap().succeeded(), Some(Change::Closed));
-        assert_eq!(health.standing(&up).state, "ok");
+        assert_eq!(health.status(&up).state, "ok");
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
             let mut refused = connecting(&health, &up);
             assert_eq!(refused.failed(&session_error(kind), idle), None, "{kind:?}");
             drop(refused);
-            assert_eq!(health.standing(&up).effective_limit, 1);
+            assert_eq!(health.status(&up).effective_limit, 1);
             assert_eq!(health.free(&up).is_some(), idle == 1, "a free place only on the one that works");
             let at = health.next_change(std::slice::from_ref(&up), clock.monotonic()).unwrap();
             clock.advance(at - clock.monotonic());
@@ -324,12 +324,12 @@ mod tests {
         let changes = slots.each_mut().map(|slot| slot.failed(&session_error(SessionErrorKind::Greeting), 0));
         assert_eq!(changes, [None, Some(Change::Opened(FIRST_WAIT))]);
         drop(slots);
-        assert_eq!(health.standing(&up).state, "open");
+        assert_eq!(health.status(&up).state, "open");
         clock.advance(FIRST_WAIT);
         let mut probe = health.take(&up).unwrap();
         probe.connected(true);
         assert_eq!(probe.succeeded(), Some(Change::Closed));
-        assert_eq!(health.standing(&up).effective_limit, 2, "it took nobody, so it told no limit");
+        assert_eq!(health.status(&up).effective_limit, 2, "it took nobody, so it told no limit");
         assert!(health.take(&up).is_some());
     }
 
@@ -344,7 +344,7 @@ mod tests {
         drop(working);
         assert_eq!(refused.failed(&session_error(SessionErrorKind::Greeting), 0), None);
         drop(refused);
-        assert_eq!(health.standing(&up).effective_limit, 1);
+        assert_eq!(health.status(&up).effective_limit, 1);
         let again = connecting(&health, &up).failed(&session_error(SessionErrorKind::Greeting), 0);
         assert_eq!(again, Some(Change::Opened(FIRST_WAIT)), "now none works");
     }
@@ -401,7 +401,7 @@ mod tests {
         drop(health.take(&up).unwrap()); // unused: does not count
         health.take(&up).unwrap().began();
         assert_eq!(health.free(&up), None);
-        assert_eq!(health.standing(&up).state, "limited");
+        assert_eq!(health.status(&up).state, "limited");
         let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
         assert_eq!(next(), Some(Duration::from_secs(60)));
         clock.advance(Duration::from_secs(60));

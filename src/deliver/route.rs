@@ -50,17 +50,17 @@ pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upst
 /// Those of a recipient's refusals that keep upstreams from being asked: an upstream that was set up anew since then may
 /// take what it refused before. Where all candidates are among them, because a reload took the others away, none does:
 /// they are asked once more, and then it is final.
-pub fn standing_refusals(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
-    let stands = |refusal: &&Refusal| {
+pub fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
+    let is_in_force = |refusal: &&Refusal| {
         candidates(upstreams)
             .any(|upstream| refusal.upstream == upstream.name && upstream.revision() == refusal.revision)
     };
-    let standing: Vec<Refusal> = refused_by.iter().filter(stands).cloned().collect();
+    let in_force: Vec<Refusal> = refused_by.iter().filter(is_in_force).cloned().collect();
     match candidates(upstreams)
-        .all(|upstream| standing.iter().any(|refusal| refusal.upstream == upstream.name))
+        .all(|upstream| in_force.iter().any(|refusal| refusal.upstream == upstream.name))
     {
         true => Vec::new(),
-        false => standing,
+        false => in_force,
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) mod tests {
         let [a, b, gone] = ["a", "b", "gone"].map(|name| refusal(&upstream(name)));
         let lists =
             [vec![], vec![a.clone()], vec![a.clone(), gone.clone()], vec![b.clone(), gone, a.clone()]];
-        let counts: Vec<usize> = lists.iter().map(|list| standing_refusals(list, &upstreams).len()).collect();
+        let counts: Vec<usize> = lists.iter().map(|list| refusals_in_force(list, &upstreams).len()).collect();
         assert_eq!(counts, [0, 1, 1, 0]);
         assert_eq!(common(lists[1..].iter().map(Vec::as_slice)), ["a"]);
         assert!(common([&lists[0][..], &lists[1]]).is_empty() && common([]).is_empty());
@@ -159,10 +159,10 @@ pub(crate) mod tests {
     fn a_refusal_ends_when_its_upstream_is_set_up_anew() {
         let mut upstreams = [Arc::new(upstream("a")), Arc::new(upstream("b"))];
         let refused_by = [refusal(&upstreams[0])];
-        assert_eq!(standing_refusals(&refused_by, &upstreams), refused_by);
+        assert_eq!(refusals_in_force(&refused_by, &upstreams), refused_by);
         upstreams[0] =
             Arc::new(Upstream { command_timeout: std::time::Duration::from_secs(7), ..upstream("a") });
-        assert_eq!(standing_refusals(&refused_by, &upstreams), []);
+        assert_eq!(refusals_in_force(&refused_by, &upstreams), []);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn limit(stage: &Stage, server: &Scripted, configured: usize) -> usize {
         upstream.name = "only".to_owned();
         upstream.connection_limit = configured;
     });
-    stage.health.standing(&upstream).effective_limit
+    stage.health.status(&upstream).effective_limit
 }
 
 fn refused(server: &Scripted) -> usize {
