@@ -19,17 +19,17 @@ use std::time::{Duration, Instant};
 
 /// Commands that leave in one write: their replies fit into the buffers between the two sides, so that nobody waits
 /// for the other to read.
-const WINDOW: usize = 100;
+const PIPELINE_WINDOW: usize = 100;
 
 /// Bytes of content that leave in one write.
 const WRITE_SIZE: usize = 64 * 1024;
 
 /// Longest content that leaves together with the final dot when it is encrypted: one TLS record. (In clear text the
 /// system says how much of a failed write it took, so the dot can always go along.)
-const ONE_RECORD: usize = 16 * 1024;
+const TLS_RECORD_SIZE: usize = 16 * 1024;
 
-/// How long a server that stopped reading may take to say why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a server that stopped reading may take to send a last reply.
+const FINAL_REPLY_GRACE: Duration = Duration::from_secs(1);
 
 const FINAL_DOT: &[u8] = b".\r\n";
 
@@ -49,9 +49,9 @@ impl Connection {
         content: &mut Outgoing,
         out_of_time: impl Future<Output = ()>,
     ) -> Transaction {
-        let standings = self.standings(envelope);
-        if standings.iter().all(Standing::is_decided) {
-            let answers = standings.into_iter().map(Standing::answer).collect();
+        let recipients = self.initial_states(envelope);
+        if recipients.iter().all(RcptState::is_decided) {
+            let answers = recipients.into_iter().map(RcptState::answer).collect();
             return Transaction { answers, lost: None, began: false, transmit_ms: 0 };
         }
         let start = Instant::now();
@@ -60,7 +60,7 @@ impl Connection {
         // Holds until the end is reached: whoever gives up half-way must not use the connection again.
         self.in_step = false;
         let mut talk = Transacting {
-            standings,
+            recipients,
             mail_refused: false,
             go_ahead: false,
             began: false,
@@ -75,12 +75,12 @@ impl Connection {
             ended = talk.run(content) => ended,
             () = out_of_time => Err(talk.out_of_time()),
         };
-        let Transacting { mut standings, mut began, answered, offered, .. } = talk;
-        let known = |standing: &Standing| match standing {
-            Standing::Decided(answer) => !matches!(answer, Answer::Unknown(_)),
-            Standing::Open | Standing::Taken => false,
+        let Transacting { mut recipients, mut began, answered, offered, .. } = talk;
+        let known = |recipient: &RcptState| match recipient {
+            RcptState::Decided(answer) => !matches!(answer, Answer::Unknown(_)),
+            RcptState::Pending | RcptState::Accepted => false,
         };
-        let decided = standings.iter().all(known);
+        let decided = recipients.iter().all(known);
         let mut lost = None;
         match ended {
             Ok(()) => self.in_step = true,
@@ -96,7 +96,7 @@ impl Connection {
             Err(Break::Lost(fault)) => {
                 if matches!(fault, Fault::Nonsense(_)) && !offered {
                     // Who can say which command each of the replies was for?
-                    standings = self.standings(envelope);
+                    recipients = self.initial_states(envelope);
                     self.stop_pipelining();
                 }
                 lost = Some(self.session_error(too_many::kind_of_loss(&fault), &fault));
@@ -110,39 +110,39 @@ impl Connection {
                 began = false;
             }
         }
-        let answers = standings.into_iter().map(Standing::answer).collect();
+        let answers = recipients.into_iter().map(RcptState::answer).collect();
         let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Transaction { answers, lost, began, transmit_ms }
     }
 
     /// Before anything is said: decided is who needs what the server does not offer. The others do not suffer for it.
-    fn standings(&self, envelope: &Envelope) -> Vec<Standing> {
+    fn initial_states(&self, envelope: &Envelope) -> Vec<RcptState> {
         let of = |recipient| match self.capabilities.missing(envelope, recipient) {
-            Some(missing) => Standing::Decided(Answer::Unable(missing)),
-            None => Standing::Open,
+            Some(missing) => RcptState::Decided(Answer::Unable(missing)),
+            None => RcptState::Pending,
         };
         envelope.recipients.iter().map(of).collect()
     }
 }
 
-/// What is known of one recipient so far.
+/// What the server has said of one recipient so far.
 #[derive(Clone)]
-enum Standing {
-    Open,
-    /// 2xx to RCPT: it shares the fate of the content.
-    Taken,
+enum RcptState {
+    Pending,
+    /// 2xx to RCPT: the reply to the content decides.
+    Accepted,
     Decided(Answer),
 }
 
-impl Standing {
+impl RcptState {
     fn is_decided(&self) -> bool {
-        matches!(self, Standing::Decided(_))
+        matches!(self, RcptState::Decided(_))
     }
 
     fn answer(self) -> Answer {
         match self {
-            Standing::Decided(answer) => answer,
-            Standing::Open | Standing::Taken => Answer::Undecided,
+            RcptState::Decided(answer) => answer,
+            RcptState::Pending | RcptState::Accepted => Answer::Undecided,
         }
     }
 }
@@ -175,7 +175,7 @@ enum Command {
 struct Transacting<'a> {
     connection: &'a mut Connection,
     envelope: &'a Envelope,
-    standings: Vec<Standing>,
+    recipients: Vec<RcptState>,
     mail_refused: bool,
     /// 354 was said.
     go_ahead: bool,
@@ -193,7 +193,7 @@ impl Transacting<'_> {
     async fn run(&mut self, content: &mut Outgoing) -> Result<(), Break> {
         self.offer().await?;
         self.offered = true;
-        let taken = self.standings.iter().any(|standing| matches!(standing, Standing::Taken));
+        let taken = self.recipients.iter().any(|recipient| matches!(recipient, RcptState::Accepted));
         match (self.go_ahead, taken) {
             (true, true) => {}
             // 354 although nobody is left to send to: any dot from here on would be a message (RFC 2920 section 3.1).
@@ -216,20 +216,20 @@ impl Transacting<'_> {
             return Err(Break::Lost(Fault::Leaving(reply)));
         }
         let reset = std::mem::take(&mut self.connection.needs_reset).then_some(Command::Reset);
-        let open = |number: &usize| !self.standings[*number].is_decided();
-        let recipients = (0..self.standings.len()).filter(open).map(Command::Rcpt);
+        let open = |number: &usize| !self.recipients[*number].is_decided();
+        let recipients = (0..self.recipients.len()).filter(open).map(Command::Rcpt);
         let all = reset.into_iter().chain([Command::Mail]).chain(recipients).chain([Command::Data]);
         let commands: Vec<Command> = all.collect();
-        let window = if self.connection.pipelines() { WINDOW } else { 1 };
+        let window = if self.connection.pipelines() { PIPELINE_WINDOW } else { 1 };
         for commands in commands.chunks(window) {
-            let nobody_left = self.standings.iter().all(Standing::is_decided);
+            let nobody_left = self.recipients.iter().all(RcptState::is_decided);
             if nobody_left || self.mail_refused {
                 return Ok(());
             }
             self.send_commands(commands).await?;
             for command in commands {
                 let reply = self.connection.wire.reply(self.connection.upstream.command_timeout).await?;
-                self.hear(*command, reply)?;
+                self.on_reply(*command, reply)?;
             }
             self.connection.wire.in_step()?;
         }
@@ -260,8 +260,8 @@ impl Transacting<'_> {
         }
     }
 
-    /// What a reply to a command means.
-    fn hear(&mut self, command: Command, reply: Reply) -> Result<(), Break> {
+    /// Records the reply to a command.
+    fn on_reply(&mut self, command: Command, reply: Reply) -> Result<(), Break> {
         let step = match command {
             Command::Rcpt(_) => Step::Rcpt,
             Command::Data => Step::Data,
@@ -279,15 +279,15 @@ impl Transacting<'_> {
             }
             Command::Mail if refused => {
                 self.mail_refused = true;
-                for standing in self.standings.iter_mut().filter(|standing| !standing.is_decided()) {
-                    *standing = Standing::Decided(Answer::Refused(Step::Mail, reply.clone()));
+                for recipient in self.recipients.iter_mut().filter(|recipient| !recipient.is_decided()) {
+                    *recipient = RcptState::Decided(Answer::Refused(Step::Mail, reply.clone()));
                 }
             }
             Command::Rcpt(_) if self.mail_refused => {}
             Command::Rcpt(number) if refused => {
-                self.standings[number] = Standing::Decided(Answer::Refused(Step::Rcpt, reply));
+                self.recipients[number] = RcptState::Decided(Answer::Refused(Step::Rcpt, reply));
             }
-            Command::Rcpt(number) if reply.is_positive() => self.standings[number] = Standing::Taken,
+            Command::Rcpt(number) if reply.is_positive() => self.recipients[number] = RcptState::Accepted,
             Command::Data if refused => self.decide(&Answer::Refused(Step::Data, reply)),
             Command::Data if reply.code == 354 => self.go_ahead = true,
             Command::Reset | Command::Mail if reply.is_positive() => {}
@@ -306,8 +306,10 @@ impl Transacting<'_> {
 
     /// The answer for everybody whose recipient was taken.
     fn decide(&mut self, answer: &Answer) {
-        for standing in self.standings.iter_mut().filter(|standing| matches!(standing, Standing::Taken)) {
-            *standing = Standing::Decided(answer.clone());
+        for recipient in
+            self.recipients.iter_mut().filter(|recipient| matches!(recipient, RcptState::Accepted))
+        {
+            *recipient = RcptState::Decided(answer.clone());
         }
     }
 
@@ -317,7 +319,8 @@ impl Transacting<'_> {
         self.connection.buffer.clear();
         loop {
             let end = content.fill(&mut self.connection.buffer, WRITE_SIZE).await.map_err(Break::Content)?;
-            let separately = self.connection.wire.is_encrypted() && self.connection.buffer.len() > ONE_RECORD;
+            let separately =
+                self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE;
             if !end || separately {
                 let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
                 match wire.send_listening(buffer, upstream.data_timeout).await {
@@ -335,7 +338,7 @@ impl Transacting<'_> {
     /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
     async fn interrupted(&mut self, fault: Option<Fault>) -> Break {
         let within = match fault {
-            Some(_) => LAST_WORDS,
+            Some(_) => FINAL_REPLY_GRACE,
             None => self.connection.upstream.command_timeout,
         };
         match self.connection.wire.reply(within).await {
@@ -377,7 +380,7 @@ impl Transacting<'_> {
                 self.dot_begun = false;
                 return Err(self.interrupted(Some(fault)).await);
             }
-            within = LAST_WORDS;
+            within = FINAL_REPLY_GRACE;
         }
         let fault = match wire.reply(within).await {
             Ok(reply) if reply.is_positive() => {
