@@ -11,8 +11,8 @@
 use super::connection::Connection;
 use super::disposition::{self, Disposition};
 use super::health::{Change, Health};
-use super::known::Known;
 use super::outgoing::Outgoing;
+use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
 use super::settling::{said_before, settle};
@@ -53,7 +53,7 @@ pub struct Context {
     /// Connections that wait for the next message.
     pub pool: Arc<Pool>,
     /// What connections share: TLS roots and what was learned of servers.
-    pub known: Arc<Known>,
+    pub peer_cache: Arc<PeerCache>,
     /// `logemails.log`, where it is switched on.
     pub log_emails: Option<Arc<LogEmails>>,
     /// In KiB, shared with reception.
@@ -214,7 +214,7 @@ impl Attempt<'_> {
             return Ok(connection);
         }
         pool.all_closed(&upstream.name).await;
-        let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.known);
+        let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.peer_cache);
         let opened = tokio::select! {
             opened = opening => opened?,
             () = self.context.clock.sleep_until(self.deadline) => {

@@ -7,7 +7,7 @@
 
 use super::happy_eyeballs::connect;
 use super::hello::{Capabilities, hello};
-use super::known::Known;
+use super::peer_cache::PeerCache;
 use super::sasl::authenticate;
 use super::stream::{Fault, Wire};
 use super::tls::Tls;
@@ -29,7 +29,7 @@ const QUIT_TIME: Duration = Duration::from_secs(2);
 pub struct Connection {
     pub(super) wire: Wire,
     pub(super) upstream: Arc<Upstream>,
-    known: Arc<Known>,
+    peer_cache: Arc<PeerCache>,
     pub(super) capabilities: Capabilities,
     /// Commands and content on their way out; kept for its capacity.
     pub(super) buffer: Vec<u8>,
@@ -47,19 +47,19 @@ impl Connection {
     pub async fn open(
         upstream: &Arc<Upstream>,
         hostname: &str,
-        known: &Arc<Known>,
+        peer_cache: &Arc<PeerCache>,
     ) -> Result<Connection, SessionError> {
-        let opened = open(upstream, hostname, known, upstream.tls).await;
+        let opened = open(upstream, hostname, peer_cache, upstream.tls).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
             Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
-                open(upstream, hostname, known, TlsMode::None).await
+                open(upstream, hostname, peer_cache, TlsMode::None).await
             }
             opened => opened,
         }
         .map_err(|(kind, why)| {
-            known.peers.forget(&upstream.name);
+            peer_cache.addresses.forget(&upstream.name);
             SessionError { kind, text: told(upstream, &why) }
         })
     }
@@ -109,13 +109,13 @@ impl Connection {
 
     /// Whether several commands may leave in one write.
     pub(super) fn pipelines(&self) -> bool {
-        self.capabilities.pipelining && !self.known.loses_step(&self.upstream.name)
+        self.capabilities.pipelining && !self.peer_cache.pipelining_broken(&self.upstream.name)
     }
 
     /// The server cannot keep replies and commands in step: later connections ask it one thing at a time.
     pub(super) fn stop_pipelining(&self) {
         if self.capabilities.pipelining {
-            self.known.note_lost_step(&self.upstream.name);
+            self.peer_cache.note_pipelining_broken(&self.upstream.name);
         }
     }
 
@@ -143,13 +143,14 @@ fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(Fault) -> (SessionE
 async fn open(
     upstream: &Arc<Upstream>,
     hostname: &str,
-    known: &Arc<Known>,
+    peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
 ) -> Opened<Connection> {
     let within = upstream.connect_timeout;
-    let stream = connect(upstream, &known.peers).await.map_err(|why| (SessionErrorKind::Connect, why))?;
+    let stream =
+        connect(upstream, &peer_cache.addresses).await.map_err(|why| (SessionErrorKind::Connect, why))?;
     let mut wire = match mode {
-        TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
+        TlsMode::Implicit => Wire::tls(handshake(upstream, &peer_cache.tls, stream).await?),
         _ => Wire::plain(stream),
     };
     let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
@@ -158,7 +159,7 @@ async fn open(
     }
     let mut capabilities = ready(&mut wire, upstream, hostname).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
-        wire = start_tls(wire, &capabilities, upstream, &known.tls).await?;
+        wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls).await?;
         // What was offered in clear text may have been put there by somebody else.
         capabilities = ready(&mut wire, upstream, hostname).await?;
     }
@@ -173,7 +174,7 @@ async fn open(
     Ok(Connection {
         wire,
         upstream: Arc::clone(upstream),
-        known: Arc::clone(known),
+        peer_cache: Arc::clone(peer_cache),
         capabilities,
         buffer: Vec::new(),
         transactions: 0,

@@ -6,7 +6,7 @@
 
 use super::attempt::{self, Context, End};
 use super::health::Health;
-use super::known::Known;
+use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
 use super::settling;
@@ -57,7 +57,7 @@ pub struct Engine {
     /// In force; an attempt takes the present ones when it starts.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Made new with the settings.
-    pub known: watch::Receiver<Arc<Known>>,
+    pub peer_cache: watch::Receiver<Arc<PeerCache>>,
     /// In force with the settings.
     pub log_emails: watch::Receiver<Option<Arc<LogEmails>>>,
 }
@@ -381,7 +381,7 @@ impl Running {
             clock: self.engine.clock.clone(),
             health: self.engine.health.clone(),
             pool: self.engine.pool.clone(),
-            known: self.engine.known.borrow().clone(),
+            peer_cache: self.engine.peer_cache.borrow().clone(),
             log_emails: self.engine.log_emails.borrow().clone(),
             content_memory: self.engine.content_memory.clone(),
             settings,

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::engine::{Engine, Stop};
 use crate::deliver::health::Health;
-use crate::deliver::known::Known;
+use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::event::logemails::LogEmails;
 use crate::event::{EventType, Fact, code};
@@ -83,7 +83,7 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     sources: Sources,
     settings: watch::Sender<Arc<Settings>>,
-    known: watch::Sender<Arc<Known>>,
+    peer_cache: watch::Sender<Arc<PeerCache>>,
     log_emails: watch::Sender<Option<Arc<LogEmails>>>,
     health: Arc<Health>,
     pool: Arc<Pool>,
@@ -113,7 +113,7 @@ impl Server {
 
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
         let (log_sender, log_receiver) = watch::channel(log_emails);
-        let (known_sender, known) = watch::channel(Arc::<Known>::default());
+        let (peer_cache_sender, peer_cache) = watch::channel(Arc::<PeerCache>::default());
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = Health::new(clock.clone());
         let pool = Arc::new(Pool::default());
@@ -144,7 +144,7 @@ impl Server {
             pool: pool.clone(),
             content_memory: content_memory.permits(),
             settings: settings_receiver,
-            known,
+            peer_cache,
             log_emails: log_receiver,
         };
         let stop = Stop::default();
@@ -156,7 +156,7 @@ impl Server {
             clock,
             sources,
             settings: settings_sender,
-            known: known_sender,
+            peer_cache: peer_cache_sender,
             log_emails: log_sender,
             health,
             pool,
@@ -280,7 +280,7 @@ impl Server {
         self.content_memory.resize(new.limits.content_memory);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
-        self.known.send_replace(Arc::default());
+        self.peer_cache.send_replace(Arc::default());
         self.settings.send_replace(new.clone());
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);

@@ -24,8 +24,8 @@ mod words;
 use crate::support::scripted::Scripted;
 use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
+use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transaction::{Answer, Envelope, Missing, SessionError, Transaction};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ fn upstream(server: &Scripted) -> Arc<Upstream> {
 }
 
 async fn open(upstream: &Arc<Upstream>) -> Result<Connection, SessionError> {
-    Connection::open(upstream, "mail.test", &Arc::new(Known::default())).await
+    Connection::open(upstream, "mail.test", &Arc::new(PeerCache::default())).await
 }
 
 async fn connected(server: &Scripted) -> Connection {

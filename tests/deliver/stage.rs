@@ -68,7 +68,7 @@ impl Stage {
             pool: Arc::new(Pool::default()),
             content_memory: Arc::new(Semaphore::new(1_000_000)),
             settings: receiver,
-            known: watch::channel(Arc::default()).1,
+            peer_cache: watch::channel(Arc::default()).1,
             log_emails: watch::channel(None).1,
         };
         let stop = Stop::default();

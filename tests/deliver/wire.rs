@@ -3,8 +3,8 @@
 use super::{LONG, SHORT, connected, envelope, open, send, short, small, upstream, upstream_at};
 use crate::support::scripted::{Act, Script, Scripted};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
+use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transaction::{Answer, SessionErrorKind, Transaction};
 use postroom::mail::ReversePath;
 use std::sync::Arc;
@@ -143,12 +143,12 @@ async fn data_answered_with_250_is_nonsense() {
 async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_at_a_time() {
     let server =
         Scripted::start(|script| script.ehlo(&["PIPELINING"]).once("RCPT", "250 ok\r\n250 ok again"));
-    let (upstream, known) = (upstream(&server), Arc::new(Known::default()));
-    let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
+    let (upstream, peer_cache) = (upstream(&server), Arc::new(PeerCache::default()));
+    let mut connection = Connection::open(&upstream, "mail.test", &peer_cache).await.unwrap();
     let done = send(&mut connection, &["a@y"]).await;
     assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
     server.change(|script| script.on("RCPT TO:<no", "550 no"));
-    let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
+    let mut connection = Connection::open(&upstream, "mail.test", &peer_cache).await.unwrap();
     assert_eq!(short(&send(&mut connection, &["no@y"]).await), ["Rcpt 550"]);
     // Had DATA been sent along, it would have come.
     assert_eq!(server.sessions()[1].commands, ["EHLO mail.test", "MAIL FROM:<a@x.test>", "RCPT TO:<no@y>"]);

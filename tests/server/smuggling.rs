@@ -7,8 +7,8 @@ use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
 use postroom::config::settings::{BareNewline, TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
+use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transaction::{Answer, Envelope};
 use postroom::mail::{BodyType, ReversePath};
 use postroom::smtp::content::ContentReader;
@@ -178,8 +178,8 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
     let lax = LaxUpstream::start();
     let mut upstream = Upstream::new("lax", "127.0.0.1", lax.address().port());
     upstream.tls = TlsMode::None;
-    let known = Arc::new(Known::default());
-    let mut connection = Connection::open(&Arc::new(upstream), "mail.test", &known).await.unwrap();
+    let peer_cache = Arc::new(PeerCache::default());
+    let mut connection = Connection::open(&Arc::new(upstream), "mail.test", &peer_cache).await.unwrap();
     let mut sent = 0;
     let mut seen: std::collections::HashSet<Vec<u8>> = std::collections::HashSet::new();
     for payload in payloads() {

@@ -1,4 +1,4 @@
-//! What all connections of this process share and learn from each other.
+//! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING.
 
 use super::tls::Tls;
 use std::collections::{HashMap, HashSet};
@@ -8,28 +8,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Make one, and a new one whenever the configuration is loaded again: changed `tls_ca` files are read then, and
 /// servers that were set right get another chance.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct PeerCache {
     pub(super) tls: Tls,
-    pub(super) peers: PeerCache,
-    lost_step: Mutex<HashSet<String>>,
+    pub(super) addresses: PreferredAddresses,
+    broken_pipelining: Mutex<HashSet<String>>,
 }
 
-impl Known {
+impl PeerCache {
     /// Whether this upstream says PIPELINING and cannot do it (CASES F13).
-    pub(super) fn loses_step(&self, upstream: &str) -> bool {
-        self.lost_step.lock().unwrap_or_else(PoisonError::into_inner).contains(upstream)
+    pub(super) fn pipelining_broken(&self, upstream: &str) -> bool {
+        self.broken_pipelining.lock().unwrap_or_else(PoisonError::into_inner).contains(upstream)
     }
 
-    pub(super) fn note_lost_step(&self, upstream: &str) {
-        self.lost_step.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream.to_owned());
+    pub(super) fn note_pipelining_broken(&self, upstream: &str) {
+        self.broken_pipelining.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream.to_owned());
     }
 }
 
 /// Addresses that worked where the first one of their host did not, by upstream.
 #[derive(Debug, Default)]
-pub(super) struct PeerCache(Mutex<HashMap<String, SocketAddr>>);
+pub(super) struct PreferredAddresses(Mutex<HashMap<String, SocketAddr>>);
 
-impl PeerCache {
+impl PreferredAddresses {
     pub(super) fn preferred(&self, upstream: &str) -> Option<SocketAddr> {
         self.lock().get(upstream).copied()
     }
