@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
-use super::settling::{said_before, settle};
+use super::settling::{previous_reply, settle};
 use super::slot::Slot;
 use super::too_many;
 use super::transaction::{Envelope, SessionError, SessionErrorKind, Transaction};
@@ -34,12 +34,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Sessions that one message may lose under way before it is deferred and counted.
-const LOSSES_BORNE: u32 = 3;
+const MAX_LOST_SESSIONS: u32 = 3;
 /// How long an attempt may take in all. Its steps have deadlines of their own, but with a thousand recipients and five
 /// minutes for each answer they would add up to days.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(2 * 60 * 60);
+const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 /// Transactions in a row for one message at one upstream that takes only some recipients at a time.
-const ROUNDS_PER_UPSTREAM: usize = 100;
+const MAX_TRANSACTIONS_PER_UPSTREAM: usize = 100;
 
 /// What every attempt works with.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         .map(|(_, recipient)| RecipientProgress {
             address: recipient.address.clone(),
             refused_by: route::refusals_in_force(&recipient.refused_by, &context.settings.upstreams),
-            before: said_before(recipient),
+            before: previous_reply(recipient),
             decided: None,
             last: None,
         })
@@ -133,7 +133,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         began: false,
         logged: false,
         lost_sessions: 0,
-        deadline: context.clock.monotonic() + LONGEST_ATTEMPT,
+        deadline: context.clock.monotonic() + MAX_ATTEMPT_TIME,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
             in_queue: in_queue.try_into().unwrap_or_default(),
@@ -147,7 +147,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
     let mut next = Some(first);
     while let Some(mut slot) = next {
         let upstream = slot.upstream().clone();
-        attempt.at_one_upstream(&upstream, &mut slot).await;
+        attempt.try_upstream(&upstream, &mut slot).await;
         attempt.tried.push(upstream.name.clone());
         drop(slot);
         next = attempt.next_upstream();
@@ -157,16 +157,16 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
 
 impl Attempt<'_> {
     /// Everything that one upstream can do for the message now.
-    async fn at_one_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
+    async fn try_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         let mut left_over: Option<Vec<usize>> = None;
-        for _ in 0..ROUNDS_PER_UPSTREAM {
+        for _ in 0..MAX_TRANSACTIONS_PER_UPSTREAM {
             if self.is_out_of_time() {
                 return;
             }
             let start = self.context.clock.monotonic();
             let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
-                Err(error) => return self.blame(upstream, slot, error),
+                Err(error) => return self.on_session_error(upstream, slot, error),
             };
             self.delays.connect += self.context.clock.monotonic() - start;
             let asked = left_over.clone().unwrap_or_else(|| self.open_at(upstream));
@@ -179,14 +179,14 @@ impl Attempt<'_> {
                 slot.began();
             }
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
-            let again = self.judge(upstream, &asked, &transaction);
+            let again = self.record_answers(upstream, &asked, &transaction);
             if let Some(reply) = too_many::among(&transaction.answers) {
                 slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
             }
             match transaction.lost {
                 Some(error) => {
                     self.lost_sessions += u32::from(transaction.began);
-                    return self.blame(upstream, slot, error);
+                    return self.on_session_error(upstream, slot, error);
                 }
                 None => {
                     if let Some(change) = slot.succeeded() {
@@ -265,7 +265,12 @@ impl Attempt<'_> {
 
     /// Records what each answer means for its recipient. Returns those that go in another transaction at this upstream,
     /// because they were only too many for one.
-    fn judge(&mut self, upstream: &Upstream, asked: &[usize], transaction: &Transaction) -> Vec<usize> {
+    fn record_answers(
+        &mut self,
+        upstream: &Upstream,
+        asked: &[usize],
+        transaction: &Transaction,
+    ) -> Vec<usize> {
         let mut again = Vec::new();
         let dispositions = disposition::classify(transaction);
         for ((place, answer), disposition) in asked.iter().zip(&transaction.answers).zip(dispositions) {
@@ -308,7 +313,7 @@ impl Attempt<'_> {
     }
 
     /// The upstream is at fault: its health hears of it, and so do people.
-    fn blame(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
+    fn on_session_error(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
         if let Some(change) = slot.failed(&error, self.context.pool.idle(&upstream.name)) {
             self.announce(upstream, change, Some(&error));
@@ -383,19 +388,21 @@ impl Attempt<'_> {
     async fn finish(mut self, losses: u32) -> End {
         let touched =
             self.recipients.iter().any(|recipient| recipient.decided.is_some() || recipient.last.is_some());
-        let worn_out = self.lost_sessions > 0 && losses + self.lost_sessions >= LOSSES_BORNE;
-        if !touched && !worn_out && !self.is_out_of_time() {
+        let lost_too_often = self.lost_sessions > 0 && losses + self.lost_sessions >= MAX_LOST_SESSIONS;
+        if !touched && !lost_too_often && !self.is_out_of_time() {
             return End::Waiting { lost_sessions: self.lost_sessions };
         }
-        let verdicts: Vec<Verdict> =
-            std::mem::take(&mut self.recipients).into_iter().map(|recipient| self.close(recipient)).collect();
+        let verdicts: Vec<Verdict> = std::mem::take(&mut self.recipients)
+            .into_iter()
+            .map(|recipient| self.final_verdict(recipient))
+            .collect();
         settle(self.context, self.claim, verdicts, self.began, self.failed_upstream, self.delays, false)
             .await;
         End::Settled
     }
 
     /// The verdict on a recipient when no other upstream is to be asked now.
-    fn close(&self, recipient: RecipientProgress) -> Verdict {
+    fn final_verdict(&self, recipient: RecipientProgress) -> Verdict {
         if let Some(verdict) = recipient.decided {
             return verdict;
         }

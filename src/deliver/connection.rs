@@ -60,7 +60,7 @@ impl Connection {
         }
         .map_err(|(kind, why)| {
             peer_cache.addresses.forget(&upstream.name);
-            SessionError { kind, text: told(upstream, &why) }
+            SessionError { kind, text: describe(upstream, &why) }
         })
     }
 
@@ -92,7 +92,7 @@ impl Connection {
     /// Whether an idle connection is still there: a server that has closed it, or said 421, has said something.
     /// Does not wait.
     pub fn is_alive(&mut self) -> bool {
-        self.in_step && !self.wire.has_spoken()
+        self.in_step && !self.wire.has_unexpected_input()
     }
 
     /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
@@ -120,12 +120,12 @@ impl Connection {
     }
 
     pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
-        SessionError { kind, text: told(&self.upstream, why) }
+        SessionError { kind, text: describe(&self.upstream, why) }
     }
 }
 
 /// What went wrong, with the server's name in front.
-fn told(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
+fn describe(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
     let Upstream { host, port, .. } = upstream;
     match host.contains(':') {
         true => format!("[{host}]:{port}: {why}"),
@@ -170,7 +170,7 @@ async fn open(
         }
         authenticate(&mut wire, &capabilities, username, password, within).await?;
     }
-    wire.in_step().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
+    wire.expect_no_reply().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
     Ok(Connection {
         wire,
         upstream: Arc::clone(upstream),

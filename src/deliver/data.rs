@@ -200,7 +200,7 @@ impl Transacting<'_> {
             (true, false) => return Err(Break::Close),
             (false, _) => {
                 self.connection.needs_reset = true;
-                return Ok(self.connection.wire.in_step()?);
+                return Ok(self.connection.wire.expect_no_reply()?);
             }
         }
         self.send_content(content).await?;
@@ -209,7 +209,7 @@ impl Transacting<'_> {
 
     /// MAIL, RCPT and DATA, as many in one write as the server can take.
     async fn offer(&mut self) -> Result<(), Break> {
-        if self.connection.wire.has_spoken() {
+        if self.connection.wire.has_unexpected_input() {
             // It has nothing to say now but goodbye.
             let within = self.connection.upstream.command_timeout;
             let reply = self.connection.wire.reply(within).await?;
@@ -231,7 +231,7 @@ impl Transacting<'_> {
                 let reply = self.connection.wire.reply(self.connection.upstream.command_timeout).await?;
                 self.on_reply(*command, reply)?;
             }
-            self.connection.wire.in_step()?;
+            self.connection.wire.expect_no_reply()?;
         }
         Ok(())
     }
@@ -323,7 +323,7 @@ impl Transacting<'_> {
                 self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE;
             if !end || separately {
                 let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
-                match wire.send_listening(buffer, upstream.data_timeout).await {
+                match wire.send_until_reply(buffer, upstream.data_timeout).await {
                     Ok(true) => buffer.clear(),
                     Ok(false) => return Err(self.interrupted(None).await),
                     Err(not_sent) => return Err(self.interrupted(Some(not_sent.fault)).await),
@@ -367,7 +367,7 @@ impl Transacting<'_> {
 
     /// The rest of the content and the final dot. From its first byte on only a valid reply decides.
     async fn finish(&mut self) -> Result<(), Break> {
-        if self.connection.wire.has_spoken() {
+        if self.connection.wire.has_unexpected_input() {
             return Err(self.interrupted(None).await);
         }
         let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
@@ -385,11 +385,11 @@ impl Transacting<'_> {
         let fault = match wire.reply(within).await {
             Ok(reply) if reply.is_positive() => {
                 self.decide(&Answer::Accepted(reply));
-                return self.connection.wire.in_step().map_err(|_| Break::Close);
+                return self.connection.wire.expect_no_reply().map_err(|_| Break::Close);
             }
             Ok(reply) if is_refusal(&reply) => {
                 self.refused_content(reply)?;
-                return self.connection.wire.in_step().map_err(|_| Break::Close);
+                return self.connection.wire.expect_no_reply().map_err(|_| Break::Close);
             }
             Ok(reply) => Fault::Nonsense(format!("the final dot was answered with {reply}")),
             Err(fault) => fault,

@@ -31,13 +31,13 @@ use tokio_util::task::TaskTracker;
 /// Longer than any attempt may last: the engine is the only one that claims, and gives back what it does not settle.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the age of waiting mail is looked at.
-const ROUND: Duration = Duration::from_secs(60);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A claim that has waited for longer is compared with the queue before its attempt starts.
-const TRUSTED: Duration = Duration::from_secs(1);
+const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Messages looked at in one go when nobody can be asked.
-const OLD_AT_A_TIME: usize = 500;
+const EXPIRY_BATCH: usize = 500;
 /// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
 const LOOK_AHEAD: usize = 5;
@@ -80,12 +80,12 @@ struct Running {
     /// Claimed, and waiting for an upstream.
     waiting: VecDeque<Waiting>,
     losses: Losses,
-    last_round: Duration,
+    last_maintenance: Duration,
     /// Those that the last round of work was done under.
     settings_seen: Option<Arc<Settings>>,
     claim_failed: bool,
     /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
-    quiet_until: Option<Moment>,
+    nothing_due_until: Option<Moment>,
     /// The age of waiting mail is to be looked at.
     age_is_due: bool,
 }
@@ -104,7 +104,7 @@ struct Waiting {
 impl Engine {
     /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
     pub async fn run(self, stop: Stop) {
-        let last_round = self.clock.monotonic();
+        let last_maintenance = self.clock.monotonic();
         let attempts = TaskTracker::new();
         let mut running = Running {
             engine: self,
@@ -113,10 +113,10 @@ impl Engine {
             under_way: Arc::default(),
             waiting: VecDeque::new(),
             losses: Losses::default(),
-            last_round,
+            last_maintenance,
             settings_seen: None,
             claim_failed: false,
-            quiet_until: None,
+            nothing_due_until: None,
             age_is_due: false,
         };
         running.work().await;
@@ -135,8 +135,8 @@ impl Running {
             // Looked at here and not when it is told, because whoever else woke us may have been faster.
             let before = self.settings_seen.replace(settings.clone());
             if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
-                self.quiet_until = None;
-                self.look_at_new_upstreams(&before, &settings);
+                self.nothing_due_until = None;
+                self.on_upstreams_changed(&before, &settings);
             }
             let looked = self.engine.clock.monotonic();
             self.engine.queue.freeze(!settings.sending_enabled);
@@ -152,7 +152,7 @@ impl Running {
             let wake = self.next_wake(&settings, looked);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
-                () = woken.notified() => self.quiet_until = None,
+                () = woken.notified() => self.nothing_due_until = None,
                 () = freed.notified() => {}
                 changed = self.engine.settings.changed() => {
                     if changed.is_err() {
@@ -161,36 +161,36 @@ impl Running {
                 }
                 () = self.engine.clock.sleep_until(wake) => {}
             }
-            if self.engine.clock.monotonic() >= self.last_round + ROUND {
-                self.last_round = self.engine.clock.monotonic();
-                self.look_around(&settings).await;
+            if self.engine.clock.monotonic() >= self.last_maintenance + MAINTENANCE_INTERVAL {
+                self.last_maintenance = self.engine.clock.monotonic();
+                self.maintain(&settings).await;
             }
         }
     }
 
     /// Every claimed message that some upstream is available for goes its way.
     async fn start_attempts(&mut self, settings: &Arc<Settings>) {
-        let mut unlucky = VecDeque::new();
+        let mut still_waiting = VecDeque::new();
         while self.can_send(settings)
             && let Some(mut waiting) = self.waiting.pop_front()
         {
             let Some(slot) = choose(&waiting, settings, &self.engine.health) else {
-                unlucky.push_back(waiting);
+                still_waiting.push_back(waiting);
                 continue;
             };
-            match self.still_stands(&mut waiting).await {
+            match self.is_unchanged(&mut waiting).await {
                 true => self.start(waiting.claim, slot, settings),
                 false => self.engine.queue.put_back(waiting.claim),
             }
         }
-        unlucky.append(&mut self.waiting);
-        self.waiting = unlucky;
+        still_waiting.append(&mut self.waiting);
+        self.waiting = still_waiting;
     }
 
     /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
-    async fn still_stands(&self, waiting: &mut Waiting) -> bool {
+    async fn is_unchanged(&self, waiting: &mut Waiting) -> bool {
         let now = self.engine.clock.monotonic();
-        if now < waiting.checked + TRUSTED {
+        if now < waiting.checked + RECHECK_CLAIM_AFTER {
             return true;
         }
         waiting.checked = now;
@@ -209,9 +209,9 @@ impl Running {
         let mut deferred = Vec::new();
         for (place, mut waiting) in refused.into_iter().enumerate() {
             let in_vain = !self.has_busy_upstream(&waiting, settings)
-                || now >= waiting.since + ROUND
+                || now >= waiting.since + MAINTENANCE_INTERVAL
                 || place >= settings.queue.batch_size;
-            if !self.still_stands(&mut waiting).await {
+            if !self.is_unchanged(&mut waiting).await {
                 self.engine.queue.put_back(waiting.claim);
             } else if in_vain {
                 deferred.push(waiting.claim);
@@ -245,7 +245,7 @@ impl Running {
     }
 
     /// After a reload: who has refused what is judged anew, and what waits because of it need not wait for its time.
-    fn look_at_new_upstreams(&mut self, old: &Settings, new: &Settings) {
+    fn on_upstreams_changed(&mut self, old: &Settings, new: &Settings) {
         if old.upstreams == new.upstreams {
             return;
         }
@@ -271,9 +271,9 @@ impl Running {
     /// Claims more when somebody is available. True if there was anything.
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
-        let room = self.room(settings);
+        let room = self.claim_capacity(settings);
         let now = self.engine.queue.now();
-        if room == 0 || !self.can_send(settings) || self.quiet_until.is_some_and(|until| now < until) {
+        if room == 0 || !self.can_send(settings) || self.nothing_due_until.is_some_and(|until| now < until) {
             return false;
         }
         match self.claim_due(now, room, settings).await {
@@ -296,13 +296,14 @@ impl Running {
         }));
         if count < room {
             // So a connection that is free again need not make us ask.
-            self.quiet_until = Some(self.engine.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
+            self.nothing_due_until =
+                Some(self.engine.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
         }
         Ok(count > 0)
     }
 
     /// How many more messages are claimed now: as many as there are free connections, and a few.
-    fn room(&self, settings: &Settings) -> usize {
+    fn claim_capacity(&self, settings: &Settings) -> usize {
         let free: usize = route::candidates(&settings.upstreams)
             .filter_map(|upstream| self.engine.health.free(upstream))
             .sum();
@@ -325,19 +326,19 @@ impl Running {
     /// available at `looked` are no reason.
     fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
         let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
-        let mut wake = self.last_round + ROUND;
+        let mut wake = self.last_maintenance + MAINTENANCE_INTERVAL;
         if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
         if self.waiting.iter().any(|one| !one.refused_by.is_empty()) {
             // An operator may have done something about it, and it does not wait here for long.
-            wake = wake.min(mono + TRUSTED);
+            wake = wake.min(mono + RECHECK_CLAIM_AFTER);
         }
         if self.claim_failed {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
         } else if self.can_send(settings)
-            && self.room(settings) > 0
-            && let Some(due) = self.quiet_until
+            && self.claim_capacity(settings) > 0
+            && let Some(due) = self.nothing_due_until
         {
             wake = wake.min(mono + due.since(now));
         }
@@ -389,9 +390,9 @@ impl Running {
     }
 
     /// Once a round: failed mail that is kept long enough, and the age of mail that waits.
-    async fn look_around(&mut self, settings: &Arc<Settings>) {
+    async fn maintain(&mut self, settings: &Arc<Settings>) {
         // Should anything have become due without a word, it waits for a minute and not for ever.
-        self.quiet_until = None;
+        self.nothing_due_until = None;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.engine.clock.wall().checked_sub(days)
             && let Err(error) = self.engine.queue.remove_failed(before).await
@@ -432,7 +433,7 @@ impl Running {
         self.put_back_all();
         while !self.stop.gently.is_cancelled() {
             let old =
-                self.engine.queue.claim_old(now, born_by, LEASE, OLD_AT_A_TIME).await.unwrap_or_default();
+                self.engine.queue.claim_old(now, born_by, LEASE, EXPIRY_BATCH).await.unwrap_or_default();
             if old.is_empty() {
                 return;
             }

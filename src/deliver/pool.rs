@@ -68,7 +68,7 @@ impl Pool {
             {
                 return Some(idle.connection);
             }
-            self.shared.part(idle.connection);
+            self.shared.close_in_background(idle.connection);
         }
     }
 
@@ -76,7 +76,7 @@ impl Pool {
     pub fn give_back(&self, connection: Connection) {
         let upstream = Arc::clone(connection.upstream());
         if !connection.is_reusable() || connection.transactions() >= upstream.messages_per_connection {
-            return self.shared.part(connection);
+            return self.shared.close_in_background(connection);
         }
         let idle = Idle { connection, since: Instant::now() };
         let expires = idle.expires();
@@ -92,20 +92,20 @@ impl Pool {
         }
     }
 
-    /// After a reload: parts with connections to upstreams that are gone, disabled or set up differently.
+    /// After a reload: closes connections to upstreams that are gone, disabled or set up differently.
     pub fn keep_only(&self, upstreams: &[Arc<Upstream>]) {
-        self.shared.part_unless(|idle| {
+        self.shared.close_unless(|idle| {
             let old = idle.connection.upstream();
             upstreams.iter().any(|new| new.enabled && new.name == old.name && same(old, new))
         });
     }
 
-    /// Parts with all connections to that upstream.
+    /// Closes all connections to that upstream.
     pub fn discard(&self, upstream: &str) {
-        self.shared.part_unless(|idle| idle.connection.upstream().name != upstream);
+        self.shared.close_unless(|idle| idle.connection.upstream().name != upstream);
     }
 
-    /// Waits until those connections to that upstream are closed that were parted with: a few seconds at most.
+    /// Waits until the connections to that upstream that are being closed are closed: a few seconds at most.
     pub async fn all_closed(&self, upstream: &str) {
         loop {
             let closed = self.shared.closed.notified();
@@ -147,16 +147,16 @@ impl Shared {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn part_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
+    fn close_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
         let mut leaving = Vec::new();
         for idle in self.lock().idle.values_mut() {
             leaving.extend(idle.extract_if(.., |idle| !stays(idle)));
         }
-        leaving.into_iter().for_each(|idle| self.part(idle.connection));
+        leaving.into_iter().for_each(|idle| self.close_in_background(idle.connection));
     }
 
-    /// Closes it in the background.
-    fn part(self: &Arc<Shared>, connection: Connection) {
+    /// Says QUIT and closes it without making the caller wait.
+    fn close_in_background(self: &Arc<Shared>, connection: Connection) {
         let closing = Closing::new(self, &connection.upstream().name);
         tokio::spawn(async move {
             connection.quit().await;
@@ -164,9 +164,9 @@ impl Shared {
         });
     }
 
-    /// Parts with what has been idle too long. Returns when the next one will have been; none if nothing is idle.
+    /// Closes what has been idle too long. Returns when the next one will have been; none if nothing is idle.
     fn expire(self: &Arc<Shared>, now: Instant) -> Option<Instant> {
-        self.part_unless(|idle| idle.expires() > now);
+        self.close_unless(|idle| idle.expires() > now);
         let mut kept = self.lock();
         let next = kept.idle.values().flatten().map(Idle::expires).min();
         kept.next_look = next;

@@ -86,7 +86,7 @@ fn records<'a>(
 /// then). Its age is looked at. What waits on as before is neither logged nor recorded again.
 pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: bool) {
     let verdict = |recipient: &Recipient| {
-        let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
+        let (upstream, reply) = previous_reply(recipient).unwrap_or_else(|| (None, why.to_owned()));
         Verdict {
             outcome: Outcome::Deferred,
             upstream,
@@ -101,7 +101,7 @@ pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: 
 }
 
 /// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
-pub(super) fn said_before(recipient: &Recipient) -> Option<(Option<String>, String)> {
+pub(super) fn previous_reply(recipient: &Recipient) -> Option<(Option<String>, String)> {
     let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
     Some((recipient.upstream.clone(), reply))
 }

@@ -106,7 +106,7 @@ impl Wire {
 
     /// One command and its reply.
     pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, Fault> {
-        self.in_step()?;
+        self.expect_no_reply()?;
         self.send(line.as_bytes(), within).await.map_err(|not_sent| not_sent.fault)?;
         self.reply(within).await
     }
@@ -117,7 +117,7 @@ impl Wire {
             loop {
                 match self.replies.reply() {
                     Ok(Some(reply)) => return Ok(reply),
-                    Ok(None) => poll_fn(|context| self.poll_hear(context)).await?,
+                    Ok(None) => poll_fn(|context| self.poll_replies(context)).await?,
                     Err(error) => return Err(Fault::Nonsense(error.to_string())),
                 }
             }
@@ -132,13 +132,13 @@ impl Wire {
 
     /// Writes all of it, or stops when the peer says something although it is not its turn; says whether all is
     /// written.
-    pub(super) async fn send_listening(&mut self, bytes: &[u8], within: Duration) -> Result<bool, NotSent> {
+    pub(super) async fn send_until_reply(&mut self, bytes: &[u8], within: Duration) -> Result<bool, NotSent> {
         self.write(bytes, within, true).await
     }
 
     /// Fails where the server has said more than it was asked: its next reply would be taken for that to another
     /// command.
-    pub(super) fn in_step(&self) -> Result<(), Fault> {
+    pub(super) fn expect_no_reply(&self) -> Result<(), Fault> {
         match self.replies.has_more() {
             true => Err(Fault::Nonsense("there are more replies than commands".to_owned())),
             false => Ok(()),
@@ -146,9 +146,9 @@ impl Wire {
     }
 
     /// Whether the peer has said something, or closed, although it is not its turn. Does not wait.
-    pub(super) fn has_spoken(&mut self) -> bool {
+    pub(super) fn has_unexpected_input(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        self.replies.has_more() || self.poll_hear(&mut context).is_ready()
+        self.replies.has_more() || self.poll_replies(&mut context).is_ready()
     }
 
     /// Ends the connection, politely where that is quick.
@@ -168,7 +168,7 @@ impl Wire {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
                     Poll::Ready(Ok(count)) => sent += count,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::from(error))),
-                    Poll::Pending if listen => return self.poll_hear(context).map_ok(|()| false),
+                    Poll::Pending if listen => return self.poll_replies(context).map_ok(|()| false),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -179,7 +179,7 @@ impl Wire {
     }
 
     /// Reads what there is and keeps it for [`Wire::reply`].
-    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let mut input = ReadBuf::new(&mut self.input[..]);
         std::task::ready!(self.stream.poll_read(context, &mut input))?;
         if input.filled().is_empty() {
