@@ -15,9 +15,9 @@ use super::outgoing::Outgoing;
 use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
-use super::settling::{previous_reply, settle};
+use super::settlement::{previous_reply, settle};
 use super::slot::Slot;
-use super::too_many;
+use super::too_many_connections;
 use super::transaction::{Envelope, SessionError, SessionErrorKind, Transaction};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -180,7 +180,7 @@ impl Attempt<'_> {
             }
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
             let again = self.record_answers(upstream, &asked, &transaction);
-            if let Some(reply) = too_many::among(&transaction.answers) {
+            if let Some(reply) = too_many_connections::find_in(&transaction.answers) {
                 slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
             }
             match transaction.lost {

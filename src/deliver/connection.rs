@@ -5,13 +5,13 @@
 //! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the
 //! upstream's fault, never the message's (PRODUCT rule 3).
 
+use super::capabilities::{Capabilities, ehlo};
 use super::happy_eyeballs::connect;
-use super::hello::{Capabilities, hello};
 use super::peer_cache::PeerCache;
 use super::sasl::authenticate;
-use super::stream::{Fault, Wire};
 use super::tls::Tls;
 use super::transaction::{SessionError, SessionErrorKind};
+use super::wire::{Wire, WireError};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn describe(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
 type Opened<T> = Result<T, (SessionErrorKind, String)>;
 
 /// Says at which step a fault happened.
-fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(Fault) -> (SessionErrorKind, String) {
+fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (SessionErrorKind, String) {
     move |fault| (kind, format!("{step}: {fault}"))
 }
 
@@ -184,8 +184,8 @@ async fn open(
 }
 
 /// A server that waits for TLS says nothing before it.
-fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (SessionErrorKind, String) {
-    let waits = matches!(fault, Fault::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
+fn no_greeting(fault: &WireError, mode: TlsMode, port: u16) -> (SessionErrorKind, String) {
+    let waits = matches!(fault, WireError::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
     let hint = match mode != TlsMode::Implicit && waits {
         true => "; if the server waits for TLS, as is usual on port 465, set tls = \"implicit\"",
         false => "",
@@ -194,10 +194,7 @@ fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (SessionErrorKind, St
 }
 
 async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
-    match hello(wire, hostname, upstream.connect_timeout)
-        .await
-        .map_err(at(SessionErrorKind::Hello, "EHLO"))?
-    {
+    match ehlo(wire, hostname, upstream.connect_timeout).await.map_err(at(SessionErrorKind::Hello, "EHLO"))? {
         Ok(capabilities) => Ok(capabilities),
         Err(reply) => Err((SessionErrorKind::Hello, format!("EHLO refused: {reply}"))),
     }

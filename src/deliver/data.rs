@@ -8,9 +8,9 @@
 use super::connection::Connection;
 use super::disposition::{self, Disposition};
 use super::outgoing::Outgoing;
-use super::stream::{Fault, NotSent};
-use super::too_many;
+use super::too_many_connections;
 use super::transaction::{Answer, Envelope, SessionErrorKind, Step, Transaction};
+use super::wire::{NotSent, WireError};
 use crate::mail::Reply;
 use crate::queue::QueueError;
 use lettre::transport::smtp::commands::{Data, Rset};
@@ -86,20 +86,22 @@ impl Connection {
             Ok(()) => self.in_step = true,
             Err(Break::Close) => {}
             // Nothing is owed to a connection that was closed while nobody looked.
-            Err(Break::Lost(Fault::Closed | Fault::Failed(_) | Fault::Leaving(_))) if reused && !answered => {
+            Err(Break::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_)))
+                if reused && !answered =>
+            {
                 let why = "the idle connection was closed by the server";
                 lost = Some(self.session_error(SessionErrorKind::Stale, &why));
                 began = false;
             }
             // The server said what it had to say of the message, then closed: its right.
-            Err(Break::Lost(Fault::Closed)) if decided => {}
+            Err(Break::Lost(WireError::Closed)) if decided => {}
             Err(Break::Lost(fault)) => {
-                if matches!(fault, Fault::Nonsense(_)) && !offered {
+                if matches!(fault, WireError::Protocol(_)) && !offered {
                     // Who can say which command each of the replies was for?
                     recipients = self.initial_states(envelope);
                     self.stop_pipelining();
                 }
-                lost = Some(self.session_error(too_many::kind_of_loss(&fault), &fault));
+                lost = Some(self.session_error(too_many_connections::kind_of_loss(&fault), &fault));
             }
             Err(Break::OutOfTime) => {
                 lost = Some(self.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME))
@@ -151,15 +153,15 @@ impl RcptState {
 enum Break {
     /// Nobody's fault: there is no other way to go on.
     Close,
-    Lost(Fault),
+    Lost(WireError),
     OutOfTime,
     Content(QueueError),
     /// The server wants TLS or authentication before MAIL, in words: this was no usable session.
     Unusable(String),
 }
 
-impl From<Fault> for Break {
-    fn from(fault: Fault) -> Break {
+impl From<WireError> for Break {
+    fn from(fault: WireError) -> Break {
         Break::Lost(fault)
     }
 }
@@ -213,7 +215,7 @@ impl Transacting<'_> {
             // It has nothing to say now but goodbye.
             let within = self.connection.upstream.command_timeout;
             let reply = self.connection.wire.reply(within).await?;
-            return Err(Break::Lost(Fault::Leaving(reply)));
+            return Err(Break::Lost(WireError::ServiceClosing(reply)));
         }
         let reset = std::mem::take(&mut self.connection.needs_reset).then_some(Command::Reset);
         let open = |number: &usize| !self.recipients[*number].is_decided();
@@ -236,7 +238,7 @@ impl Transacting<'_> {
         Ok(())
     }
 
-    async fn send_commands(&mut self, commands: &[Command]) -> Result<(), Fault> {
+    async fn send_commands(&mut self, commands: &[Command]) -> Result<(), WireError> {
         let Transacting { connection, envelope, began, .. } = self;
         *began = true;
         let Connection { wire, buffer, upstream, capabilities, .. } = &mut **connection;
@@ -255,7 +257,7 @@ impl Transacting<'_> {
         }
         // A server that refuses and closes while we still write has its replies read all the same (CASES F33).
         match wire.send(buffer, upstream.command_timeout).await {
-            Err(NotSent { fault: fault @ Fault::TimedOut(_), .. }) => Err(fault),
+            Err(NotSent { fault: fault @ WireError::TimedOut(_), .. }) => Err(fault),
             _ => Ok(()),
         }
     }
@@ -270,7 +272,7 @@ impl Transacting<'_> {
         let refused = is_refusal(&reply);
         let means = refused.then(|| disposition::meaning(step, &reply, false));
         if means == Some(Disposition::SessionLost) {
-            return Err(Break::Lost(Fault::Leaving(reply)));
+            return Err(Break::Lost(WireError::ServiceClosing(reply)));
         }
         self.answered = true;
         match command {
@@ -298,7 +300,7 @@ impl Transacting<'_> {
                     Command::Rcpt(_) => "RCPT",
                     Command::Data => "DATA",
                 };
-                return Err(Break::Lost(Fault::Nonsense(format!("{name} was answered with {reply}"))));
+                return Err(Break::Lost(WireError::Protocol(format!("{name} was answered with {reply}"))));
             }
         }
         Ok(())
@@ -336,14 +338,14 @@ impl Transacting<'_> {
     }
 
     /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
-    async fn interrupted(&mut self, fault: Option<Fault>) -> Break {
+    async fn interrupted(&mut self, fault: Option<WireError>) -> Break {
         let within = match fault {
             Some(_) => FINAL_REPLY_GRACE,
             None => self.connection.upstream.command_timeout,
         };
         match self.connection.wire.reply(within).await {
             Ok(reply) if is_refusal(&reply) => self.refused_content(reply).err().unwrap_or(Break::Close),
-            Ok(reply) => Break::Lost(Fault::Nonsense(format!("the content was interrupted by {reply}"))),
+            Ok(reply) => Break::Lost(WireError::Protocol(format!("the content was interrupted by {reply}"))),
             Err(silence) => Break::Lost(fault.unwrap_or(silence)),
         }
     }
@@ -359,7 +361,7 @@ impl Transacting<'_> {
     /// An explicit refusal of the content, with or without its final dot.
     fn refused_content(&mut self, reply: Reply) -> Result<(), Break> {
         if disposition::meaning(Step::Content, &reply, false) == Disposition::SessionLost {
-            return Err(Break::Lost(Fault::Leaving(reply)));
+            return Err(Break::Lost(WireError::ServiceClosing(reply)));
         }
         self.decide(&Answer::Refused(Step::Content, reply));
         Ok(())
@@ -391,7 +393,7 @@ impl Transacting<'_> {
                 self.refused_content(reply)?;
                 return self.connection.wire.expect_no_reply().map_err(|_| Break::Close);
             }
-            Ok(reply) => Fault::Nonsense(format!("the final dot was answered with {reply}")),
+            Ok(reply) => WireError::Protocol(format!("the final dot was answered with {reply}")),
             Err(fault) => fault,
         };
         self.decide(&Answer::Unknown(format!("no valid reply to the final dot: {fault}")));

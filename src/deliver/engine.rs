@@ -5,13 +5,13 @@
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
 use super::attempt::{self, Context, End};
+use super::attempt_guard::{AttemptGuard, Losses};
 use super::health::Health;
 use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use super::route::{self, RouteConstraints};
-use super::settling;
+use super::settlement;
 use super::slot::Slot;
-use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
 use crate::clock::{Clock, Moment};
 use crate::config::Settings;
@@ -235,7 +235,7 @@ impl Running {
         let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
-            under_way.spawn(async move { settling::defer(&context, &claim, &why, false).await });
+            under_way.spawn(async move { settlement::defer(&context, &claim, &why, false).await });
         }
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
@@ -349,7 +349,7 @@ impl Running {
     fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
         let context = self.context(settings.clone());
         let (ended, queue) = (self.engine.health.changed(), self.engine.queue.clone());
-        let under_way = UnderWay::new(&self.under_way, ended, queue, claim.clone());
+        let guard = AttemptGuard::new(&self.under_way, ended, queue, claim.clone());
         let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
             let id = claim.message.id;
@@ -364,13 +364,13 @@ impl Running {
                 Ok(End::Waiting { lost_sessions }) => losses.count(id, lost_sessions),
                 Ok(End::Settled) => {
                     losses.forget(id);
-                    under_way.settled();
+                    guard.settled();
                 }
                 Err(Panicked) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
-                    settling::defer(&context, &claim, why, true).await;
-                    under_way.settled();
+                    settlement::defer(&context, &claim, why, true).await;
+                    guard.settled();
                 }
             }
         });

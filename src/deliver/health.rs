@@ -7,7 +7,7 @@
 
 use super::circuit::Circuit;
 use super::effective_limit::EffectiveLimit;
-use super::rate::SentTimes;
+use super::rate_limit::SentTimes;
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::config::settings::Upstream;

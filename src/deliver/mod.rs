@@ -6,6 +6,8 @@
 //! settles in one commit. [`retry`] says when the rest is tried again.
 
 pub mod attempt;
+mod attempt_guard;
+pub mod capabilities;
 mod circuit;
 pub mod connection;
 mod data;
@@ -14,20 +16,18 @@ mod effective_limit;
 pub mod engine;
 mod happy_eyeballs;
 pub mod health;
-pub mod hello;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;
 pub mod pool;
-mod rate;
+mod rate_limit;
 pub mod retry;
 pub mod route;
 mod sasl;
-mod settling;
+mod settlement;
 pub mod slot;
-mod stream;
 mod tls;
-mod tls_words;
-mod too_many;
+mod tls_error;
+mod too_many_connections;
 pub mod transaction;
-mod under_way;
+mod wire;

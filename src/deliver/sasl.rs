@@ -2,10 +2,10 @@
 //!
 //! Promise: neither password nor anything that holds it reaches an error, even where a server repeats it.
 
-use super::hello::Capabilities;
-use super::stream::{Fault, Wire};
-use super::too_many::is_too_many_connections;
+use super::capabilities::Capabilities;
+use super::too_many_connections::is_too_many_connections;
 use super::transaction::SessionErrorKind;
+use super::wire::{Wire, WireError};
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::Auth;
@@ -79,7 +79,7 @@ async fn exchange(
     mechanism: Mechanism,
     credentials: &Credentials,
     within: Duration,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, WireError> {
     // Servers ask for name and password in words of their own, but always in this order.
     let challenges: &[&str] = match mechanism {
         Mechanism::Login => &["Username", "Password"],
@@ -87,7 +87,7 @@ async fn exchange(
     };
     let render = |challenge: Option<&str>| {
         render(mechanism, credentials, challenge)
-            .ok_or_else(|| Fault::Nonsense("the user name or password cannot be sent".to_owned()))
+            .ok_or_else(|| WireError::Protocol("the user name or password cannot be sent".to_owned()))
     };
     let mut reply = wire.command(&render(None)?, within).await?;
     for challenge in challenges {
@@ -97,7 +97,7 @@ async fn exchange(
         reply = wire.command(&render(Some(challenge))?, within).await?;
     }
     match reply.code {
-        334 => Err(Fault::Nonsense("the server asks for more than a name and a password".to_owned())),
+        334 => Err(WireError::Protocol("the server asks for more than a name and a password".to_owned())),
         _ => Ok(reply),
     }
 }

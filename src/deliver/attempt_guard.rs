@@ -13,23 +13,23 @@ const LOSSES_KEPT: usize = 10_000;
 
 /// One attempt that is under way. However it ends, it is counted off and the engine is told; unless its verdicts are
 /// settled, its claim is given back.
-pub(super) struct UnderWay {
+pub(super) struct AttemptGuard {
     count: Arc<AtomicUsize>,
     ended: Arc<Notify>,
     queue: Arc<dyn Queue>,
     claim: Option<Claim>,
 }
 
-impl UnderWay {
+impl AttemptGuard {
     /// Counts it. `ended` is told when it is over.
     pub(super) fn new(
         count: &Arc<AtomicUsize>,
         ended: Arc<Notify>,
         queue: Arc<dyn Queue>,
         claim: Claim,
-    ) -> UnderWay {
+    ) -> AttemptGuard {
         count.fetch_add(1, Ordering::Relaxed);
-        UnderWay { count: count.clone(), ended, queue, claim: Some(claim) }
+        AttemptGuard { count: count.clone(), ended, queue, claim: Some(claim) }
     }
 
     /// There is nothing to give back any more.
@@ -38,7 +38,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for AttemptGuard {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
             self.queue.put_back(claim);

@@ -3,8 +3,8 @@
 //! Read line by line and leniently: one malformed parameter must not cost the other extensions, so a line that cannot
 //! be understood counts as not there. (smtp-proto's `EhloResponse` gives up the whole reply at one.)
 
-use super::stream::{Fault, Wire};
 use super::transaction::{Envelope, Missing};
+use super::wire::{Wire, WireError};
 use crate::mail::{Address, BodyType, Reply};
 use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
@@ -121,13 +121,13 @@ impl Capabilities {
 }
 
 /// EHLO, or HELO where the server does not know that. A refusal comes back as a reply.
-pub(super) async fn hello(
+pub(super) async fn ehlo(
     wire: &mut Wire,
     hostname: &str,
     within: Duration,
-) -> Result<Result<Capabilities, Reply>, Fault> {
-    let ehlo = Ehlo::new(ClientId::Domain(hostname.to_owned())).to_string();
-    let reply = wire.command(&ehlo, within).await?;
+) -> Result<Result<Capabilities, Reply>, WireError> {
+    let command = Ehlo::new(ClientId::Domain(hostname.to_owned())).to_string();
+    let reply = wire.command(&command, within).await?;
     if reply.is_positive() {
         return Ok(Ok(Capabilities::of(&reply)));
     }

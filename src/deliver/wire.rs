@@ -19,7 +19,7 @@ const READ_SIZE: usize = 4096;
 
 /// Why a step failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum WireError {
     /// The peer closed the connection.
     Closed,
     /// The system says so.
@@ -27,30 +27,32 @@ pub(super) enum Fault {
     /// Nothing happened for that long.
     TimedOut(Duration),
     /// What came is no reply, or none that can come here. In words.
-    Nonsense(String),
+    Protocol(String),
     /// The peer said 421: it closes the connection (RFC 5321 section 3.8).
-    Leaving(Reply),
+    ServiceClosing(Reply),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Closed => f.write_str("the connection was closed"),
-            Fault::Failed(error) => write!(f, "the connection failed: {error}"),
-            Fault::TimedOut(time) => write!(f, "nothing came within {}", humantime::format_duration(*time)),
-            Fault::Nonsense(what) => f.write_str(what),
-            Fault::Leaving(reply) => write!(f, "the server ended the session: {reply}"),
+            WireError::Closed => f.write_str("the connection was closed"),
+            WireError::Failed(error) => write!(f, "the connection failed: {error}"),
+            WireError::TimedOut(time) => {
+                write!(f, "nothing came within {}", humantime::format_duration(*time))
+            }
+            WireError::Protocol(what) => f.write_str(what),
+            WireError::ServiceClosing(reply) => write!(f, "the server ended the session: {reply}"),
         }
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
+impl From<io::Error> for WireError {
+    fn from(error: io::Error) -> WireError {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match error.kind() {
             // TLS that ends without saying so is as closed as any other.
-            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Fault::Closed,
-            _ => Fault::Failed(error),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => WireError::Closed,
+            _ => WireError::Failed(error),
         }
     }
 }
@@ -61,7 +63,7 @@ pub(super) struct NotSent {
     /// Bytes that were handed to the connection; with TLS some more may have left.
     pub(super) sent: usize,
     /// Why.
-    pub(super) fault: Fault,
+    pub(super) fault: WireError,
 }
 
 /// A connection, encrypted or not.
@@ -105,24 +107,24 @@ impl Wire {
     }
 
     /// One command and its reply.
-    pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, Fault> {
+    pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, WireError> {
         self.expect_no_reply()?;
         self.send(line.as_bytes(), within).await.map_err(|not_sent| not_sent.fault)?;
         self.reply(within).await
     }
 
     /// The next reply, whatever its code, within that time from now.
-    pub(super) async fn reply(&mut self, within: Duration) -> Result<Reply, Fault> {
+    pub(super) async fn reply(&mut self, within: Duration) -> Result<Reply, WireError> {
         let reading = async {
             loop {
                 match self.replies.reply() {
                     Ok(Some(reply)) => return Ok(reply),
                     Ok(None) => poll_fn(|context| self.poll_replies(context)).await?,
-                    Err(error) => return Err(Fault::Nonsense(error.to_string())),
+                    Err(error) => return Err(WireError::Protocol(error.to_string())),
                 }
             }
         };
-        timeout(within, reading).await.unwrap_or(Err(Fault::TimedOut(within)))
+        timeout(within, reading).await.unwrap_or(Err(WireError::TimedOut(within)))
     }
 
     /// Writes all of it.
@@ -138,9 +140,9 @@ impl Wire {
 
     /// Fails where the server has said more than it was asked: its next reply would be taken for that to another
     /// command.
-    pub(super) fn expect_no_reply(&self) -> Result<(), Fault> {
+    pub(super) fn expect_no_reply(&self) -> Result<(), WireError> {
         match self.replies.has_more() {
-            true => Err(Fault::Nonsense("there are more replies than commands".to_owned())),
+            true => Err(WireError::Protocol("there are more replies than commands".to_owned())),
             false => Ok(()),
         }
     }
@@ -165,25 +167,25 @@ impl Wire {
         let writing = poll_fn(|context| {
             while sent < bytes.len() {
                 match self.stream.poll_write(context, &bytes[sent..]) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(WireError::Closed)),
                     Poll::Ready(Ok(count)) => sent += count,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::from(error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(WireError::from(error))),
                     Poll::Pending if listen => return self.poll_replies(context).map_ok(|()| false),
                     Poll::Pending => return Poll::Pending,
                 }
             }
             self.stream.poll_flush(context).map(|flushed| Ok(flushed.map(|()| true)?))
         });
-        let done = timeout(within, writing).await.unwrap_or(Err(Fault::TimedOut(within)));
+        let done = timeout(within, writing).await.unwrap_or(Err(WireError::TimedOut(within)));
         done.map_err(|fault| NotSent { sent, fault })
     }
 
     /// Reads what there is and keeps it for [`Wire::reply`].
-    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WireError>> {
         let mut input = ReadBuf::new(&mut self.input[..]);
         std::task::ready!(self.stream.poll_read(context, &mut input))?;
         if input.filled().is_empty() {
-            return Poll::Ready(Err(Fault::Closed));
+            return Poll::Ready(Err(WireError::Closed));
         }
         self.replies.push(input.filled());
         Poll::Ready(Ok(()))
