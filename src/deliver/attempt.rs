@@ -9,29 +9,25 @@
 //! an upstream chokes on does not run in circles.
 
 use super::connection::Connection;
+use super::context::AttemptContext;
 use super::disposition::{self, Disposition};
-use super::health::{Change, Health};
+use super::health::Change;
 use super::outgoing::Outgoing;
-use super::peer_cache::PeerCache;
-use super::pool::Pool;
 use super::route::{self, RouteConstraints};
 use super::settlement::{previous_reply, settle};
 use super::slot::Slot;
 use super::too_many_connections;
 use super::transaction::{Envelope, SessionError, SessionErrorKind, Transaction};
-use crate::clock::Clock;
-use crate::config::Settings;
 use crate::config::settings::Upstream;
-use crate::event::logemails::{self, LogEmails};
+use crate::event::logemails;
 use crate::event::outcome::Delays;
 use crate::event::{EventType, Fact, code};
 use crate::mail::{Address, BodyType, EnhancedCode, Outcome, Refusal, Verdict};
 use crate::policy::added;
-use crate::queue::{CHUNK_SIZE, Claim, Queue};
+use crate::queue::{CHUNK_SIZE, Claim};
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Sessions that one message may lose under way before it is deferred and counted.
 const MAX_LOST_SESSIONS: u32 = 3;
@@ -40,27 +36,6 @@ const MAX_LOST_SESSIONS: u32 = 3;
 const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 /// Transactions in a row for one message at one upstream that takes only some recipients at a time.
 const MAX_TRANSACTIONS_PER_UPSTREAM: usize = 100;
-
-/// What every attempt works with.
-#[derive(Clone)]
-pub struct Context {
-    /// Where the message comes from and its verdicts go.
-    pub queue: Arc<dyn Queue>,
-    /// Asked for the time.
-    pub clock: Arc<dyn Clock>,
-    /// Told how upstreams fare.
-    pub health: Arc<Health>,
-    /// Connections that wait for the next message.
-    pub pool: Arc<Pool>,
-    /// What connections share: TLS roots and what was learned of servers.
-    pub peer_cache: Arc<PeerCache>,
-    /// `logemails.log`, where it is switched on.
-    pub log_emails: Option<Arc<LogEmails>>,
-    /// In KiB, shared with reception.
-    pub content_memory: Arc<Semaphore>,
-    /// In force when the attempt started.
-    pub settings: Arc<Settings>,
-}
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,7 +68,7 @@ impl RecipientProgress {
 }
 
 struct Attempt<'a> {
-    context: &'a Context,
+    context: &'a AttemptContext,
     claim: &'a Claim,
     recipients: Vec<RecipientProgress>,
     /// Upstreams that are not asked again in this attempt.
@@ -110,7 +85,7 @@ struct Attempt<'a> {
 }
 
 /// Runs the attempt to its end and settles it. `losses` counts the sessions this message has lost before.
-pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> End {
+pub async fn run(context: &AttemptContext, claim: &Claim, first: Slot, losses: u32) -> End {
     let message = &claim.message;
     let recipients = message
         .open_recipients()
@@ -122,7 +97,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
             last: None,
         })
         .collect();
-    let in_queue = context.clock.wall().duration_since(message.received_at);
+    let in_queue = context.services.clock.wall().duration_since(message.received_at);
     let mut attempt = Attempt {
         context,
         claim,
@@ -133,7 +108,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
         began: false,
         logged: false,
         lost_sessions: 0,
-        deadline: context.clock.monotonic() + MAX_ATTEMPT_TIME,
+        deadline: context.services.clock.monotonic() + MAX_ATTEMPT_TIME,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
             in_queue: in_queue.try_into().unwrap_or_default(),
@@ -142,7 +117,7 @@ pub async fn run(context: &Context, claim: &Claim, first: Slot, losses: u32) -> 
     };
     // The one place where content is held in memory on its way out.
     let kib = message.size.min(2 * CHUNK_SIZE as u64).div_ceil(1024).max(1);
-    let _memory = context.content_memory.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
+    let _memory = context.services.content_memory.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
 
     let mut next = Some(first);
     while let Some(mut slot) = next {
@@ -163,12 +138,12 @@ impl Attempt<'_> {
             if self.is_out_of_time() {
                 return;
             }
-            let start = self.context.clock.monotonic();
+            let start = self.context.services.clock.monotonic();
             let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
                 Err(error) => return self.on_session_error(upstream, slot, error),
             };
-            self.delays.connect += self.context.clock.monotonic() - start;
+            self.delays.connect += self.context.services.clock.monotonic() - start;
             let asked = left_over.clone().unwrap_or_else(|| self.open_at(upstream));
             let transaction = self.transact(&mut connection, &asked).await;
             if transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Stale) {
@@ -181,7 +156,7 @@ impl Attempt<'_> {
             self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
             let again = self.record_answers(upstream, &asked, &transaction);
             if let Some(reply) = too_many_connections::find_in(&transaction.answers) {
-                slot.too_many_connections(&reply, self.context.pool.idle(&upstream.name));
+                slot.too_many_connections(&reply, self.context.services.pool.idle(&upstream.name));
             }
             match transaction.lost {
                 Some(error) => {
@@ -192,7 +167,7 @@ impl Attempt<'_> {
                     if let Some(change) = slot.succeeded() {
                         self.announce(upstream, change, None);
                     }
-                    self.context.pool.give_back(connection);
+                    self.context.services.pool.give_back(connection);
                     slot.released();
                 }
             }
@@ -204,7 +179,7 @@ impl Attempt<'_> {
     }
 
     async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, SessionError> {
-        let pool = &self.context.pool;
+        let pool = &self.context.services.pool;
         slot.connecting();
         if slot.is_probe() {
             // A session from before says nothing about new ones, and may be the only one that the server allows.
@@ -217,7 +192,7 @@ impl Attempt<'_> {
         let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.peer_cache);
         let opened = tokio::select! {
             opened = opening => opened?,
-            () = self.context.clock.sleep_until(self.deadline) => {
+            () = self.context.services.clock.sleep_until(self.deadline) => {
                 let text = format!("{}: no session before the attempt had to end", upstream.name);
                 return Err(SessionError { kind: SessionErrorKind::OutOfTime, text });
             }
@@ -236,24 +211,24 @@ impl Attempt<'_> {
             smtp_utf8: message.smtp_utf8,
             size: 0,
         };
-        let (hostname, instance) = (&self.context.settings.hostname, self.context.queue.instance());
+        let (hostname, instance) = (&self.context.settings.hostname, self.context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
         let added = added::added(message, hostname, instance, utf8);
         if !added.is_ascii() {
             envelope.body = BodyType::EightBitMime;
         }
-        let mut content = Outgoing::stored(added, self.context.queue.clone(), message);
+        let mut content = Outgoing::stored(added, self.context.services.queue.clone(), message);
         envelope.size = content.size();
         if !self.logged && connection.capabilities().serves(&envelope) {
             self.logged = true;
             self.log_email().await;
         }
-        let out_of_time = self.context.clock.sleep_until(self.deadline);
+        let out_of_time = self.context.services.clock.sleep_until(self.deadline);
         connection.transact_until(&envelope, &mut content, out_of_time).await
     }
 
     fn is_out_of_time(&self) -> bool {
-        self.context.clock.monotonic() >= self.deadline
+        self.context.services.clock.monotonic() >= self.deadline
     }
 
     /// Places of the recipients that this upstream is asked about.
@@ -315,7 +290,7 @@ impl Attempt<'_> {
     /// The upstream is at fault: its health hears of it, and so do people.
     fn on_session_error(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
-        if let Some(change) = slot.failed(&error, self.context.pool.idle(&upstream.name)) {
+        if let Some(change) = slot.failed(&error, self.context.services.pool.idle(&upstream.name)) {
             self.announce(upstream, change, Some(&error));
         }
         if error.kind != SessionErrorKind::Content {
@@ -325,7 +300,7 @@ impl Attempt<'_> {
     }
 
     fn announce(&self, upstream: &Upstream, change: Change, error: Option<&SessionError>) {
-        let now = self.context.clock.wall();
+        let now = self.context.services.clock.wall();
         let why = error.map(|error| error.text.clone()).unwrap_or_default();
         let (kind, code, text) = match change {
             Change::Opened(wait) => {
@@ -344,7 +319,7 @@ impl Attempt<'_> {
         let fact =
             Fact { upstream: Some(upstream.name.clone()), ..Fact::new(now, kind, "Upstream", code, text) };
         tracing::warn!(upstream = upstream.name, "{}", fact.message);
-        self.context.queue.record(vec![fact]);
+        self.context.services.queue.record(vec![fact]);
     }
 
     /// The next upstream for whatever is still open, if one is available now.
@@ -362,7 +337,7 @@ impl Attempt<'_> {
             tried: &self.tried,
             refused_by: &refused_by,
         };
-        route::choose(&self.context.settings.upstreams, constraints, &self.context.health)
+        route::choose(&self.context.settings.upstreams, constraints, &self.context.services.health)
     }
 
     /// `logemails.log`: one record per attempt at its start. A write error is an event, never a lost mail.
@@ -371,9 +346,9 @@ impl Attempt<'_> {
         let message = &self.claim.message;
         let header = match message.chunks {
             0 => bytes::Bytes::new(),
-            _ => self.context.queue.chunk(message.id, 0).await.unwrap_or_default(),
+            _ => self.context.services.queue.chunk(message.id, 0).await.unwrap_or_default(),
         };
-        let now = self.context.clock.wall();
+        let now = self.context.services.clock.wall();
         let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
         let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
         // A disk that takes its time must not hold up who else runs on this thread.
@@ -381,7 +356,13 @@ impl Attempt<'_> {
         let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
         if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
             let text = format!("logemails.log cannot be written: {error}");
-            self.context.queue.record(vec![Fact::new(now, EventType::Error, "Mail", code::STORAGE, text)]);
+            self.context.services.queue.record(vec![Fact::new(
+                now,
+                EventType::Error,
+                "Mail",
+                code::STORAGE,
+                text,
+            )]);
         }
     }
 

@@ -4,26 +4,24 @@
 //! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
-use super::attempt::{self, Context, End};
+use super::attempt::{self, End};
 use super::attempt_guard::{AttemptGuard, Losses};
+use super::context::Services;
 use super::health::Health;
-use super::peer_cache::PeerCache;
-use super::pool::Pool;
 use super::route::{self, RouteConstraints};
 use super::settlement;
 use super::slot::Slot;
 use crate::caught::{Panicked, caught};
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
-use crate::event::logemails::LogEmails;
 use crate::mail::Message;
-use crate::queue::{Claim, Queue, QueueError};
+use crate::queue::{Claim, QueueError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,26 +40,6 @@ const EXPIRY_BATCH: usize = 500;
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
 const LOOK_AHEAD: usize = 5;
 
-/// What the engine is made of; the same parts serve its attempts.
-pub struct Engine {
-    /// Mail.
-    pub queue: Arc<dyn Queue>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Of the upstreams.
-    pub health: Arc<Health>,
-    /// Idle connections.
-    pub pool: Arc<Pool>,
-    /// In KiB, shared with reception.
-    pub content_memory: Arc<Semaphore>,
-    /// In force; an attempt takes the present ones when it starts.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// Made new with the settings.
-    pub peer_cache: watch::Receiver<Arc<PeerCache>>,
-    /// In force with the settings.
-    pub log_emails: watch::Receiver<Option<Arc<LogEmails>>>,
-}
-
 /// How the engine is told to end.
 #[derive(Clone, Default)]
 pub struct Stop {
@@ -71,8 +49,10 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-struct Running {
-    engine: Engine,
+/// Claims due mail and runs its attempts.
+pub struct Engine {
+    services: Arc<Services>,
+    settings: watch::Receiver<Arc<Settings>>,
     stop: Stop,
     attempts: TaskTracker,
     /// Number of attempts that have not ended.
@@ -102,14 +82,15 @@ struct Waiting {
 }
 
 impl Engine {
-    /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
-    pub async fn run(self, stop: Stop) {
-        let last_maintenance = self.clock.monotonic();
-        let attempts = TaskTracker::new();
-        let mut running = Running {
-            engine: self,
+    /// An engine that has not begun; `stop` ends it.
+    pub fn new(services: Services, stop: Stop) -> Engine {
+        let last_maintenance = services.clock.monotonic();
+        let settings = services.settings.clone();
+        Engine {
+            services: Arc::new(services),
+            settings,
             stop,
-            attempts,
+            attempts: TaskTracker::new(),
             under_way: Arc::default(),
             waiting: VecDeque::new(),
             losses: Losses::default(),
@@ -118,28 +99,30 @@ impl Engine {
             claim_failed: false,
             nothing_due_until: None,
             age_is_due: false,
-        };
-        running.work().await;
-        running.put_back_all();
-        running.attempts.close();
-        running.attempts.wait().await;
-        running.engine.pool.close().await;
+        }
     }
-}
 
-impl Running {
+    /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
+    pub async fn run(mut self) {
+        self.work().await;
+        self.put_back_all();
+        self.attempts.close();
+        self.attempts.wait().await;
+        self.services.pool.close().await;
+    }
+
     async fn work(&mut self) {
-        let (woken, freed) = (self.engine.queue.woken(), self.engine.health.changed());
+        let (woken, freed) = (self.services.queue.woken(), self.services.health.changed());
         while !self.stop.gently.is_cancelled() {
-            let settings = self.engine.settings.borrow_and_update().clone();
+            let settings = self.settings.borrow_and_update().clone();
             // Looked at here and not when it is told, because whoever else woke us may have been faster.
             let before = self.settings_seen.replace(settings.clone());
             if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
                 self.nothing_due_until = None;
                 self.on_upstreams_changed(&before, &settings);
             }
-            let looked = self.engine.clock.monotonic();
-            self.engine.queue.freeze(!settings.sending_enabled);
+            let looked = self.services.clock.monotonic();
+            self.services.queue.freeze(!settings.sending_enabled);
             if !settings.sending_enabled {
                 self.put_back_all();
             }
@@ -154,15 +137,15 @@ impl Running {
                 () = self.stop.gently.cancelled() => {}
                 () = woken.notified() => self.nothing_due_until = None,
                 () = freed.notified() => {}
-                changed = self.engine.settings.changed() => {
+                changed = self.settings.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                () = self.engine.clock.sleep_until(wake) => {}
+                () = self.services.clock.sleep_until(wake) => {}
             }
-            if self.engine.clock.monotonic() >= self.last_maintenance + MAINTENANCE_INTERVAL {
-                self.last_maintenance = self.engine.clock.monotonic();
+            if self.services.clock.monotonic() >= self.last_maintenance + MAINTENANCE_INTERVAL {
+                self.last_maintenance = self.services.clock.monotonic();
                 self.maintain(&settings).await;
             }
         }
@@ -174,13 +157,13 @@ impl Running {
         while self.can_send(settings)
             && let Some(mut waiting) = self.waiting.pop_front()
         {
-            let Some(slot) = choose(&waiting, settings, &self.engine.health) else {
+            let Some(slot) = choose(&waiting, settings, &self.services.health) else {
                 still_waiting.push_back(waiting);
                 continue;
             };
             match self.is_unchanged(&mut waiting).await {
                 true => self.start(waiting.claim, slot, settings),
-                false => self.engine.queue.put_back(waiting.claim),
+                false => self.services.queue.put_back(waiting.claim),
             }
         }
         still_waiting.append(&mut self.waiting);
@@ -189,20 +172,20 @@ impl Running {
 
     /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
     async fn is_unchanged(&self, waiting: &mut Waiting) -> bool {
-        let now = self.engine.clock.monotonic();
+        let now = self.services.clock.monotonic();
         if now < waiting.checked + RECHECK_CLAIM_AFTER {
             return true;
         }
         waiting.checked = now;
         let claimed = &waiting.claim.message;
         let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
-        self.engine.queue.show(claimed.id).await.is_ok_and(as_claimed)
+        self.services.queue.show(claimed.id).await.is_ok_and(as_claimed)
     }
 
     /// Looks after mail that some upstream has refused: it waits here for one that is merely busy, for a while, and for its
     /// next due time otherwise, so that it does not keep the rest from being claimed and its age is looked at.
     async fn defer_refused(&mut self, settings: &Arc<Settings>) {
-        let now = self.engine.clock.monotonic();
+        let now = self.services.clock.monotonic();
         let (refused, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|one| !one.refused_by.is_empty());
         self.waiting = others;
@@ -212,7 +195,7 @@ impl Running {
                 || now >= waiting.since + MAINTENANCE_INTERVAL
                 || place >= settings.queue.batch_size;
             if !self.is_unchanged(&mut waiting).await {
-                self.engine.queue.put_back(waiting.claim);
+                self.services.queue.put_back(waiting.claim);
             } else if in_vain {
                 deferred.push(waiting.claim);
             } else {
@@ -226,12 +209,12 @@ impl Running {
     fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
         route::candidates(&settings.upstreams)
             .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
-            .any(|upstream| self.engine.health.status(upstream).state != "open")
+            .any(|upstream| self.services.health.status(upstream).state != "open")
     }
 
     /// All together, so that they share commits.
     async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str) {
-        let context = self.context(settings.clone());
+        let context = self.services.context(settings.clone());
         let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
@@ -250,7 +233,7 @@ impl Running {
             return;
         }
         self.put_back_all();
-        let (queue, stop) = (self.engine.queue.clone(), self.stop.gently.clone());
+        let (queue, stop) = (self.services.queue.clone(), self.stop.gently.clone());
         self.attempts.spawn(async move {
             let hastened = tokio::select! {
                 hastened = queue.hasten_refused() => hastened,
@@ -264,7 +247,7 @@ impl Running {
 
     fn put_back_all(&mut self) {
         for waiting in self.waiting.drain(..) {
-            self.engine.queue.put_back(waiting.claim);
+            self.services.queue.put_back(waiting.claim);
         }
     }
 
@@ -272,7 +255,7 @@ impl Running {
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
         let room = self.claim_capacity(settings);
-        let now = self.engine.queue.now();
+        let now = self.services.queue.now();
         if room == 0 || !self.can_send(settings) || self.nothing_due_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -288,8 +271,8 @@ impl Running {
 
     async fn claim_due(&mut self, now: Moment, room: usize, settings: &Settings) -> Result<bool, QueueError> {
         let sites = sites_that_can_go();
-        let claims = self.engine.queue.claim(now, LEASE, &sites, room).await?;
-        let (count, since) = (claims.len(), self.engine.clock.monotonic());
+        let claims = self.services.queue.claim(now, LEASE, &sites, room).await?;
+        let (count, since) = (claims.len(), self.services.clock.monotonic());
         self.waiting.extend(claims.into_iter().map(|claim| {
             let refused_by = refused_by(&claim, settings);
             Waiting { claim, since, checked: since, refused_by }
@@ -297,7 +280,7 @@ impl Running {
         if count < room {
             // So a connection that is free again need not make us ask.
             self.nothing_due_until =
-                Some(self.engine.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
+                Some(self.services.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
         }
         Ok(count > 0)
     }
@@ -305,7 +288,7 @@ impl Running {
     /// How many more messages are claimed now: as many as there are free connections, and a few.
     fn claim_capacity(&self, settings: &Settings) -> usize {
         let free: usize = route::candidates(&settings.upstreams)
-            .filter_map(|upstream| self.engine.health.free(upstream))
+            .filter_map(|upstream| self.services.health.free(upstream))
             .sum();
         let wanted = settings.queue.batch_size.min(free + LOOK_AHEAD);
         wanted.saturating_sub(self.waiting.iter().filter(|one| one.refused_by.is_empty()).count())
@@ -319,15 +302,15 @@ impl Running {
         settings.sending_enabled
             && !self.is_full(settings)
             && route::candidates(&settings.upstreams)
-                .any(|upstream| self.engine.health.free(upstream).is_some())
+                .any(|upstream| self.services.health.free(upstream).is_some())
     }
 
     /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
     /// available at `looked` are no reason.
     fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
-        let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
+        let (mono, now) = (self.services.clock.monotonic(), self.services.queue.now());
         let mut wake = self.last_maintenance + MAINTENANCE_INTERVAL;
-        if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
+        if let Some(change) = self.services.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
         if self.waiting.iter().any(|one| !one.refused_by.is_empty()) {
@@ -347,8 +330,8 @@ impl Running {
     }
 
     fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
-        let context = self.context(settings.clone());
-        let (ended, queue) = (self.engine.health.changed(), self.engine.queue.clone());
+        let context = self.services.context(settings.clone());
+        let (ended, queue) = (self.services.health.changed(), self.services.queue.clone());
         let guard = AttemptGuard::new(&self.under_way, ended, queue, claim.clone());
         let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
@@ -376,26 +359,13 @@ impl Running {
         });
     }
 
-    fn context(&self, settings: Arc<Settings>) -> Context {
-        Context {
-            queue: self.engine.queue.clone(),
-            clock: self.engine.clock.clone(),
-            health: self.engine.health.clone(),
-            pool: self.engine.pool.clone(),
-            peer_cache: self.engine.peer_cache.borrow().clone(),
-            log_emails: self.engine.log_emails.borrow().clone(),
-            content_memory: self.engine.content_memory.clone(),
-            settings,
-        }
-    }
-
     /// Once a round: failed mail that is kept long enough, and the age of mail that waits.
     async fn maintain(&mut self, settings: &Arc<Settings>) {
         // Should anything have become due without a word, it waits for a minute and not for ever.
         self.nothing_due_until = None;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
-        if let Ok(before) = self.engine.clock.wall().checked_sub(days)
-            && let Err(error) = self.engine.queue.remove_failed(before).await
+        if let Ok(before) = self.services.clock.wall().checked_sub(days)
+            && let Err(error) = self.services.queue.remove_failed(before).await
         {
             tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
         }
@@ -404,7 +374,7 @@ impl Running {
 
     /// Once a round, at a time when no upstream is available: with a circuit about to be probed it is too early to say so.
     async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
-        let available = |upstream: &Arc<Upstream>| self.engine.health.free(upstream).is_some();
+        let available = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
         if self.age_is_due
             && settings.sending_enabled
             && !route::candidates(&settings.upstreams).any(available)
@@ -416,12 +386,12 @@ impl Running {
     }
 
     async fn expire_waiting(&mut self, settings: &Arc<Settings>) {
-        let now = self.engine.queue.now();
+        let now = self.services.queue.now();
         let life = u64::try_from(settings.queue.expire_after.as_millis()).unwrap_or(u64::MAX);
         let born_by = Moment(now.0.saturating_sub(life));
         let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
             .filter_map(|upstream| {
-                Some(format!("{}: {}", upstream.name, self.engine.health.status(upstream).last_error?))
+                Some(format!("{}: {}", upstream.name, self.services.health.status(upstream).last_error?))
             })
             .collect();
         last_errors.sort();
@@ -433,7 +403,7 @@ impl Running {
         self.put_back_all();
         while !self.stop.gently.is_cancelled() {
             let old =
-                self.engine.queue.claim_old(now, born_by, LEASE, EXPIRY_BATCH).await.unwrap_or_default();
+                self.services.queue.claim_old(now, born_by, LEASE, EXPIRY_BATCH).await.unwrap_or_default();
             if old.is_empty() {
                 return;
             }

@@ -10,6 +10,7 @@ mod attempt_guard;
 pub mod capabilities;
 mod circuit;
 pub mod connection;
+pub mod context;
 mod data;
 pub mod disposition;
 mod effective_limit;

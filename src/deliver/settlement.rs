@@ -1,6 +1,6 @@
 //! The end of an attempt: its verdicts, what people are told of them and when the rest is due again, in one commit.
 
-use super::attempt::Context;
+use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. `quiet`:
 /// nothing is decided, and what was said when the waiting began still holds, so only an end of its life is told.
 pub(super) async fn settle(
-    context: &Context,
+    context: &AttemptContext,
     claim: &Claim,
     mut verdicts: Vec<Verdict>,
     counted: bool,
@@ -21,7 +21,7 @@ pub(super) async fn settle(
     quiet: bool,
 ) {
     let message = &claim.message;
-    let (now, wall) = (context.queue.now(), context.clock.wall());
+    let (now, wall) = (context.services.queue.now(), context.services.clock.wall());
     let rules = &context.settings.queue;
     let expired = now.since(message.life_start) >= rules.expire_after;
     for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
@@ -40,7 +40,7 @@ pub(super) async fn settle(
         ..Fact::new(wall, kind, "Mail", code, text)
     };
     if any(Outcome::Deferred) > 0 && !quiet {
-        let (open, at) = (any(Outcome::Deferred), context.queue.wall(next_due));
+        let (open, at) = (any(Outcome::Deferred), context.services.queue.wall(next_due));
         let mut text = format!("{open} of {} recipients deferred until {at:.0}", message.recipients.len());
         if let Some(names) = refused_by(&verdicts) {
             text += &format!("; {names} refused, the other upstreams are waited for");
@@ -54,7 +54,7 @@ pub(super) async fn settle(
     }
     let failed_upstream = failed_upstream.clone();
     let settlement = Settlement { verdicts: verdicts.clone(), counted, next_due, failed_upstream, facts };
-    match context.queue.settle(claim.clone(), settlement).await {
+    match context.services.queue.settle(claim.clone(), settlement).await {
         // What the log says is on disk.
         Ok(()) => outcomes(&verdicts).for_each(|outcome| outcome.log()),
         // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
@@ -84,7 +84,7 @@ fn records<'a>(
 
 /// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
 /// then). Its age is looked at. What waits on as before is neither logged nor recorded again.
-pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, counted: bool) {
+pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, counted: bool) {
     let verdict = |recipient: &Recipient| {
         let (upstream, reply) = previous_reply(recipient).unwrap_or_else(|| (None, why.to_owned()));
         Verdict {

@@ -7,6 +7,7 @@ mod memory;
 use crate::admin::{self, Admin, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
+use crate::deliver::context::Services;
 use crate::deliver::engine::{Engine, Stop};
 use crate::deliver::health::Health;
 use crate::deliver::peer_cache::PeerCache;
@@ -137,7 +138,7 @@ impl Server {
             listening: listening.clone(),
             reload,
         };
-        let engine = Engine {
+        let services = Services {
             queue: queue.clone(),
             clock: clock.clone(),
             health: health.clone(),
@@ -149,7 +150,7 @@ impl Server {
         };
         let stop = Stop::default();
         let server = Server {
-            engine: tokio::spawn(engine.run(stop.clone())),
+            engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
             watch: tokio::spawn(watch_room(doors.front(), settings_sender.subscribe())),
             queue,

@@ -4,6 +4,7 @@ use crate::support::scripted::{Script, Scripted};
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::config::{self, Settings, Sources};
+use postroom::deliver::context::Services;
 use postroom::deliver::engine::{Engine, Stop};
 use postroom::deliver::health::Health;
 use postroom::deliver::pool::Pool;
@@ -61,7 +62,7 @@ impl Stage {
         let queue = Arc::new(queue);
         let (settings, receiver) = watch::channel(load(&folder, config));
         let health = Health::new(clock.clone());
-        let engine = Engine {
+        let services = Services {
             queue: queue.clone(),
             clock: engine_clock(clock.clone()),
             health: health.clone(),
@@ -72,7 +73,7 @@ impl Stage {
             log_emails: watch::channel(None).1,
         };
         let stop = Stop::default();
-        let engine = Some(tokio::spawn(engine.run(stop.clone())));
+        let engine = Some(tokio::spawn(Engine::new(services, stop.clone()).run()));
         Stage { clock, queue, health, settings, stop, engine, folder }
     }
 
