@@ -11,13 +11,15 @@
 use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::{self, Disposition};
+use super::envelope::OutboundEnvelope;
 use super::health::Change;
 use super::outgoing::Outgoing;
 use super::route::{self, RouteConstraints};
+use super::session_error::{SessionError, SessionErrorKind};
 use super::settlement::{previous_reply, settle};
 use super::slot::Slot;
 use super::too_many_connections;
-use super::transaction::{Envelope, SessionError, SessionErrorKind, Transaction};
+use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
 use crate::event::logemails;
 use crate::event::outcome::Delays;
@@ -201,9 +203,9 @@ impl Attempt<'_> {
         Ok(opened)
     }
 
-    async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> Transaction {
+    async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> TransactionResult {
         let message = &self.claim.message;
-        let mut envelope = Envelope {
+        let mut envelope = OutboundEnvelope {
             reverse_path: message.reverse_path.clone(),
             recipients: asked.iter().map(|place| self.recipients[*place].address.clone()).collect(),
             // Careless applications send such content without saying so.
@@ -244,7 +246,7 @@ impl Attempt<'_> {
         &mut self,
         upstream: &Upstream,
         asked: &[usize],
-        transaction: &Transaction,
+        transaction: &TransactionResult,
     ) -> Vec<usize> {
         let mut again = Vec::new();
         let dispositions = disposition::classify(transaction);

@@ -1,16 +1,20 @@
 //! A session with an upstream, from the name to a server that is ready for MAIL; the transactions on it are in
-//! `super::data`.
+//! `super::transaction`.
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
 //! text; a password never leaves in clear text unless that was allowed by name. Whatever goes wrong here is the
 //! upstream's fault, never the message's (PRODUCT rule 3).
 
 use super::capabilities::{Capabilities, ehlo};
+use super::envelope::OutboundEnvelope;
 use super::happy_eyeballs::connect;
+use super::outgoing::Outgoing;
 use super::peer_cache::PeerCache;
 use super::sasl::authenticate;
+use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
-use super::transaction::{SessionError, SessionErrorKind};
+use super::transaction;
+use super::transaction_result::TransactionResult;
 use super::wire::{Wire, WireError};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
@@ -93,6 +97,26 @@ impl Connection {
     /// Does not wait.
     pub fn is_alive(&mut self) -> bool {
         self.in_step && !self.wire.has_unexpected_input()
+    }
+
+    /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
+    /// [`TransactionResult::lost`]. Afterwards see [`Connection::is_reusable`].
+    pub async fn transact(
+        &mut self,
+        envelope: &OutboundEnvelope,
+        content: &mut Outgoing,
+    ) -> TransactionResult {
+        self.transact_until(envelope, content, std::future::pending()).await
+    }
+
+    /// The same, given up when `out_of_time` is ready: each step has its own deadline, but a thousand steps may take days.
+    pub async fn transact_until(
+        &mut self,
+        envelope: &OutboundEnvelope,
+        content: &mut Outgoing,
+        out_of_time: impl Future<Output = ()>,
+    ) -> TransactionResult {
+        transaction::run(self, envelope, content, out_of_time).await
     }
 
     /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers

@@ -2,9 +2,9 @@
 //! what others do and what servers say.
 //!
 //! Not in the table: what comes before MAIL (all of it is "no usable session", see `super::connection`), and what is no
-//! reply at all (a lost session, or after the final dot "unknown", see `super::data`).
+//! reply at all (a lost session, or after the final dot "unknown", see `super::transaction`).
 
-use super::transaction::{Answer, Missing, Step, Transaction};
+use super::transaction_result::{Missing, RecipientAnswer, TransactionResult, TransactionStep};
 use crate::mail::{EnhancedCode, Reply};
 
 /// What an answer means for its recipient, and what happens next.
@@ -30,30 +30,32 @@ pub enum Disposition {
 }
 
 /// One row of the table: where, which replies, and what they mean.
-struct Row(&'static [Step], fn(&Reply) -> bool, Disposition);
+struct Row(&'static [TransactionStep], fn(&Reply) -> bool, Disposition);
 
-const ANY_STEP: &[Step] = &[Step::Mail, Step::Rcpt, Step::Data, Step::Content];
-const BEHIND_MAIL: &[Step] = &[Step::Rcpt, Step::Data, Step::Content];
+const ANY_STEP: &[TransactionStep] =
+    &[TransactionStep::Mail, TransactionStep::Rcpt, TransactionStep::Data, TransactionStep::Content];
+const BEHIND_MAIL: &[TransactionStep] =
+    &[TransactionStep::Rcpt, TransactionStep::Data, TransactionStep::Content];
 
 /// The first row that fits holds.
 const TABLE: &[Row] = &[
-    Row(&[Step::Mail], wants_protection, Disposition::NoSession),
+    Row(&[TransactionStep::Mail], wants_protection, Disposition::NoSession),
     Row(ANY_STEP, |reply| reply.code == 421, Disposition::SessionLost),
     // Where another recipient was taken in this transaction, else the next row: 552 means 452 there (RFC 5321 section
     // 4.5.3.1.10).
-    Row(&[Step::Rcpt], is_too_many, Disposition::NextTransaction),
-    Row(&[Step::Rcpt], is_too_many, Disposition::NextUpstream),
+    Row(&[TransactionStep::Rcpt], is_too_many, Disposition::NextTransaction),
+    Row(&[TransactionStep::Rcpt], is_too_many, Disposition::NextUpstream),
     Row(BEHIND_MAIL, wants_protection, Disposition::NextUpstream),
     Row(ANY_STEP, speaks_of_the_account, Disposition::NextUpstream),
-    Row(&[Step::Mail], Reply::is_permanent, Disposition::RefusedHere),
-    Row(&[Step::Rcpt], speaks_of_relaying, Disposition::RefusedHere),
+    Row(&[TransactionStep::Mail], Reply::is_permanent, Disposition::RefusedHere),
+    Row(&[TransactionStep::Rcpt], speaks_of_relaying, Disposition::RefusedHere),
     Row(ANY_STEP, speaks_of_sender_or_size, Disposition::RefusedHere),
     Row(BEHIND_MAIL, Reply::is_permanent, Disposition::Failed),
     Row(ANY_STEP, Reply::is_transient, Disposition::NextUpstream),
 ];
 
 /// What a reply to that step means, if it is a refusal. `taken`: another recipient was taken in this transaction before.
-pub fn meaning(step: Step, reply: &Reply, taken: bool) -> Disposition {
+pub fn meaning(step: TransactionStep, reply: &Reply, taken: bool) -> Disposition {
     let fits = |Row(steps, says, means): &&Row| {
         steps.contains(&step) && says(reply) && (*means != Disposition::NextTransaction || taken)
     };
@@ -62,22 +64,26 @@ pub fn meaning(step: Step, reply: &Reply, taken: bool) -> Disposition {
 }
 
 /// Classifies each answer of one transaction, in the order of its recipients.
-pub fn classify(transaction: &Transaction) -> Vec<Disposition> {
+pub fn classify(transaction: &TransactionResult) -> Vec<Disposition> {
     let mut taken = false;
-    let classify_one = |answer: &Answer| {
+    let classify_one = |answer: &RecipientAnswer| {
         let disposition = match answer {
-            Answer::Accepted(_) => Disposition::Delivered,
-            Answer::Unable(_) => Disposition::RefusedHere,
-            Answer::Unknown(_) => Disposition::Unknown,
-            Answer::Undecided => Disposition::SessionLost,
+            RecipientAnswer::Accepted(_) => Disposition::Delivered,
+            RecipientAnswer::Unable(_) => Disposition::RefusedHere,
+            RecipientAnswer::Unknown(_) => Disposition::Unknown,
+            RecipientAnswer::Undecided => Disposition::SessionLost,
             // With a lost session there is no other transaction to be had there now.
-            Answer::Refused(step, reply) => meaning(*step, reply, taken && transaction.lost.is_none()),
+            RecipientAnswer::Refused(step, reply) => {
+                meaning(*step, reply, taken && transaction.lost.is_none())
+            }
         };
         // Who was taken shares the fate of the content.
         taken |= match answer {
-            Answer::Accepted(_) | Answer::Unknown(_) => true,
-            Answer::Refused(step, _) => matches!(step, Step::Data | Step::Content),
-            Answer::Unable(_) | Answer::Undecided => false,
+            RecipientAnswer::Accepted(_) | RecipientAnswer::Unknown(_) => true,
+            RecipientAnswer::Refused(step, _) => {
+                matches!(step, TransactionStep::Data | TransactionStep::Content)
+            }
+            RecipientAnswer::Unable(_) | RecipientAnswer::Undecided => false,
         };
         disposition
     };
@@ -153,30 +159,32 @@ fn without_paths(line: &str) -> String {
 }
 
 /// The answer in words, on one line.
-pub fn describe(answer: &Answer) -> String {
+pub fn describe(answer: &RecipientAnswer) -> String {
     match answer {
-        Answer::Accepted(reply) | Answer::Refused(_, reply) => reply.to_string(),
-        Answer::Unable(Missing::Size { size, limit }) => {
+        RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused(_, reply) => reply.to_string(),
+        RecipientAnswer::Unable(Missing::Size { size, limit }) => {
             format!("the message has {size} bytes, the upstream takes {limit} at most")
         }
-        Answer::Unable(Missing::SmtpUtf8) => {
+        RecipientAnswer::Unable(Missing::SmtpUtf8) => {
             "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
         }
-        Answer::Unknown(what) => format!("no valid answer to the final dot ({what}): may be sent twice"),
-        Answer::Undecided => "the session was lost before the upstream decided".into(),
+        RecipientAnswer::Unknown(what) => {
+            format!("no valid answer to the final dot ({what}): may be sent twice")
+        }
+        RecipientAnswer::Undecided => "the session was lost before the upstream decided".into(),
     }
 }
 
 /// The enhanced code that goes with the answer: the upstream's own, else the one that fits (RFC 3463).
-pub fn enhanced_code(answer: &Answer) -> EnhancedCode {
+pub fn enhanced_code(answer: &RecipientAnswer) -> EnhancedCode {
     match answer {
-        Answer::Accepted(reply) | Answer::Refused(_, reply) => {
+        RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused(_, reply) => {
             let class = u8::try_from(reply.code / 100).unwrap_or(4);
             reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
         }
-        Answer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
-        Answer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
-        Answer::Unknown(_) | Answer::Undecided => EnhancedCode(4, 4, 2),
+        RecipientAnswer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
+        RecipientAnswer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
+        RecipientAnswer::Unknown(_) | RecipientAnswer::Undecided => EnhancedCode(4, 4, 2),
     }
 }
 
@@ -195,8 +203,8 @@ mod tests {
     #[test]
     fn the_table() {
         use Disposition::{Failed, NextUpstream, NoSession, RefusedHere, SessionLost};
-        use Step::{Content, Data, Mail, Rcpt};
-        let rows: &[(&[Step], &str, Disposition)] = &[
+        use TransactionStep::{Content, Data, Mail, Rcpt};
+        let rows: &[(&[TransactionStep], &str, Disposition)] = &[
             // Postfix, aiosmtpd, Office 365, RFC 4954.
             (&[Mail], "530 5.7.0 Must issue a STARTTLS command first", NoSession),
             (&[Mail], "530 Must issue a STARTTLS command first", NoSession),
@@ -274,7 +282,11 @@ mod tests {
             "550 no (relay)",
             "550 denied:relay",
         ] {
-            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Disposition::RefusedHere, "{text}");
+            assert_eq!(
+                meaning(TransactionStep::Rcpt, &reply(text), false),
+                Disposition::RefusedHere,
+                "{text}"
+            );
         }
         for text in [
             "550 5.7.1 <relay@y.test>: Recipient rejected",
@@ -290,23 +302,23 @@ mod tests {
             "550 5.4.1 Recipient address rejected: Access denied",
             "550 Invalid recipient: <b@y.test>",
         ] {
-            assert_eq!(meaning(Step::Rcpt, &reply(text), false), Disposition::Failed, "{text}");
+            assert_eq!(meaning(TransactionStep::Rcpt, &reply(text), false), Disposition::Failed, "{text}");
         }
         assert_eq!(
-            meaning(Step::Rcpt, &reply("454 4.7.1 <b@y.test>: Relay access denied"), false),
+            meaning(TransactionStep::Rcpt, &reply("454 4.7.1 <b@y.test>: Relay access denied"), false),
             Disposition::NextUpstream
         );
     }
 
-    fn dispositions(answers: Vec<Answer>) -> Vec<Disposition> {
-        classify(&Transaction { answers, lost: None, began: true, transmit_ms: 0 })
+    fn dispositions(answers: Vec<RecipientAnswer>) -> Vec<Disposition> {
+        classify(&TransactionResult { answers, lost: None, began: true, transmit_ms: 0 })
     }
 
     #[test]
     fn too_many_counts_only_behind_one_who_was_taken() {
         use Disposition::{Delivered, Failed, NextTransaction, NextUpstream, RefusedHere, Unknown};
-        let rcpt = |text: &str| Answer::Refused(Step::Rcpt, reply(text));
-        let taken = || Answer::Accepted(reply("250 2.0.0 ok"));
+        let rcpt = |text: &str| RecipientAnswer::Refused(TransactionStep::Rcpt, reply(text));
+        let taken = || RecipientAnswer::Accepted(reply("250 2.0.0 ok"));
         for text in
             ["452 4.5.3 x", "552 5.5.3 x", "452 Too many", "552 too MANY recipients", "452 4.3.1 too many"]
         {
@@ -316,14 +328,14 @@ mod tests {
                 "{text}"
             );
             assert_eq!(
-                dispositions(vec![Answer::Unable(Missing::SmtpUtf8), rcpt(text)]),
+                dispositions(vec![RecipientAnswer::Unable(Missing::SmtpUtf8), rcpt(text)]),
                 [RefusedHere, NextUpstream]
             );
             // Whatever became of the content.
-            let refused = || Answer::Refused(Step::Content, reply("554 no"));
+            let refused = || RecipientAnswer::Refused(TransactionStep::Content, reply("554 no"));
             assert_eq!(dispositions(vec![refused(), rcpt(text)]), [Failed, NextTransaction]);
             assert_eq!(
-                dispositions(vec![Answer::Unknown("closed".into()), rcpt(text)]),
+                dispositions(vec![RecipientAnswer::Unknown("closed".into()), rcpt(text)]),
                 [Unknown, NextTransaction]
             );
         }

@@ -202,7 +202,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::config::settings::RateLimit;
     use crate::deliver::route::tests::upstream;
-    use crate::deliver::transaction::{SessionError, SessionErrorKind};
+    use crate::deliver::session_error::{SessionError, SessionErrorKind};
     use jiff::Timestamp;
 
     const FIRST_WAIT: Duration = Duration::from_secs(1);

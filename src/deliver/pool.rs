@@ -1,7 +1,7 @@
 //! Idle connections, kept for the next message to the same upstream.
 //!
 //! Promise: what is taken out was, a moment ago, alive, young enough, not used up, and opened under the very settings
-//! that are asked for. A server may still close it in that moment: see [`super::transaction::SessionErrorKind::Stale`].
+//! that are asked for. A server may still close it in that moment: see [`super::session_error::SessionErrorKind::Stale`].
 //! What has been idle for `max_idle_time` is closed then, by a task that sleeps until the next one's time and is there
 //! only while something is idle.
 //!

@@ -3,8 +3,8 @@
 //! Promise: neither password nor anything that holds it reaches an error, even where a server repeats it.
 
 use super::capabilities::Capabilities;
+use super::session_error::SessionErrorKind;
 use super::too_many_connections::is_too_many_connections;
-use super::transaction::SessionErrorKind;
 use super::wire::{Wire, WireError};
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};

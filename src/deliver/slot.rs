@@ -3,7 +3,7 @@
 use super::circuit::Circuit;
 use super::effective_limit;
 use super::health::{Change, Health, Slots, State};
-use super::transaction::{SessionError, SessionErrorKind};
+use super::session_error::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,8 @@
 //! concurrent connections has exceeded a limit`, SES `421 Too many concurrent SMTP connections`, outlook.com `451 4.7.652
 //! The mail server has exceeded the maximum number of connections`.
 
-use super::transaction::{Answer, SessionErrorKind};
+use super::session_error::SessionErrorKind;
+use super::transaction_result::RecipientAnswer;
 use super::wire::WireError;
 use crate::mail::Reply;
 
@@ -21,9 +22,9 @@ pub(super) fn is_too_many_connections(reply: &Reply) -> bool {
 }
 
 /// What was said of too many connections in a transaction that was answered.
-pub(super) fn find_in(answers: &[Answer]) -> Option<String> {
+pub(super) fn find_in(answers: &[RecipientAnswer]) -> Option<String> {
     answers.iter().find_map(|answer| match answer {
-        Answer::Refused(_, reply) if is_too_many_connections(reply) => Some(reply.to_string()),
+        RecipientAnswer::Refused(_, reply) if is_too_many_connections(reply) => Some(reply.to_string()),
         _ => None,
     })
 }

@@ -6,7 +6,7 @@ use super::stage::{Stage, server, upstream};
 use super::{connected, open, send, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::Auth;
-use postroom::deliver::transaction::{SessionError, SessionErrorKind};
+use postroom::deliver::session_error::{SessionError, SessionErrorKind};
 use postroom::event::code;
 use postroom::mail::MessageState;
 use postroom::queue::Queue;

@@ -5,7 +5,8 @@ use crate::support::scripted::{Act, Script, Scripted};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
-use postroom::deliver::transaction::{Answer, SessionErrorKind, Transaction};
+use postroom::deliver::session_error::SessionErrorKind;
+use postroom::deliver::transaction_result::{RecipientAnswer, TransactionResult};
 use postroom::mail::ReversePath;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ async fn with_and_without_pipelining(
     }
 }
 
-fn lost(transaction: &Transaction) -> Option<SessionErrorKind> {
+fn lost(transaction: &TransactionResult) -> Option<SessionErrorKind> {
     transaction.lost.as_ref().map(|error| error.kind)
 }
 
@@ -233,7 +234,7 @@ async fn at_the_final_dot_any_valid_reply_decides() {
     let server =
         Scripted::start(|script| script.at_dot(Act::Say(b"250 Zugestellt f\xfcr \0 Sie\r\n".to_vec())));
     let done = send(&mut connected(&server).await, &["a@y"]).await;
-    let Answer::Accepted(reply) = &done.answers[0] else { panic!("{done:?}") };
+    let RecipientAnswer::Accepted(reply) = &done.answers[0] else { panic!("{done:?}") };
     assert_eq!(reply.to_string(), "250 Zugestellt f\\xfcr   Sie");
 }
 

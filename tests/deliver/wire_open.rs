@@ -3,7 +3,7 @@
 use super::{PATIENCE, open, send, short, upstream, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::{Auth, Upstream};
-use postroom::deliver::transaction::SessionErrorKind;
+use postroom::deliver::session_error::SessionErrorKind;
 
 fn basic(upstream: &mut Upstream) {
     upstream.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };

@@ -4,7 +4,7 @@ use super::{connected, send, short, upstream, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::Upstream;
 use postroom::deliver::pool::Pool;
-use postroom::deliver::transaction::SessionErrorKind;
+use postroom::deliver::session_error::SessionErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 use super::{PATIENCE, open, send, short, upstream_at};
 use crate::support::scripted::{Act, Identity, Scripted};
 use postroom::config::settings::{Auth, TlsMode, Upstream};
-use postroom::deliver::transaction::SessionErrorKind;
+use postroom::deliver::session_error::SessionErrorKind;
 use std::io::Write;
 use std::sync::Arc;
 
