@@ -1,7 +1,7 @@
 //! What delivery works with: the services, shared by the engine and its attempts, and the configuration that an
 //! attempt has.
 
-use super::health::Health;
+use super::health::UpstreamHealth;
 use super::peer_cache::PeerCache;
 use super::pool::Pool;
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ pub struct Services {
     /// The wall clock and the monotonic one.
     pub clock: Arc<dyn Clock>,
     /// The state of each upstream: free connections, circuit, rate.
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamHealth>,
     /// Connections that wait for the next message.
     pub pool: Arc<Pool>,
     /// In KiB, shared with reception.

@@ -7,7 +7,7 @@
 use super::attempt::{self, End};
 use super::attempt_guard::{AttemptGuard, Losses};
 use super::context::Services;
-use super::health::Health;
+use super::health::UpstreamHealth;
 use super::route::{self, RouteConstraints};
 use super::settlement;
 use super::slot::Slot;
@@ -425,7 +425,7 @@ fn sites_that_can_go() -> [String; 1] {
     [String::new()]
 }
 
-fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
+fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<UpstreamHealth>) -> Option<Slot> {
     let failed_last = waiting.claim.message.failed_upstream.as_deref();
     let constraints = RouteConstraints { failed_last, tried: &[], refused_by: &waiting.refused_by };
     route::choose(&settings.upstreams, constraints, health)

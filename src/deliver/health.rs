@@ -19,14 +19,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What is known of all upstreams, shared by engine and attempts.
-pub struct Health {
-    states: Mutex<BTreeMap<String, State>>,
+pub struct UpstreamHealth {
+    states: Mutex<BTreeMap<String, UpstreamState>>,
     clock: Arc<dyn Clock>,
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct UpstreamState {
     pub(super) slots: Slots,
     /// Transactions that were answered.
     pub(super) answered: u64,
@@ -73,10 +73,10 @@ pub struct UpstreamStatus {
     pub last_error_at: Option<Timestamp>,
 }
 
-impl Health {
+impl UpstreamHealth {
     /// Everybody is well until proved otherwise.
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Health> {
-        Arc::new(Health { states: Mutex::default(), clock, changed: Arc::default() })
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<UpstreamHealth> {
+        Arc::new(UpstreamHealth { states: Mutex::default(), clock, changed: Arc::default() })
     }
 
     /// Told when somebody may have become available.
@@ -93,7 +93,7 @@ impl Health {
     }
 
     /// Takes a connection's place; none if there is none after all. The place is given back by dropping the slot.
-    pub fn take(self: &Arc<Health>, upstream: &Arc<Upstream>) -> Option<Slot> {
+    pub fn take(self: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Option<Slot> {
         self.update(&upstream.name, |state, now| {
             if !state.is_available(upstream, now) {
                 return None;
@@ -135,7 +135,7 @@ impl Health {
         let mut states = self.lock();
         for name in names {
             if let Some(state) = states.get_mut(name) {
-                *state = State { slots: state.slots, ..State::default() };
+                *state = UpstreamState { slots: state.slots, ..UpstreamState::default() };
             }
         }
         drop(states);
@@ -165,7 +165,11 @@ impl Health {
     }
 
     /// Changes what is known of that upstream.
-    pub(super) fn update<T>(&self, upstream: &str, change: impl FnOnce(&mut State, Duration) -> T) -> T {
+    pub(super) fn update<T>(
+        &self,
+        upstream: &str,
+        change: impl FnOnce(&mut UpstreamState, Duration) -> T,
+    ) -> T {
         let now = self.clock.monotonic();
         change(self.lock().entry(upstream.to_owned()).or_default(), now)
     }
@@ -179,12 +183,12 @@ impl Health {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UpstreamState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl UpstreamState {
     pub(super) fn note_error(&mut self, text: String, at: Timestamp) {
         (self.last_error, self.last_error_at) = (Some(text), Some(at));
     }
@@ -211,15 +215,15 @@ mod tests {
         SessionError { kind, text: "no".into() }
     }
 
-    fn connecting(health: &Arc<Health>, upstream: &Arc<Upstream>) -> Slot {
+    fn connecting(health: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Slot {
         let mut slot = health.take(upstream).unwrap();
         slot.connecting();
         slot
     }
 
-    fn fresh() -> (Arc<ManualClock>, Arc<Health>) {
+    fn fresh() -> (Arc<ManualClock>, Arc<UpstreamHealth>) {
         let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
-        let health = Health::new(clock.clone());
+        let health = UpstreamHealth::new(clock.clone());
         (clock, health)
     }
 

@@ -4,7 +4,7 @@
 //! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream
 //! that failed last goes behind all available ones, whatever its rank.
 
-use super::health::Health;
+use super::health::UpstreamHealth;
 use super::slot::Slot;
 use crate::config::settings::Upstream;
 use crate::mail::Refusal;
@@ -26,7 +26,7 @@ pub struct RouteConstraints<'a> {
 pub fn choose(
     upstreams: &[Arc<Upstream>],
     constraints: RouteConstraints<'_>,
-    health: &Arc<Health>,
+    health: &Arc<UpstreamHealth>,
 ) -> Option<Slot> {
     let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
         .filter(|upstream| {
@@ -99,8 +99,8 @@ pub(crate) mod tests {
         .to_vec()
     }
 
-    fn health() -> Arc<Health> {
-        Health::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))
+    fn health() -> Arc<UpstreamHealth> {
+        UpstreamHealth::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))
     }
 
     #[test]

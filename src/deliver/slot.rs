@@ -2,7 +2,7 @@
 
 use super::circuit::Circuit;
 use super::effective_limit;
-use super::health::{Change, Health, Slots, State};
+use super::health::{Change, Slots, UpstreamHealth, UpstreamState};
 use super::session_error::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ enum Session {
 /// A place among an upstream's connections, held by one attempt at a time.
 pub struct Slot {
     upstream: Arc<Upstream>,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
     probing: bool,
     /// Monotonic.
     taken: Duration,
@@ -34,10 +34,10 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Taken at `taken` (monotonic); [`Health::take`] has counted it.
+    /// Taken at `taken` (monotonic); [`UpstreamHealth::take`] has counted it.
     pub(super) fn new(
         upstream: &Arc<Upstream>,
-        health: &Arc<Health>,
+        health: &Arc<UpstreamHealth>,
         probing: bool,
         taken: Duration,
     ) -> Slot {
@@ -138,7 +138,13 @@ impl Slot {
 
     /// The connection of this slot was refused. False: no other one works or has worked meanwhile, so that there is nothing
     /// to lower the limit to.
-    fn lower_limit(&self, state: &mut State, error: &SessionError, idle: usize, now: Duration) -> bool {
+    fn lower_limit(
+        &self,
+        state: &mut UpstreamState,
+        error: &SessionError,
+        idle: usize,
+        now: Duration,
+    ) -> bool {
         let Slots { opening, usable, .. } = state.slots;
         let mine = |session| usize::from(self.session == session);
         let working = usable.saturating_sub(mine(Session::Usable)) + idle;
@@ -178,7 +184,7 @@ impl Slot {
         count(session, usize::saturating_add);
     }
 
-    fn update<T>(&mut self, change: impl FnOnce(&mut Slot, &mut State, Duration) -> T) -> T {
+    fn update<T>(&mut self, change: impl FnOnce(&mut Slot, &mut UpstreamState, Duration) -> T) -> T {
         let (health, upstream) = (self.health.clone(), self.upstream.clone());
         health.update(&upstream.name, |state, now| change(self, state, now))
     }

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
 use crate::deliver::engine::{Engine, Stop};
-use crate::deliver::health::Health;
+use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::event::logemails::LogEmails;
@@ -86,7 +86,7 @@ pub struct Server {
     settings: watch::Sender<Arc<Settings>>,
     peer_cache: watch::Sender<Arc<PeerCache>>,
     log_emails: watch::Sender<Option<Arc<LogEmails>>>,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
     pool: Arc<Pool>,
     content_memory: ContentMemory,
     doors: Doors,
@@ -116,7 +116,7 @@ impl Server {
         let (log_sender, log_receiver) = watch::channel(log_emails);
         let (peer_cache_sender, peer_cache) = watch::channel(Arc::<PeerCache>::default());
         let content_memory = ContentMemory::new(settings.limits.content_memory);
-        let health = Health::new(clock.clone());
+        let health = UpstreamHealth::new(clock.clone());
         let pool = Arc::new(Pool::default());
         let front_door =
             FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.permits());

@@ -6,7 +6,7 @@ use postroom::clock::{Clock, ManualClock};
 use postroom::config::{self, Settings, Sources};
 use postroom::deliver::context::Services;
 use postroom::deliver::engine::{Engine, Stop};
-use postroom::deliver::health::Health;
+use postroom::deliver::health::UpstreamHealth;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Stage {
     pub clock: Arc<ManualClock>,
     pub queue: Arc<RedbQueue>,
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamHealth>,
     settings: watch::Sender<Arc<Settings>>,
     stop: Stop,
     engine: Option<JoinHandle<()>>,
@@ -61,7 +61,7 @@ impl Stage {
         let queue = RedbQueue::open(&folder.path().join("queue.redb"), Options::new(clock.clone())).unwrap();
         let queue = Arc::new(queue);
         let (settings, receiver) = watch::channel(load(&folder, config));
-        let health = Health::new(clock.clone());
+        let health = UpstreamHealth::new(clock.clone());
         let services = Services {
             queue: queue.clone(),
             clock: engine_clock(clock.clone()),
