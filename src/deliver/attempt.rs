@@ -4,9 +4,9 @@
 //! gets only those that are still open. From the first byte of the final dot on only an explicit reply decides; without
 //! one the recipient is deferred and never sent at once to another upstream (PRODUCT rules 3 to 5).
 //!
-//! Where no upstream decided anything the claim is given back and nothing is counted: a sick upstream is not a bad
-//! message. A message whose sessions are lost again and again is deferred all the same, so that one message that
-//! an upstream chokes on does not run in circles.
+//! Where no upstream decided anything the claim is given back and nothing is counted: the failure of an
+//! upstream says nothing about the message. A message whose sessions are lost again and again is deferred all the
+//! same, so that a message that makes an upstream fail is not tried without end.
 
 use super::connection::Connection;
 use super::context::AttemptContext;
@@ -31,7 +31,7 @@ use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sessions that one message may lose under way before it is deferred and counted.
+/// Sessions that may be lost during transactions of one message before it is deferred and the attempt counts.
 const MAX_LOST_SESSIONS: u32 = 3;
 /// How long an attempt may take in all. Its steps have deadlines of their own, but with a thousand recipients and five
 /// minutes for each answer they would add up to days.
@@ -55,11 +55,11 @@ pub enum End {
 struct RecipientProgress {
     address: Address,
     refused_by: Vec<Refusal>,
-    /// What was said of it in an earlier attempt by one of those.
+    /// The upstream and reply of an earlier attempt, where one of those refused it.
     before: Option<(Option<String>, String)>,
-    /// Final, or not to be asked about again in this attempt.
+    /// The verdict, once it is final or no other upstream may be asked in this attempt.
     decided: Option<Verdict>,
-    /// The last answer that left it open.
+    /// The verdict of the last answer that left it open.
     last: Option<Verdict>,
 }
 
@@ -133,7 +133,7 @@ pub async fn run(context: &AttemptContext, claim: &Claim, first: Slot, losses: u
 }
 
 impl Attempt<'_> {
-    /// Everything that one upstream can do for the message now.
+    /// Transactions at one upstream until it has answered for every recipient that it is asked about, or fails.
     async fn try_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         let mut left_over: Option<Vec<usize>> = None;
         for _ in 0..MAX_TRANSACTIONS_PER_UPSTREAM {
@@ -208,7 +208,7 @@ impl Attempt<'_> {
         let mut envelope = OutboundEnvelope {
             reverse_path: message.reverse_path.clone(),
             recipients: asked.iter().map(|place| self.recipients[*place].address.clone()).collect(),
-            // Careless applications send such content without saying so.
+            // Some applications send such content without declaring it.
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8,
             size: 0,
@@ -289,7 +289,7 @@ impl Attempt<'_> {
         again
     }
 
-    /// The upstream is at fault: its health hears of it, and so do people.
+    /// Reports a failed session to the health of its upstream, logs it, and records a change of the circuit as an event.
     fn on_session_error(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
         if let Some(change) = slot.failed(&error, self.context.services.pool.idle(&upstream.name)) {
@@ -353,7 +353,7 @@ impl Attempt<'_> {
         let now = self.context.services.clock.wall();
         let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
         let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
-        // A disk that takes its time must not hold up who else runs on this thread.
+        // A slow disk must not block the other tasks of this thread.
         let log = log.clone();
         let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
         if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
@@ -395,7 +395,7 @@ impl Attempt<'_> {
         let mut verdict = recipient.last.unwrap_or_else(|| {
             let error = self.last_error.as_ref();
             let error = error.map(|(name, error)| (Some(name.clone()), error.text.clone()));
-            // That time ran out says more than what was said earlier of another attempt.
+            // In this attempt time ran out: that is newer than the reply of an earlier attempt.
             let (first, second) = if self.is_out_of_time() { (error, before) } else { (before, error) };
             let (upstream, reply) =
                 first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));

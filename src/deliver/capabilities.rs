@@ -11,7 +11,7 @@ use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 use std::time::Duration;
 
-/// More mechanisms than any server has.
+/// Mechanisms kept of one reply: more than any server has.
 const MECHANISMS_KEPT: usize = 20;
 
 /// What a server offers. A server that knows only HELO offers nothing.

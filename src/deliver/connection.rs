@@ -26,7 +26,7 @@ use tokio::time::timeout;
 /// Submission over TLS (RFC 8314 section 3.3).
 const IMPLICIT_TLS_PORT: u16 = 465;
 
-/// How long a server may take to say goodbye.
+/// How long a server may take to answer QUIT and close.
 const QUIT_TIME: Duration = Duration::from_secs(2);
 
 /// A session that is ready for MAIL. Belongs to one attempt at a time.
@@ -41,7 +41,7 @@ pub struct Connection {
     pub(super) transactions: u32,
     /// The last transaction was not brought to its end.
     pub(super) needs_reset: bool,
-    /// Both sides know where they are: another transaction may follow.
+    /// Every command has had its reply: another transaction may follow.
     pub(super) in_step: bool,
 }
 
@@ -119,7 +119,7 @@ impl Connection {
         transaction::run(self, envelope, content, out_of_time).await
     }
 
-    /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
+    /// Sends QUIT (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
     /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
         let farewell = async {
@@ -136,7 +136,7 @@ impl Connection {
         self.capabilities.pipelining && !self.peer_cache.pipelining_broken(&self.upstream.name)
     }
 
-    /// The server cannot keep replies and commands in step: later connections ask it one thing at a time.
+    /// The server sent replies that match no command: later connections send it one command at a time.
     pub(super) fn stop_pipelining(&self) {
         if self.capabilities.pipelining {
             self.peer_cache.note_pipelining_broken(&self.upstream.name);
@@ -159,7 +159,7 @@ fn describe(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
 
 type Opened<T> = Result<T, (SessionErrorKind, String)>;
 
-/// Says at which step a fault happened.
+/// Adds to a fault the step at which it happened.
 fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (SessionErrorKind, String) {
     move |fault| (kind, format!("{step}: {fault}"))
 }
@@ -184,7 +184,7 @@ async fn open(
     let mut capabilities = ready(&mut wire, upstream, hostname).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
         wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls).await?;
-        // What was offered in clear text may have been put there by somebody else.
+        // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
         capabilities = ready(&mut wire, upstream, hostname).await?;
     }
     if let Auth::Basic { username, password } = &upstream.auth {
@@ -207,7 +207,7 @@ async fn open(
     })
 }
 
-/// A server that waits for TLS says nothing before it.
+/// The error for a missing greeting. A server that expects TLS at once sends none, so the setting for that is named.
 fn no_greeting(fault: &WireError, mode: TlsMode, port: u16) -> (SessionErrorKind, String) {
     let waits = matches!(fault, WireError::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
     let hint = match mode != TlsMode::Implicit && waits {

@@ -28,13 +28,13 @@ use tokio_util::task::TaskTracker;
 
 /// Longer than any attempt may last: the engine is the only one that claims, and gives back what it does not settle.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often the age of waiting mail is looked at.
+/// How often failed mail is cleaned up and the age of waiting mail checked.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A claim that has waited for longer is compared with the queue before its attempt starts.
 const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// Messages looked at in one go when nobody can be asked.
+/// Messages deferred or expired at a time while no upstream is available.
 const EXPIRY_BATCH: usize = 500;
 /// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
@@ -66,7 +66,7 @@ pub struct Engine {
     claim_failed: bool,
     /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
     nothing_due_until: Option<Moment>,
-    /// The age of waiting mail is to be looked at.
+    /// The age of waiting mail is to be checked.
     age_is_due: bool,
 }
 
@@ -115,7 +115,7 @@ impl Engine {
         let (woken, freed) = (self.services.queue.woken(), self.services.health.changed());
         while !self.stop.gently.is_cancelled() {
             let settings = self.settings.borrow_and_update().clone();
-            // Looked at here and not when it is told, because whoever else woke us may have been faster.
+            // Compared here and not on the notification, because another wake-up may come first.
             let before = self.settings_seen.replace(settings.clone());
             if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
                 self.nothing_due_until = None;
@@ -151,7 +151,7 @@ impl Engine {
         }
     }
 
-    /// Every claimed message that some upstream is available for goes its way.
+    /// Starts an attempt for every claimed message that an upstream is available for.
     async fn start_attempts(&mut self, settings: &Arc<Settings>) {
         let mut still_waiting = VecDeque::new();
         while self.can_send(settings)
@@ -182,8 +182,8 @@ impl Engine {
         self.services.queue.show(claimed.id).await.is_ok_and(as_claimed)
     }
 
-    /// Looks after mail that some upstream has refused: it waits here for one that is merely busy, for a while, and for its
-    /// next due time otherwise, so that it does not keep the rest from being claimed and its age is looked at.
+    /// Mail that some upstream has refused stays claimed for a while if another one is merely busy. Otherwise it is
+    /// deferred, so that other mail can be claimed in its place and its age is checked.
     async fn defer_refused(&mut self, settings: &Arc<Settings>) {
         let now = self.services.clock.monotonic();
         let (refused, others): (VecDeque<_>, VecDeque<_>) =
@@ -227,7 +227,7 @@ impl Engine {
         }
     }
 
-    /// After a reload: who has refused what is judged anew, and what waits because of it need not wait for its time.
+    /// After a reload: refusals by changed upstreams no longer hold, so mail that waits because of them is due at once.
     fn on_upstreams_changed(&mut self, old: &Settings, new: &Settings) {
         if old.upstreams == new.upstreams {
             return;
@@ -251,7 +251,7 @@ impl Engine {
         }
     }
 
-    /// Claims more when somebody is available. True if there was anything.
+    /// Claims more when an upstream is available. True if anything was claimed.
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
         let room = self.claim_capacity(settings);
@@ -325,7 +325,7 @@ impl Engine {
         {
             wake = wake.min(mono + due.since(now));
         }
-        // Never in the past: what is overdue by then has been seen to by the caller.
+        // Never in the past: the caller has just handled what is overdue.
         wake.max(mono + Duration::from_millis(1))
     }
 
@@ -359,9 +359,9 @@ impl Engine {
         });
     }
 
-    /// Once a round: failed mail that is kept long enough, and the age of mail that waits.
+    /// Every [`MAINTENANCE_INTERVAL`]: removes failed mail that is kept long enough, has the age of waiting mail checked.
     async fn maintain(&mut self, settings: &Arc<Settings>) {
-        // Should anything have become due without a word, it waits for a minute and not for ever.
+        // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later.
         self.nothing_due_until = None;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.services.clock.wall().checked_sub(days)
@@ -372,14 +372,15 @@ impl Engine {
         self.age_is_due = true;
     }
 
-    /// Once a round, at a time when no upstream is available: with a circuit about to be probed it is too early to say so.
+    /// Once after each maintenance, as soon as no upstream is available: one whose circuit is about to be probed counts as
+    /// available.
     async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
         let available = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
         if self.age_is_due
             && settings.sending_enabled
             && !route::candidates(&settings.upstreams).any(available)
         {
-            // Mail of attempts that are about to end is looked at when they have.
+            // Mail of running attempts is checked when they have ended.
             self.age_is_due = self.under_way.load(Ordering::Relaxed) > 0;
             self.expire_waiting(settings).await;
         }
@@ -399,7 +400,7 @@ impl Engine {
             true => "no upstream was available".to_owned(),
             false => format!("no upstream was available; {}", last_errors.join("; ")),
         };
-        // What is claimed and waits is looked at like the rest.
+        // Claimed mail that waits is checked like the rest.
         self.put_back_all();
         while !self.stop.gently.is_cancelled() {
             let old =

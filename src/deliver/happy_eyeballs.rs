@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(in_order(addresses(&["10.0.0.1", "10.0.0.2", "::1"]), None), expected);
     }
 
-    /// A listener whose queue is full: the system drops further connections, as if nobody were there.
+    /// A listener whose backlog is full: the system drops further connections, as a host does that is not there.
     struct Swallows {
         address: SocketAddr,
         _listener: socket2::Socket,

@@ -1,4 +1,4 @@
-//! Health of the upstreams: who has a free connection, whose circuit is open, who has used up its rate.
+//! Health of the upstreams: which have a free connection, an open circuit, a used up rate limit.
 //!
 //! A circuit opens when a new connection yields no usable session while none works, or after three sessions in a row were
 //! lost with no success between; then one message probes on a new connection (`circuit.rs`). A new connection
@@ -49,10 +49,10 @@ pub(super) struct Slots {
     pub(super) usable: usize,
 }
 
-/// What a change of health means for people, to be recorded as an event.
+/// A change of a circuit, which the caller records as an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// The upstream is left alone for that long.
+    /// No connection to the upstream is tried for that long.
     Opened(Duration),
     /// It works again.
     Closed,
@@ -74,12 +74,12 @@ pub struct UpstreamStatus {
 }
 
 impl UpstreamHealth {
-    /// Everybody is well until proved otherwise.
+    /// Every upstream is available until a session with it fails.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<UpstreamHealth> {
         Arc::new(UpstreamHealth { states: Mutex::default(), clock, changed: Arc::default() })
     }
 
-    /// Told when somebody may have become available.
+    /// Notified when an upstream may have become available.
     pub fn changed(&self) -> Arc<Notify> {
         self.changed.clone()
     }
@@ -107,8 +107,8 @@ impl UpstreamHealth {
         })
     }
 
-    /// When somebody becomes available by time alone, later than `after` (both monotonic); none if nobody waits for time.
-    /// Whose time has come by then is available, and whoever asks has seen so.
+    /// When the next upstream becomes available by time alone, later than `after` (both monotonic); none if no upstream
+    /// waits for a time. Those whose time came before `after` are available already.
     pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
         let waits = |upstream: &Arc<Upstream>| {
@@ -178,7 +178,7 @@ impl UpstreamHealth {
         self.clock.wall()
     }
 
-    /// Somebody may have become available.
+    /// Notifies that an upstream may have become available.
     pub(super) fn announce(&self) {
         self.changed.notify_one();
     }

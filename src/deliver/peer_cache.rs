@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Make one, and a new one whenever the configuration is loaded again: changed `tls_ca` files are read then, and
-/// servers that were set right get another chance.
+/// The server makes a new one whenever the configuration is loaded again: changed `tls_ca` files are read then, and
+/// PIPELINING is tried again.
 #[derive(Debug, Default)]
 pub struct PeerCache {
     pub(super) tls: Tls,
@@ -38,7 +38,7 @@ impl PreferredAddresses {
         self.lock().insert(upstream.to_owned(), address);
     }
 
-    /// No session came about: the resolver's order is as good.
+    /// No session was possible there: the next connection uses the resolver's order.
     pub(super) fn forget(&self, upstream: &str) {
         self.lock().remove(upstream);
     }

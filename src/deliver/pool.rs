@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// The idle connections of all upstreams. All methods but [`Pool::close`] must be called within a tokio runtime:
-/// farewells are said in the background.
+/// connections are closed in the background.
 #[derive(Default)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ struct Shared {
     kept: Mutex<Kept>,
     /// A connection was closed.
     closed: Notify,
-    /// Something becomes too old earlier than the reaper expects.
+    /// A connection expires earlier than the task that closes expired ones expects.
     earlier: Arc<Notify>,
 }
 
@@ -36,7 +36,7 @@ struct Kept {
     idle: HashMap<String, Vec<Idle>>,
     /// Connections that are being closed, by upstream.
     closing: HashMap<String, usize>,
-    /// When the reaper looks next; none where it does not run.
+    /// When the task that closes expired connections runs next; none where there is no such task.
     next_look: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ impl Idle {
 const NEVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Pool {
-    /// The connection to this upstream that was used last, if one is good. The others stay to grow too old.
+    /// The connection to this upstream that was used last, if one is good. The others stay until they expire.
     pub fn take(&self, upstream: &Upstream) -> Option<Connection> {
         let now = Instant::now();
         loop {
@@ -116,7 +116,7 @@ impl Pool {
         }
     }
 
-    /// Says goodbye to all of them and waits for it (two seconds at most for each, all at once).
+    /// Closes all of them with QUIT and waits for it (two seconds at most, all at the same time).
     pub async fn close(&self) {
         let all = std::mem::take(&mut self.shared.lock().idle);
         let mut farewells = tokio::task::JoinSet::new();
@@ -174,7 +174,7 @@ impl Shared {
     }
 }
 
-/// A connection that is being closed; however that ends, those who wait for it are told.
+/// A connection that is being closed. When it is dropped, the tasks in [`Pool::all_closed`] are woken.
 struct Closing {
     shared: Arc<Shared>,
     upstream: String,

@@ -38,7 +38,7 @@ pub fn choose(
         let failed = constraints.failed_last == Some(&upstream.name);
         (failed, upstream.priority, Reverse(*free), upstream.name.clone())
     });
-    // Between looking and taking another attempt may have taken the last place: then the next one is asked.
+    // Another attempt may have taken the last free connection since: then the next upstream is asked.
     open.into_iter().find_map(|(upstream, _)| health.take(upstream))
 }
 

@@ -12,7 +12,7 @@ use lettre::transport::smtp::commands::Auth;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-/// Logs in, or says whose fault it is that it did not work.
+/// Logs in. The error says whether the server refused the credentials or AUTH failed in another way.
 pub(super) async fn authenticate(
     wire: &mut Wire,
     offered: &Capabilities,

@@ -32,7 +32,7 @@ pub enum SessionErrorKind {
     TooManyConnections,
     /// The attempt was ended because it took too long in all.
     OutOfTime,
-    /// An idle connection had been closed in the meantime: nothing was sent, nobody is at fault.
+    /// The pooled connection was closed before it answered: the attempt opens a new one, and no failure is counted.
     Stale,
     /// Our own queue could not hand out the content: not the upstream's fault.
     Content,

@@ -1,4 +1,4 @@
-//! The end of an attempt: its verdicts, what people are told of them and when the rest is due again, in one commit.
+//! The end of an attempt: its verdicts, their log lines and events, and when the rest is due again, in one commit.
 
 use super::context::AttemptContext;
 use super::retry;
@@ -64,7 +64,7 @@ pub(super) async fn settle(
     }
 }
 
-/// What is told of each recipient that the claim had open.
+/// The outcome record of each recipient that the claim had open.
 fn records<'a>(
     message: &'a Message,
     verdicts: &'a [Verdict],
@@ -82,8 +82,8 @@ fn records<'a>(
     })
 }
 
-/// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off (`counted`
-/// then). Its age is looked at. What waits on as before is neither logged nor recorded again.
+/// Defers a message without a transaction: because no upstream is available, or because its attempt panicked (`counted`
+/// then). It expires if it is old enough. What stays deferred as before is neither logged nor recorded again.
 pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, counted: bool) {
     let verdict = |recipient: &Recipient| {
         let (upstream, reply) = previous_reply(recipient).unwrap_or_else(|| (None, why.to_owned()));
@@ -100,7 +100,8 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, co
     settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), !counted).await;
 }
 
-/// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
+/// The upstream and reply of an earlier refusal of a recipient: it tells an operator more than that the other upstreams
+/// were not available.
 pub(super) fn previous_reply(recipient: &Recipient) -> Option<(Option<String>, String)> {
     let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
     Some((recipient.upstream.clone(), reply))

@@ -50,12 +50,12 @@ impl Slot {
         &self.upstream
     }
 
-    /// Whether it is to find out if the upstream works again: only a new connection tells.
+    /// Whether it is the probe of an open circuit, for which only a new connection counts.
     pub fn is_probe(&self) -> bool {
         self.probing
     }
 
-    /// A connection is looked for in the pool, else opened: from now on others count on it.
+    /// A connection is taken from the pool or opened. From now on it counts as another connection when one is refused.
     pub fn connecting(&mut self) {
         self.update(|slot, state, _| {
             slot.become_session(Session::Opening, &mut state.slots);

@@ -33,7 +33,7 @@ enum Trust {
 }
 
 impl Tls {
-    /// The handshake. Errors are told in words; the caller sets the deadline.
+    /// The handshake. Errors come as text for an operator; the caller sets the deadline.
     pub(super) async fn connect(
         &self,
         upstream: &Upstream,

@@ -1,9 +1,9 @@
 //! One mail transaction: MAIL, RCPT, DATA, the content, the final dot, and what the server said to each.
 //!
 //! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
-//! Everything that was answered counts, whatever happens to the session afterwards, unless the server lost step; what
-//! was not answered is undecided. The point of no return is the first byte of the final dot: from there on only a valid reply decides
-//! (PRODUCT rule 5), and nothing but `Transaction::finish` writes it.
+//! Everything that was answered counts, whatever happens to the session afterwards, unless replies and
+//! commands no longer match; what was not answered is undecided. From the first byte of the final dot on the server may
+//! have the message, so only a valid reply decides (PRODUCT rule 5), and nothing but `Transaction::finish` writes it.
 
 use super::connection::Connection;
 use super::disposition::{self, Disposition};
@@ -52,7 +52,7 @@ pub(super) async fn run(
     let start = Instant::now();
     let reused = connection.transactions > 0;
     connection.transactions += 1;
-    // Holds until the end is reached: whoever gives up half-way must not use the connection again.
+    // Until the end is reached: a connection that is dropped half-way must not be used again.
     connection.in_step = false;
     let mut transaction = Transaction::new(connection, envelope, recipients);
     let ended = tokio::select! {
@@ -70,7 +70,7 @@ pub(super) async fn run(
     match ended {
         Ok(()) => connection.in_step = true,
         Err(Break::Close) => {}
-        // Nothing is owed to a connection that was closed while nobody looked.
+        // The pooled connection was closed before it answered: the attempt opens a new one and counts nothing.
         Err(Break::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_)))
             if reused && !answered =>
         {
@@ -78,11 +78,11 @@ pub(super) async fn run(
             lost = Some(connection.session_error(SessionErrorKind::Stale, &why));
             began = false;
         }
-        // The server said what it had to say of the message, then closed: its right.
+        // The server closed after it had decided about every recipient: nothing was lost.
         Err(Break::Lost(WireError::Closed)) if decided => {}
         Err(Break::Lost(fault)) => {
             if matches!(fault, WireError::Protocol(_)) && !offered {
-                // Who can say which command each of the replies was for?
+                // It cannot be told which command each of the replies was for.
                 recipients = initial_states(connection, envelope);
                 connection.stop_pipelining();
             }
@@ -137,7 +137,7 @@ impl RcptState {
 
 /// Why a transaction ends with its connection.
 enum Break {
-    /// Nobody's fault: there is no other way to go on.
+    /// The connection cannot be used any more, without an error of either side.
     Close,
     Lost(WireError),
     OutOfTime,
@@ -169,7 +169,7 @@ struct Transaction<'a> {
     go_ahead: bool,
     /// MAIL was sent.
     began: bool,
-    /// The server answered something that was no farewell.
+    /// The server answered something other than 421.
     answered: bool,
     /// All commands have had their replies.
     offered: bool,
@@ -216,7 +216,7 @@ impl<'a> Transaction<'a> {
     /// MAIL, RCPT and DATA, as many in one write as the server can take.
     async fn offer(&mut self) -> Result<(), Break> {
         if self.connection.wire.has_unexpected_input() {
-            // It has nothing to say now but goodbye.
+            // The only reply that may come here is 421.
             let within = self.connection.upstream.command_timeout;
             let reply = self.connection.wire.reply(within).await?;
             return Err(Break::Lost(WireError::ServiceClosing(reply)));

@@ -22,7 +22,7 @@ const READ_SIZE: usize = 4096;
 pub(super) enum WireError {
     /// The peer closed the connection.
     Closed,
-    /// The system says so.
+    /// An error of the operating system or of TLS.
     Failed(io::Error),
     /// Nothing happened for that long.
     TimedOut(Duration),
@@ -94,7 +94,7 @@ impl Wire {
     }
 
     /// The bare connection, for a TLS handshake on it. Whatever was said in clear text and not read yet is forgotten:
-    /// somebody may have put it there (CASES F11).
+    /// an attacker may have inserted it (CASES F11).
     pub(super) fn into_tcp(self) -> Option<TcpStream> {
         match self.stream {
             Stream::Plain(stream) => Some(stream),
@@ -153,9 +153,9 @@ impl Wire {
         self.replies.has_more() || self.poll_replies(&mut context).is_ready()
     }
 
-    /// Ends the connection, politely where that is quick.
+    /// Ends the connection; with TLS it sends close_notify first.
     pub(super) async fn close(mut self, within: Duration) {
-        // Nobody is interested in how a farewell fails.
+        // The connection is given up either way, so an error changes nothing.
         let _ = match &mut self.stream {
             Stream::Plain(_) => return,
             Stream::Tls(stream) => timeout(within, stream.shutdown()).await,
