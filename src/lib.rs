@@ -21,7 +21,7 @@
 //!
 //! That commit wakes [`deliver::engine`], which claims the message and asks [`deliver::route`] for the best upstream that
 //! [`deliver::health`] says is available. [`deliver::attempt`] goes from upstream to upstream, talking through a
-//! [`deliver::connection`], until [`deliver::ruling`] has turned the answers into one verdict for each recipient or
+//! [`deliver::connection`], until [`deliver::disposition`] has turned the answers into one verdict for each recipient or
 //! nobody is left to ask. [`queue::Queue::settle`] writes the verdicts and their events in one commit; what is still open
 //! is due again by [`deliver::retry`]'s schedule, and a message with nothing left open is removed.
 //!

@@ -11,7 +11,7 @@ pub mod problem;
 pub mod service;
 
 use crate::config::{ConfigErrors, Settings};
-use crate::deliver::health::Health;
+use crate::deliver::health::UpstreamHealth;
 use crate::queue::Queue;
 use axum::Router;
 use axum::routing::{get, post};
@@ -29,7 +29,7 @@ pub struct Admin {
     /// Messages and events.
     pub queue: Arc<dyn Queue>,
     /// Of the upstreams.
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamHealth>,
     /// In force.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// The listeners are up and nobody has asked for a stop.

@@ -36,11 +36,11 @@ pub async fn stats(State(admin): State<Admin>) -> Answer<StatsJson> {
 /// `GET /api/v1/upstreams`: how each of them fares.
 pub async fn upstreams(State(admin): State<Admin>) -> Answer<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
-    Answer(settings.upstreams.iter().map(|upstream| standing(&admin, upstream)).collect())
+    Answer(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
 }
 
-fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
-    let standing = admin.health.standing(upstream);
+fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
+    let status = admin.health.status(upstream);
     UpstreamJson {
         name: upstream.name.clone(),
         priority: match upstream.priority {
@@ -51,12 +51,12 @@ fn standing(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
         }
         .to_owned(),
         enabled: upstream.enabled,
-        state: if upstream.enabled { standing.state } else { "disabled" }.to_owned(),
-        in_flight: standing.in_flight,
+        state: if upstream.enabled { status.state } else { "disabled" }.to_owned(),
+        in_flight: status.in_flight,
         connection_limit: upstream.connection_limit,
-        effective_limit: standing.effective_limit,
-        last_error: standing.last_error,
-        last_error_at: standing.last_error_at,
+        effective_limit: status.effective_limit,
+        last_error: status.last_error,
+        last_error_at: status.last_error_at,
     }
 }
 

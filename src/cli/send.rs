@@ -5,9 +5,10 @@ use crate::admin::answer;
 use crate::config::Settings;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
+use crate::deliver::disposition;
+use crate::deliver::envelope::OutboundEnvelope;
 use crate::deliver::outgoing::Outgoing;
-use crate::deliver::ruling;
-use crate::deliver::transaction::{Answer, Envelope};
+use crate::deliver::transaction_result::RecipientAnswer;
 use crate::mail::{Address, BodyType, ReversePath, printable};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
@@ -45,7 +46,7 @@ pub fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
     let recipients = args.to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
     let content = with_crlf(&read(&args.file)?);
     let addresses = recipients.iter().chain(reverse_path.address());
-    let envelope = Envelope {
+    let envelope = OutboundEnvelope {
         body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtp_utf8: addresses.into_iter().any(|address| !address.is_ascii()),
         size: content.len() as u64,
@@ -61,7 +62,7 @@ async fn send(
     global: &Global,
     settings: &Settings,
     server: &Arc<Upstream>,
-    envelope: &Envelope,
+    envelope: &OutboundEnvelope,
     content: Bytes,
 ) -> Result<(), Failure> {
     let unreachable = || format!("{}:{} cannot be used", server.host, server.port);
@@ -69,18 +70,18 @@ async fn send(
         Connection::open(server, &settings.hostname, &Arc::default()).await.with_context(unreachable)?;
     let transaction =
         connection.transact(envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
-    if let Some(trouble) = &transaction.lost
-        && transaction.answers.iter().all(|answer| matches!(answer, Answer::Undecided))
+    if let Some(error) = &transaction.lost
+        && transaction.answers.iter().all(|answer| matches!(answer, RecipientAnswer::Undecided))
     {
-        return Err(anyhow!("{}", trouble.text).into());
+        return Err(anyhow!("{}", error.text).into());
     }
     connection.quit().await;
     let mut refused = 0;
     let mut lines = Vec::new();
     for (recipient, answer) in envelope.recipients.iter().zip(&transaction.answers) {
-        let accepted = matches!(answer, Answer::Accepted(_));
+        let accepted = matches!(answer, RecipientAnswer::Accepted(_));
         refused += usize::from(!accepted);
-        let reply = ruling::words(answer);
+        let reply = disposition::describe(answer);
         if global.json {
             lines.push(
                 serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),

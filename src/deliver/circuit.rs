@@ -1,4 +1,4 @@
-//! The circuit of one upstream: closed while it works, open while it is left alone, then one probe finds out.
+//! The circuit of one upstream: closed while it works, open while no connection to it is tried, then one probe decides.
 //!
 //! It stays open one second, doubling to a minute; after a refused AUTH five minutes to an hour, because accounts get
 //! locked. Times are monotonic.

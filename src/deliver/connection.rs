@@ -1,17 +1,21 @@
 //! A session with an upstream, from the name to a server that is ready for MAIL; the transactions on it are in
-//! `super::data`.
+//! `super::transaction`.
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
 //! text; a password never leaves in clear text unless that was allowed by name or the host is loopback. Whatever goes wrong
 //! here is the upstream's fault, never the message's (PRODUCT rule 3).
 
+use super::capabilities::{Capabilities, ehlo};
+use super::envelope::OutboundEnvelope;
 use super::happy_eyeballs::connect;
-use super::hello::{Capabilities, hello};
-use super::known::Known;
+use super::outgoing::Outgoing;
+use super::peer_cache::PeerCache;
 use super::sasl::authenticate;
-use super::stream::{Fault, Wire};
+use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
-use super::transaction::{Trouble, TroubleKind};
+use super::transaction;
+use super::transaction_result::TransactionResult;
+use super::wire::{Wire, WireError};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
@@ -22,14 +26,14 @@ use tokio::time::timeout;
 /// Submission over TLS (RFC 8314 section 3.3).
 const IMPLICIT_TLS_PORT: u16 = 465;
 
-/// How long a server may take to say goodbye.
+/// How long a server may take to answer QUIT and close.
 const QUIT_TIME: Duration = Duration::from_secs(2);
 
 /// A session that is ready for MAIL. Belongs to one attempt at a time.
 pub struct Connection {
     pub(super) wire: Wire,
     pub(super) upstream: Arc<Upstream>,
-    known: Arc<Known>,
+    peer_cache: Arc<PeerCache>,
     pub(super) capabilities: Capabilities,
     /// Commands and content on their way out; kept for its capacity.
     pub(super) buffer: Vec<u8>,
@@ -37,7 +41,7 @@ pub struct Connection {
     pub(super) transactions: u32,
     /// The last transaction was not brought to its end.
     pub(super) needs_reset: bool,
-    /// Both sides know where they are: another transaction may follow.
+    /// Every command has had its reply: another transaction may follow.
     pub(super) in_step: bool,
 }
 
@@ -47,20 +51,20 @@ impl Connection {
     pub async fn open(
         upstream: &Arc<Upstream>,
         hostname: &str,
-        known: &Arc<Known>,
-    ) -> Result<Connection, Trouble> {
-        let opened = open(upstream, hostname, known, upstream.tls).await;
+        peer_cache: &Arc<PeerCache>,
+    ) -> Result<Connection, SessionError> {
+        let opened = open(upstream, hostname, peer_cache, upstream.tls).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
-            Err((TroubleKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
+            Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
-                open(upstream, hostname, known, TlsMode::None).await
+                open(upstream, hostname, peer_cache, TlsMode::None).await
             }
             opened => opened,
         }
         .map_err(|(kind, why)| {
-            known.peers.forget(&upstream.name);
-            Trouble { kind, text: told(upstream, &why) }
+            peer_cache.addresses.forget(&upstream.name);
+            SessionError { kind, text: describe(upstream, &why) }
         })
     }
 
@@ -92,10 +96,30 @@ impl Connection {
     /// Whether an idle connection is still there: a server that has closed it, or said 421, has said something.
     /// Does not wait.
     pub fn is_alive(&mut self) -> bool {
-        self.in_step && !self.wire.has_spoken()
+        self.in_step && !self.wire.has_unexpected_input()
     }
 
-    /// Says goodbye (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
+    /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
+    /// [`TransactionResult::lost`]. Afterwards see [`Connection::is_reusable`].
+    pub async fn transact(
+        &mut self,
+        envelope: &OutboundEnvelope,
+        content: &mut Outgoing,
+    ) -> TransactionResult {
+        self.transact_until(envelope, content, std::future::pending()).await
+    }
+
+    /// The same, given up when `out_of_time` is ready: each step has its own deadline, but a thousand steps may take days.
+    pub async fn transact_until(
+        &mut self,
+        envelope: &OutboundEnvelope,
+        content: &mut Outgoing,
+        out_of_time: impl Future<Output = ()>,
+    ) -> TransactionResult {
+        transaction::run(self, envelope, content, out_of_time).await
+    }
+
+    /// Sends QUIT (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
     /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
         let farewell = async {
@@ -109,23 +133,23 @@ impl Connection {
 
     /// Whether several commands may leave in one write.
     pub(super) fn pipelines(&self) -> bool {
-        self.capabilities.pipelining && !self.known.loses_step(&self.upstream.name)
+        self.capabilities.pipelining && !self.peer_cache.pipelining_broken(&self.upstream.name)
     }
 
-    /// The server cannot keep replies and commands in step: later connections ask it one thing at a time.
+    /// The server sent replies that match no command: later connections send it one command at a time.
     pub(super) fn stop_pipelining(&self) {
         if self.capabilities.pipelining {
-            self.known.note_lost_step(&self.upstream.name);
+            self.peer_cache.note_pipelining_broken(&self.upstream.name);
         }
     }
 
-    pub(super) fn trouble(&self, kind: TroubleKind, why: &dyn std::fmt::Display) -> Trouble {
-        Trouble { kind, text: told(&self.upstream, why) }
+    pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
+        SessionError { kind, text: describe(&self.upstream, why) }
     }
 }
 
 /// What went wrong, with the server's name in front.
-fn told(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
+fn describe(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
     let Upstream { host, port, .. } = upstream;
     match host.contains(':') {
         true => format!("[{host}]:{port}: {why}"),
@@ -133,47 +157,48 @@ fn told(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
     }
 }
 
-type Opened<T> = Result<T, (TroubleKind, String)>;
+type Opened<T> = Result<T, (SessionErrorKind, String)>;
 
-/// Says at which step a fault happened.
-fn at(kind: TroubleKind, step: &'static str) -> impl Fn(Fault) -> (TroubleKind, String) {
+/// Adds to a fault the step at which it happened.
+fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (SessionErrorKind, String) {
     move |fault| (kind, format!("{step}: {fault}"))
 }
 
 async fn open(
     upstream: &Arc<Upstream>,
     hostname: &str,
-    known: &Arc<Known>,
+    peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
 ) -> Opened<Connection> {
     let within = upstream.connect_timeout;
-    let stream = connect(upstream, &known.peers).await.map_err(|why| (TroubleKind::Connect, why))?;
+    let stream =
+        connect(upstream, &peer_cache.addresses).await.map_err(|why| (SessionErrorKind::Connect, why))?;
     let mut wire = match mode {
-        TlsMode::Implicit => Wire::tls(handshake(upstream, &known.tls, stream).await?),
+        TlsMode::Implicit => Wire::tls(handshake(upstream, &peer_cache.tls, stream).await?),
         _ => Wire::plain(stream),
     };
     let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
     if !greeting.is_positive() {
-        return Err((TroubleKind::Greeting, format!("the server greets with {greeting}")));
+        return Err((SessionErrorKind::Greeting, format!("the server greets with {greeting}")));
     }
     let mut capabilities = ready(&mut wire, upstream, hostname).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
-        wire = start_tls(wire, &capabilities, upstream, &known.tls).await?;
-        // What was offered in clear text may have been put there by somebody else.
+        wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls).await?;
+        // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
         capabilities = ready(&mut wire, upstream, hostname).await?;
     }
     if let Auth::Basic { username, password } = &upstream.auth {
         if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
             let why = "AUTH: the connection is not encrypted, so the password was not sent; set tls = \"starttls\" or \"implicit\"";
-            return Err((TroubleKind::Auth, why.to_owned()));
+            return Err((SessionErrorKind::Auth, why.to_owned()));
         }
         authenticate(&mut wire, &capabilities, username, password, within).await?;
     }
-    wire.in_step().map_err(at(TroubleKind::Hello, "EHLO"))?;
+    wire.expect_no_reply().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
     Ok(Connection {
         wire,
         upstream: Arc::clone(upstream),
-        known: Arc::clone(known),
+        peer_cache: Arc::clone(peer_cache),
         capabilities,
         buffer: Vec::new(),
         transactions: 0,
@@ -182,37 +207,37 @@ async fn open(
     })
 }
 
-/// A server that waits for TLS says nothing before it.
-fn no_greeting(fault: &Fault, mode: TlsMode, port: u16) -> (TroubleKind, String) {
-    let waits = matches!(fault, Fault::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
+/// The error for a missing greeting. A server that expects TLS at once sends none, so the setting for that is named.
+fn no_greeting(fault: &WireError, mode: TlsMode, port: u16) -> (SessionErrorKind, String) {
+    let waits = matches!(fault, WireError::TimedOut(_)) || port == IMPLICIT_TLS_PORT;
     let hint = match mode != TlsMode::Implicit && waits {
         true => "; if the server waits for TLS, as is usual on port 465, set tls = \"implicit\"",
         false => "",
     };
-    (TroubleKind::Greeting, format!("greeting: {fault}{hint}"))
+    (SessionErrorKind::Greeting, format!("greeting: {fault}{hint}"))
 }
 
 async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
-    match hello(wire, hostname, upstream.connect_timeout).await.map_err(at(TroubleKind::Hello, "EHLO"))? {
+    match ehlo(wire, hostname, upstream.connect_timeout).await.map_err(at(SessionErrorKind::Hello, "EHLO"))? {
         Ok(capabilities) => Ok(capabilities),
-        Err(reply) => Err((TroubleKind::Hello, format!("EHLO refused: {reply}"))),
+        Err(reply) => Err((SessionErrorKind::Hello, format!("EHLO refused: {reply}"))),
     }
 }
 
 async fn start_tls(mut wire: Wire, offered: &Capabilities, upstream: &Upstream, tls: &Tls) -> Opened<Wire> {
     if !offered.starttls {
         return Err((
-            TroubleKind::Tls,
+            SessionErrorKind::Tls,
             "the server does not offer STARTTLS, which tls = \"starttls\" requires".to_owned(),
         ));
     }
     let reply = wire.command(&Starttls.to_string(), upstream.connect_timeout).await;
-    let reply = reply.map_err(at(TroubleKind::Tls, "STARTTLS"))?;
+    let reply = reply.map_err(at(SessionErrorKind::Tls, "STARTTLS"))?;
     if !reply.is_positive() {
-        return Err((TroubleKind::Tls, format!("STARTTLS refused: {reply}")));
+        return Err((SessionErrorKind::Tls, format!("STARTTLS refused: {reply}")));
     }
     let Some(stream) = wire.into_tcp() else {
-        return Err((TroubleKind::Tls, "the connection is encrypted already".to_owned()));
+        return Err((SessionErrorKind::Tls, "the connection is encrypted already".to_owned()));
     };
     Ok(Wire::tls(handshake(upstream, tls, stream).await?))
 }
@@ -225,9 +250,9 @@ async fn handshake(
     let within = upstream.connect_timeout;
     match timeout(within, tls.connect(upstream, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(why)) => Err((TroubleKind::Tls, format!("TLS: {why}"))),
+        Ok(Err(why)) => Err((SessionErrorKind::Tls, format!("TLS: {why}"))),
         Err(_) => Err((
-            TroubleKind::Tls,
+            SessionErrorKind::Tls,
             format!("TLS: no handshake within {}", humantime::format_duration(within)),
         )),
     }

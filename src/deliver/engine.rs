@@ -1,66 +1,44 @@
 //! The engine: claims due mail, starts an attempt for each as soon as an upstream is available, sleeps when there is
-//! nothing to do. New mail, free connections and due times wake it at once; once a minute it looks all the same.
+//! nothing to do. New mail wakes it at once; nothing polls.
 //!
 //! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
-use super::attempt::{self, Context, End};
-use super::health::Health;
-use super::known::Known;
-use super::pool::Pool;
-use super::route::{self, Journey};
-use super::settling::{self, Deferral};
+use super::attempt::{self, End};
+use super::attempt_guard::{AttemptGuard, Losses};
+use super::context::Services;
+use super::health::UpstreamHealth;
+use super::route::{self, RouteConstraints};
+use super::settlement::{self, Deferral};
 use super::slot::Slot;
-use super::under_way::{Losses, UnderWay};
 use crate::caught::{Panicked, caught};
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
-use crate::event::logemails::LogEmails;
 use crate::mail::Message;
-use crate::queue::{Claim, Queue, QueueError};
+use crate::queue::{Claim, QueueError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Longer than any attempt may last: the engine is the only one that claims, and gives back what it does not settle.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often the age of waiting mail is looked at.
-const ROUND: Duration = Duration::from_secs(60);
+/// How often failed mail is cleaned up and the age of waiting mail checked.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A claim that has waited for longer is compared with the queue before its attempt starts.
-const TRUSTED: Duration = Duration::from_secs(1);
+const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// Messages looked at in one go when nobody can be asked.
-const OLD_AT_A_TIME: usize = 500;
+/// Messages deferred or expired at a time while no upstream is available.
+const EXPIRY_BATCH: usize = 500;
 /// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
 const LOOK_AHEAD: usize = 5;
-
-/// What the engine is made of; the same parts serve its attempts.
-pub struct Engine {
-    /// Mail.
-    pub queue: Arc<dyn Queue>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Of the upstreams.
-    pub health: Arc<Health>,
-    /// Idle connections.
-    pub pool: Arc<Pool>,
-    /// In KiB, shared with reception.
-    pub content_memory: Arc<Semaphore>,
-    /// In force; an attempt takes the present ones when it starts.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// Made new with the settings.
-    pub known: watch::Receiver<Arc<Known>>,
-    /// In force with the settings.
-    pub log_emails: watch::Receiver<Option<Arc<LogEmails>>>,
-}
 
 /// How the engine is told to end.
 #[derive(Clone, Default)]
@@ -71,8 +49,10 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-struct Running {
-    engine: Engine,
+/// Claims due mail and runs its attempts.
+pub struct Engine {
+    services: Arc<Services>,
+    settings: watch::Receiver<Arc<Settings>>,
     stop: Stop,
     attempts: TaskTracker,
     /// Number of attempts that have not ended.
@@ -80,13 +60,13 @@ struct Running {
     /// Claimed, and waiting for an upstream.
     waiting: VecDeque<Waiting>,
     losses: Losses,
-    last_round: Duration,
+    last_maintenance: Duration,
     /// Those that the last round of work was done under.
     settings_seen: Option<Arc<Settings>>,
     claim_failed: bool,
     /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
-    quiet_until: Option<Moment>,
-    /// The age of waiting mail is to be looked at.
+    nothing_due_until: Option<Moment>,
+    /// The age of waiting mail is to be checked.
     age_is_due: bool,
 }
 
@@ -102,44 +82,47 @@ struct Waiting {
 }
 
 impl Engine {
-    /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
-    pub async fn run(self, stop: Stop) {
-        let last_round = self.clock.monotonic();
-        let attempts = TaskTracker::new();
-        let mut running = Running {
-            engine: self,
+    /// An engine that has not begun; `stop` ends it.
+    pub fn new(services: Services, stop: Stop) -> Engine {
+        let last_maintenance = services.clock.monotonic();
+        let settings = services.settings.clone();
+        Engine {
+            services: Arc::new(services),
+            settings,
             stop,
-            attempts,
+            attempts: TaskTracker::new(),
             under_way: Arc::default(),
             waiting: VecDeque::new(),
             losses: Losses::default(),
-            last_round,
+            last_maintenance,
             settings_seen: None,
             claim_failed: false,
-            quiet_until: None,
+            nothing_due_until: None,
             age_is_due: false,
-        };
-        running.work().await;
-        running.put_back_all();
-        running.attempts.close();
-        running.attempts.wait().await;
-        running.engine.pool.close().await;
+        }
     }
-}
 
-impl Running {
+    /// Runs until told to stop; returns when the last attempt has ended and its mail is settled or put back.
+    pub async fn run(mut self) {
+        self.work().await;
+        self.put_back_all();
+        self.attempts.close();
+        self.attempts.wait().await;
+        self.services.pool.close().await;
+    }
+
     async fn work(&mut self) {
-        let (woken, freed) = (self.engine.queue.woken(), self.engine.health.changed());
+        let (woken, freed) = (self.services.queue.woken(), self.services.health.changed());
         while !self.stop.gently.is_cancelled() {
-            let settings = self.engine.settings.borrow_and_update().clone();
-            // Looked at here and not when it is told, because whoever else woke us may have been faster.
+            let settings = self.settings.borrow_and_update().clone();
+            // Compared here and not on the notification, because another wake-up may come first.
             let before = self.settings_seen.replace(settings.clone());
             if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
-                self.quiet_until = None;
-                self.look_at_new_upstreams(&before, &settings);
+                self.nothing_due_until = None;
+                self.on_upstreams_changed(&before, &settings);
             }
-            let looked = self.engine.clock.monotonic();
-            self.engine.queue.freeze(!settings.sending_enabled);
+            let looked = self.services.clock.monotonic();
+            self.services.queue.freeze(!settings.sending_enabled);
             if !settings.sending_enabled {
                 self.put_back_all();
             }
@@ -152,65 +135,66 @@ impl Running {
             let wake = self.next_wake(&settings, looked);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
-                () = woken.notified() => self.quiet_until = None,
+                () = woken.notified() => self.nothing_due_until = None,
                 () = freed.notified() => {}
-                changed = self.engine.settings.changed() => {
+                changed = self.settings.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                () = self.engine.clock.sleep_until(wake) => {}
+                () = self.services.clock.sleep_until(wake) => {}
             }
-            if self.engine.clock.monotonic() >= self.last_round + ROUND {
-                self.last_round = self.engine.clock.monotonic();
-                self.look_around(&settings).await;
+            if self.services.clock.monotonic() >= self.last_maintenance + MAINTENANCE_INTERVAL {
+                self.last_maintenance = self.services.clock.monotonic();
+                self.maintain(&settings).await;
             }
         }
     }
 
-    /// Every claimed message that some upstream is available for goes its way.
+    /// Starts an attempt for every claimed message that an upstream is available for.
     async fn start_attempts(&mut self, settings: &Arc<Settings>) {
-        let mut unlucky = VecDeque::new();
+        let mut still_waiting = VecDeque::new();
         while self.can_send(settings)
             && let Some(mut waiting) = self.waiting.pop_front()
         {
-            let Some(slot) = choose(&waiting, settings, &self.engine.health) else {
-                unlucky.push_back(waiting);
+            let Some(slot) = choose(&waiting, settings, &self.services.health) else {
+                still_waiting.push_back(waiting);
                 continue;
             };
-            match self.still_stands(&mut waiting).await {
+            match self.is_unchanged(&mut waiting).await {
                 true => self.start(waiting.claim, slot, settings),
-                false => self.engine.queue.put_back(waiting.claim),
+                false => self.services.queue.put_back(waiting.claim),
             }
         }
-        unlucky.append(&mut self.waiting);
-        self.waiting = unlucky;
+        still_waiting.append(&mut self.waiting);
+        self.waiting = still_waiting;
     }
 
     /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
-    async fn still_stands(&self, waiting: &mut Waiting) -> bool {
-        let now = self.engine.clock.monotonic();
-        if now < waiting.checked + TRUSTED {
+    async fn is_unchanged(&self, waiting: &mut Waiting) -> bool {
+        let now = self.services.clock.monotonic();
+        if now < waiting.checked + RECHECK_CLAIM_AFTER {
             return true;
         }
         waiting.checked = now;
         let claimed = &waiting.claim.message;
         let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
-        self.engine.queue.show(claimed.id).await.is_ok_and(as_claimed)
+        self.services.queue.show(claimed.id).await.is_ok_and(as_claimed)
     }
 
-    /// Looks after mail that some upstream has refused: it waits here for one that is merely busy, for a while, and for its
-    /// next due time otherwise, so that it does not keep the rest from being claimed and its age is looked at.
+    /// Mail that some upstream has refused stays claimed for a while if another one is merely busy. Otherwise it is
+    /// deferred, so that other mail can be claimed in its place and its age is checked.
     async fn defer_refused(&mut self, settings: &Arc<Settings>) {
-        let now = self.engine.clock.monotonic();
+        let now = self.services.clock.monotonic();
         let (refused, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|one| !one.refused_by.is_empty());
         self.waiting = others;
         let (mut in_vain, mut too_long) = (Vec::new(), Vec::new());
         for (place, mut waiting) in refused.into_iter().enumerate() {
-            let waits_too_long = now >= waiting.since + ROUND || place >= settings.queue.batch_size;
-            if !self.still_stands(&mut waiting).await {
-                self.engine.queue.put_back(waiting.claim);
+            let waits_too_long =
+                now >= waiting.since + MAINTENANCE_INTERVAL || place >= settings.queue.batch_size;
+            if !self.is_unchanged(&mut waiting).await {
+                self.services.queue.put_back(waiting.claim);
             } else if !self.has_busy_upstream(&waiting, settings) {
                 in_vain.push(waiting.claim);
             } else if waits_too_long {
@@ -228,16 +212,16 @@ impl Running {
     fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
         route::candidates(&settings.upstreams)
             .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
-            .any(|upstream| self.engine.health.standing(upstream).state != "open")
+            .any(|upstream| self.services.health.status(upstream).state != "open")
     }
 
     /// All together, so that they share commits.
     async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str, deferral: Deferral) {
-        let context = self.context(settings.clone());
+        let context = self.services.context(settings.clone());
         let mut under_way = JoinSet::new();
         for claim in claims {
             let (context, why) = (context.clone(), why.to_owned());
-            under_way.spawn(async move { settling::defer(&context, &claim, &why, deferral).await });
+            under_way.spawn(async move { settlement::defer(&context, &claim, &why, deferral).await });
         }
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
@@ -246,13 +230,13 @@ impl Running {
         }
     }
 
-    /// After a reload: who has refused what is judged anew, and what waits because of it need not wait for its time.
-    fn look_at_new_upstreams(&mut self, old: &Settings, new: &Settings) {
+    /// After a reload: refusals by changed upstreams no longer hold, so mail that waits because of them is due at once.
+    fn on_upstreams_changed(&mut self, old: &Settings, new: &Settings) {
         if old.upstreams == new.upstreams {
             return;
         }
         self.put_back_all();
-        let (queue, stop) = (self.engine.queue.clone(), self.stop.gently.clone());
+        let (queue, stop) = (self.services.queue.clone(), self.stop.gently.clone());
         self.attempts.spawn(async move {
             let hastened = tokio::select! {
                 hastened = queue.hasten_refused() => hastened,
@@ -266,16 +250,16 @@ impl Running {
 
     fn put_back_all(&mut self) {
         for waiting in self.waiting.drain(..) {
-            self.engine.queue.put_back(waiting.claim);
+            self.services.queue.put_back(waiting.claim);
         }
     }
 
-    /// Claims more when somebody is available. True if there was anything.
+    /// Claims more when an upstream is available. True if anything was claimed.
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
-        let room = self.room(settings);
-        let now = self.engine.queue.now();
-        if room == 0 || !self.can_send(settings) || self.quiet_until.is_some_and(|until| now < until) {
+        let room = self.claim_capacity(settings);
+        let now = self.services.queue.now();
+        if room == 0 || !self.can_send(settings) || self.nothing_due_until.is_some_and(|until| now < until) {
             return false;
         }
         match self.claim_due(now, room, settings).await {
@@ -290,23 +274,24 @@ impl Running {
 
     async fn claim_due(&mut self, now: Moment, room: usize, settings: &Settings) -> Result<bool, QueueError> {
         let sites = sites_that_can_go();
-        let claims = self.engine.queue.claim(now, LEASE, &sites, room).await?;
-        let (count, since) = (claims.len(), self.engine.clock.monotonic());
+        let claims = self.services.queue.claim(now, LEASE, &sites, room).await?;
+        let (count, since) = (claims.len(), self.services.clock.monotonic());
         self.waiting.extend(claims.into_iter().map(|claim| {
             let refused_by = refused_by(&claim, settings);
             Waiting { claim, since, checked: since, refused_by }
         }));
         if count < room {
             // So a connection that is free again need not make us ask.
-            self.quiet_until = Some(self.engine.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
+            self.nothing_due_until =
+                Some(self.services.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
         }
         Ok(count > 0)
     }
 
     /// How many more messages are claimed now: as many as there are free connections, and a few.
-    fn room(&self, settings: &Settings) -> usize {
+    fn claim_capacity(&self, settings: &Settings) -> usize {
         let free: usize = route::candidates(&settings.upstreams)
-            .filter_map(|upstream| self.engine.health.free(upstream))
+            .filter_map(|upstream| self.services.health.free(upstream))
             .sum();
         let wanted = settings.queue.batch_size.min(free + LOOK_AHEAD);
         wanted.saturating_sub(self.waiting.iter().filter(|one| one.refused_by.is_empty()).count())
@@ -320,37 +305,37 @@ impl Running {
         settings.sending_enabled
             && !self.is_full(settings)
             && route::candidates(&settings.upstreams)
-                .any(|upstream| self.engine.health.free(upstream).is_some())
+                .any(|upstream| self.services.health.free(upstream).is_some())
     }
 
     /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
     /// available at `looked` are no reason.
     fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
-        let (mono, now) = (self.engine.clock.monotonic(), self.engine.queue.now());
-        let mut wake = self.last_round + ROUND;
-        if let Some(change) = self.engine.health.next_change(&settings.upstreams, looked) {
+        let (mono, now) = (self.services.clock.monotonic(), self.services.queue.now());
+        let mut wake = self.last_maintenance + MAINTENANCE_INTERVAL;
+        if let Some(change) = self.services.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
         if self.waiting.iter().any(|one| !one.refused_by.is_empty()) {
             // An operator may have done something about it, and it does not wait here for long.
-            wake = wake.min(mono + TRUSTED);
+            wake = wake.min(mono + RECHECK_CLAIM_AFTER);
         }
         if self.claim_failed {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
         } else if self.can_send(settings)
-            && self.room(settings) > 0
-            && let Some(due) = self.quiet_until
+            && self.claim_capacity(settings) > 0
+            && let Some(due) = self.nothing_due_until
         {
             wake = wake.min(mono + due.since(now));
         }
-        // Never in the past: what is overdue by then has been seen to by the caller.
+        // Never in the past: the caller has just handled what is overdue.
         wake.max(mono + Duration::from_millis(1))
     }
 
     fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
-        let context = self.context(settings.clone());
-        let (ended, queue) = (self.engine.health.changed(), self.engine.queue.clone());
-        let under_way = UnderWay::new(&self.under_way, ended, queue, claim.clone());
+        let context = self.services.context(settings.clone());
+        let (ended, queue) = (self.services.health.changed(), self.services.queue.clone());
+        let guard = AttemptGuard::new(&self.under_way, ended, queue, claim.clone());
         let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
             let id = claim.message.id;
@@ -365,64 +350,52 @@ impl Running {
                 Ok(End::Waiting { lost_sessions }) => losses.count(id, lost_sessions),
                 Ok(End::Settled) => {
                     losses.forget(id);
-                    under_way.settled();
+                    guard.settled();
                 }
                 Err(Panicked) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
-                    settling::defer(&context, &claim, why, Deferral::Decided).await;
-                    under_way.settled();
+                    settlement::defer(&context, &claim, why, Deferral::Decided).await;
+                    guard.settled();
                 }
             }
         });
     }
 
-    fn context(&self, settings: Arc<Settings>) -> Context {
-        Context {
-            queue: self.engine.queue.clone(),
-            clock: self.engine.clock.clone(),
-            health: self.engine.health.clone(),
-            pool: self.engine.pool.clone(),
-            known: self.engine.known.borrow().clone(),
-            log_emails: self.engine.log_emails.borrow().clone(),
-            content_memory: self.engine.content_memory.clone(),
-            settings,
-        }
-    }
-
-    /// Once a round: failed mail that is kept long enough, and the age of mail that waits.
-    async fn look_around(&mut self, settings: &Arc<Settings>) {
-        // Should anything have become due without a word, it waits for a minute and not for ever.
-        self.quiet_until = None;
+    /// Every [`MAINTENANCE_INTERVAL`]: removes failed mail that is kept long enough, has the age of waiting mail checked.
+    async fn maintain(&mut self, settings: &Arc<Settings>) {
+        // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later.
+        self.nothing_due_until = None;
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
-        if let Ok(before) = self.engine.clock.wall().checked_sub(days)
-            && let Err(error) = self.engine.queue.remove_failed(before).await
+        if let Ok(before) = self.services.clock.wall().checked_sub(days)
+            && let Err(error) = self.services.queue.remove_failed(before).await
         {
             tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
         }
         self.age_is_due = true;
     }
 
-    /// Once a round, at a time when no upstream is available: with a circuit about to be probed it is too early to say so.
+    /// Once after each maintenance, as soon as no upstream is available: one whose circuit is about to be probed counts as
+    /// available.
     async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
-        let available = |upstream: &Arc<Upstream>| self.engine.health.free(upstream).is_some();
+        let available = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
         if self.age_is_due
             && settings.sending_enabled
             && !route::candidates(&settings.upstreams).any(available)
         {
-            // Mail of attempts that are about to end is looked at when they have.
+            // Mail of running attempts is checked when they have ended.
             self.age_is_due = self.under_way.load(Ordering::Relaxed) > 0;
             self.expire_waiting(settings).await;
         }
     }
 
     async fn expire_waiting(&mut self, settings: &Arc<Settings>) {
-        let now = self.engine.queue.now();
+        let now = self.services.queue.now();
         let life = u64::try_from(settings.queue.expire_after.as_millis()).unwrap_or(u64::MAX);
         let born_by = Moment(now.0.saturating_sub(life));
         let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
             .filter_map(|upstream| {
-                Some(format!("{}: {}", upstream.name, self.engine.health.standing(upstream).last_error?))
+                Some(format!("{}: {}", upstream.name, self.services.health.status(upstream).last_error?))
             })
             .collect();
         last_errors.sort();
@@ -430,11 +403,11 @@ impl Running {
             true => "no upstream was available".to_owned(),
             false => format!("no upstream was available; {}", last_errors.join("; ")),
         };
-        // What is claimed and waits is looked at like the rest.
+        // Claimed mail that waits is checked like the rest.
         self.put_back_all();
         while !self.stop.gently.is_cancelled() {
             let old =
-                self.engine.queue.claim_old(now, born_by, LEASE, OLD_AT_A_TIME).await.unwrap_or_default();
+                self.services.queue.claim_old(now, born_by, LEASE, EXPIRY_BATCH).await.unwrap_or_default();
             if old.is_empty() {
                 return;
             }
@@ -456,17 +429,17 @@ fn sites_that_can_go() -> [String; 1] {
     [String::new()]
 }
 
-fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<Health>) -> Option<Slot> {
+fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<UpstreamHealth>) -> Option<Slot> {
     let failed_last = waiting.claim.message.failed_upstream.as_deref();
-    let journey = Journey { failed_last, tried: &[], refused_by: &waiting.refused_by };
-    route::choose(&settings.upstreams, journey, health)
+    let constraints = RouteConstraints { failed_last, tried: &[], refused_by: &waiting.refused_by };
+    route::choose(&settings.upstreams, constraints, health)
 }
 
 /// The upstreams that no recipient of it can be sent through.
 fn refused_by(claim: &Claim, settings: &Settings) -> Vec<String> {
     let open = claim.message.open_recipients();
     let refusals: Vec<_> = open
-        .map(|(_, recipient)| route::standing_refusals(&recipient.refused_by, &settings.upstreams))
+        .map(|(_, recipient)| route::refusals_in_force(&recipient.refused_by, &settings.upstreams))
         .collect();
     route::common(refusals.iter().map(Vec::as_slice))
 }

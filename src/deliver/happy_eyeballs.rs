@@ -8,7 +8,7 @@
 //! Limit: names are resolved as a whole before the first attempt. (The crate `happy-eyeballs` binds to no source address
 //! and has not changed since 2023; the connector of hyper-util tries the addresses of one family one after the other.)
 
-use super::known::PeerCache;
+use super::peer_cache::PreferredAddresses;
 use crate::config::settings::Upstream;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection to the upstream's host, within its `connect_timeout` in all; else what went wrong, in words.
-pub(super) async fn connect(upstream: &Upstream, peers: &PeerCache) -> Result<TcpStream, String> {
+pub(super) async fn connect(upstream: &Upstream, peers: &PreferredAddresses) -> Result<TcpStream, String> {
     let within = upstream.connect_timeout;
     let mut attempts = Attempts::default();
     let connecting = async {
@@ -44,7 +44,7 @@ pub(super) async fn connect(upstream: &Upstream, peers: &PeerCache) -> Result<Tc
 
 async fn connect_to_any(
     upstream: &Upstream,
-    peers: &PeerCache,
+    peers: &PreferredAddresses,
     mut addresses: Vec<SocketAddr>,
     attempts: &mut Attempts,
 ) -> Option<TcpStream> {
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(in_order(addresses(&["10.0.0.1", "10.0.0.2", "::1"]), None), expected);
     }
 
-    /// A listener whose queue is full: the system drops further connections, as if nobody were there.
+    /// A listener whose backlog is full: the system drops further connections, as a host does that is not there.
     struct Swallows {
         address: SocketAddr,
         _listener: socket2::Socket,
@@ -238,7 +238,7 @@ mod tests {
             let Some(dead) = swallows(dead.parse().unwrap(), live_address.port()) else { continue };
             let probe = StdStream::connect_timeout(&dead.address, Duration::from_millis(300));
             assert!(probe.is_err(), "it answers, so it proves nothing");
-            let (upstream, peers) = (upstream(live_address.port()), PeerCache::default());
+            let (upstream, peers) = (upstream(live_address.port()), PreferredAddresses::default());
             let both = vec![dead.address, live_address];
             let (start, mut attempts) = (Instant::now(), Attempts::default());
             let stream = connect_to_any(&upstream, &peers, both.clone(), &mut attempts).await.unwrap();
@@ -258,7 +258,7 @@ mod tests {
             upstream(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port());
         let mut attempts = Attempts::default();
         let all = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), upstream.port)];
-        let none = connect_to_any(&upstream, &PeerCache::default(), all, &mut attempts).await;
+        let none = connect_to_any(&upstream, &PreferredAddresses::default(), all, &mut attempts).await;
         assert!(none.is_none());
         attempts.begun.push("[::1]:25".parse().unwrap());
         let told = attempts.describe(Duration::from_secs(30));
@@ -273,7 +273,9 @@ mod tests {
         upstream.source_address = Some(Ipv4Addr::LOCALHOST.into());
         let mut attempts = Attempts::default();
         let both = vec![SocketAddr::new("::1".parse().unwrap(), upstream.port), live.local_addr().unwrap()];
-        assert!(connect_to_any(&upstream, &PeerCache::default(), both, &mut attempts).await.is_some());
+        assert!(
+            connect_to_any(&upstream, &PreferredAddresses::default(), both, &mut attempts).await.is_some()
+        );
         assert_eq!(attempts.begun, [live.local_addr().unwrap()]);
     }
 }

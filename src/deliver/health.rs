@@ -1,4 +1,4 @@
-//! Health of the upstreams: who has a free connection, whose circuit is open, who has used up its rate.
+//! Health of the upstreams: which have a free connection, an open circuit, a used up rate limit.
 //!
 //! A circuit opens when a new connection yields no usable session while none works, or after three sessions in a row were
 //! lost with no success between; then one message probes on a new connection (`circuit.rs`). A new connection
@@ -7,7 +7,7 @@
 
 use super::circuit::Circuit;
 use super::effective_limit::EffectiveLimit;
-use super::rate::SentTimes;
+use super::rate_limit::SentTimes;
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::config::settings::Upstream;
@@ -19,14 +19,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What is known of all upstreams, shared by engine and attempts.
-pub struct Health {
-    states: Mutex<BTreeMap<String, State>>,
+pub struct UpstreamHealth {
+    states: Mutex<BTreeMap<String, UpstreamState>>,
     clock: Arc<dyn Clock>,
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct UpstreamState {
     pub(super) slots: Slots,
     /// Transactions that were answered.
     pub(super) answered: u64,
@@ -49,18 +49,18 @@ pub(super) struct Slots {
     pub(super) usable: usize,
 }
 
-/// What a change of health means for people, to be recorded as an event.
+/// A change of a circuit, which the caller records as an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// The upstream is left alone for that long.
+    /// No connection to the upstream is tried for that long.
     Opened(Duration),
     /// It works again.
     Closed,
 }
 
-/// An upstream as listings show it.
+/// The state of an upstream as the admin API shows it.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Standing {
+pub struct UpstreamStatus {
     /// `ok`, `busy`, `open` (circuit), `probing` or `limited` (rate).
     pub state: &'static str,
     /// Connections in use by attempts.
@@ -73,13 +73,13 @@ pub struct Standing {
     pub last_error_at: Option<Timestamp>,
 }
 
-impl Health {
-    /// Everybody is well until proved otherwise.
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Health> {
-        Arc::new(Health { states: Mutex::default(), clock, changed: Arc::default() })
+impl UpstreamHealth {
+    /// Every upstream is available until a session with it fails.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<UpstreamHealth> {
+        Arc::new(UpstreamHealth { states: Mutex::default(), clock, changed: Arc::default() })
     }
 
-    /// Told when somebody may have become available.
+    /// Notified when an upstream may have become available.
     pub fn changed(&self) -> Arc<Notify> {
         self.changed.clone()
     }
@@ -93,7 +93,7 @@ impl Health {
     }
 
     /// Takes a connection's place; none if there is none after all. The place is given back by dropping the slot.
-    pub fn take(self: &Arc<Health>, upstream: &Arc<Upstream>) -> Option<Slot> {
+    pub fn take(self: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Option<Slot> {
         self.update(&upstream.name, |state, now| {
             if !state.is_available(upstream, now) {
                 return None;
@@ -107,8 +107,8 @@ impl Health {
         })
     }
 
-    /// When somebody becomes available by time alone, later than `after` (both monotonic); none if nobody waits for time.
-    /// Whose time has come by then is available, and whoever asks has seen so.
+    /// When the next upstream becomes available by time alone, later than `after` (both monotonic); none if no upstream
+    /// waits for a time. Those whose time came before `after` are available already.
     pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
         let waits = |upstream: &Arc<Upstream>| {
@@ -135,7 +135,7 @@ impl Health {
         let mut states = self.lock();
         for name in names {
             if let Some(state) = states.get_mut(name) {
-                *state = State { slots: state.slots, ..State::default() };
+                *state = UpstreamState { slots: state.slots, ..UpstreamState::default() };
             }
         }
         drop(states);
@@ -143,7 +143,7 @@ impl Health {
     }
 
     /// For listings.
-    pub fn standing(&self, upstream: &Upstream) -> Standing {
+    pub fn status(&self, upstream: &Upstream) -> UpstreamStatus {
         self.update(&upstream.name, |state, now| {
             let limit = state.limit.at(now, upstream.connection_limit);
             let available = state.is_available(upstream, now);
@@ -154,7 +154,7 @@ impl Health {
                 Circuit::Closed if state.slots.all >= limit => "busy",
                 Circuit::Closed => "limited",
             };
-            Standing {
+            UpstreamStatus {
                 state: word,
                 in_flight: state.slots.all,
                 effective_limit: state.limit.known(upstream.connection_limit),
@@ -165,7 +165,11 @@ impl Health {
     }
 
     /// Changes what is known of that upstream.
-    pub(super) fn update<T>(&self, upstream: &str, change: impl FnOnce(&mut State, Duration) -> T) -> T {
+    pub(super) fn update<T>(
+        &self,
+        upstream: &str,
+        change: impl FnOnce(&mut UpstreamState, Duration) -> T,
+    ) -> T {
         let now = self.clock.monotonic();
         change(self.lock().entry(upstream.to_owned()).or_default(), now)
     }
@@ -174,17 +178,17 @@ impl Health {
         self.clock.wall()
     }
 
-    /// Somebody may have become available.
+    /// Notifies that an upstream may have become available.
     pub(super) fn announce(&self) {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UpstreamState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl UpstreamState {
     pub(super) fn note_error(&mut self, text: String, at: Timestamp) {
         (self.last_error, self.last_error_at) = (Some(text), Some(at));
     }
@@ -202,24 +206,24 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::config::settings::RateLimit;
     use crate::deliver::route::tests::upstream;
-    use crate::deliver::transaction::{Trouble, TroubleKind};
+    use crate::deliver::session_error::{SessionError, SessionErrorKind};
     use jiff::Timestamp;
 
     const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-    fn trouble(kind: TroubleKind) -> Trouble {
-        Trouble { kind, text: "no".into() }
+    fn session_error(kind: SessionErrorKind) -> SessionError {
+        SessionError { kind, text: "no".into() }
     }
 
-    fn connecting(health: &Arc<Health>, upstream: &Arc<Upstream>) -> Slot {
+    fn connecting(health: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Slot {
         let mut slot = health.take(upstream).unwrap();
         slot.connecting();
         slot
     }
 
-    fn fresh() -> (Arc<ManualClock>, Arc<Health>) {
+    fn fresh() -> (Arc<ManualClock>, Arc<UpstreamHealth>) {
         let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
-        let health = Health::new(clock.clone());
+        let health = UpstreamHealth::new(clock.clone());
         (clock, health)
     }
 
@@ -231,7 +235,7 @@ mod tests {
         for _ in 0..8 {
             let mut slot = health.take(&up).unwrap();
             assert!(waits.is_empty() || health.take(&up).is_none(), "one probe only");
-            let Some(Change::Opened(wait)) = slot.failed(&trouble(TroubleKind::Connect), 0) else {
+            let Some(Change::Opened(wait)) = slot.failed(&session_error(SessionErrorKind::Connect), 0) else {
                 panic!("opens")
             };
             drop(slot);
@@ -244,7 +248,7 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(health.take(&up).unwrap().succeeded(), Some(Change::Closed));
-        assert_eq!(health.standing(&up).state, "ok");
+        assert_eq!(health.status(&up).state, "ok");
     }
 
     #[test]
@@ -254,7 +258,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..6 {
             let Some(Change::Opened(wait)) =
-                health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0)
+                health.take(&up).unwrap().failed(&session_error(SessionErrorKind::AuthRefused), 0)
             else {
                 panic!("opens")
             };
@@ -268,7 +272,7 @@ mod tests {
     fn three_lost_sessions_in_a_row_open_it_and_a_success_between_starts_anew() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        let lose = || health.take(&up).unwrap().failed(&trouble(TroubleKind::Lost), 0);
+        let lose = || health.take(&up).unwrap().failed(&session_error(SessionErrorKind::Lost), 0);
         assert_eq!((lose(), lose()), (None, None));
         assert_eq!(health.take(&up).unwrap().succeeded(), None);
         assert_eq!((lose(), lose()), (None, None));
@@ -280,7 +284,7 @@ mod tests {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
         let (mut old, mut new) = (health.take(&up).unwrap(), health.take(&up).unwrap());
-        let Some(Change::Opened(wait)) = new.failed(&trouble(TroubleKind::AuthRefused), 0) else {
+        let Some(Change::Opened(wait)) = new.failed(&session_error(SessionErrorKind::AuthRefused), 0) else {
             panic!("opens")
         };
         assert_eq!(old.succeeded(), None);
@@ -289,21 +293,26 @@ mod tests {
         clock.advance(wait);
         let mut probe = health.take(&up).unwrap();
         assert!(probe.is_probe());
-        assert_eq!(probe.failed(&trouble(TroubleKind::AuthRefused), 0), Some(Change::Opened(2 * wait)));
+        assert_eq!(
+            probe.failed(&session_error(SessionErrorKind::AuthRefused), 0),
+            Some(Change::Opened(2 * wait))
+        );
     }
 
     /// One refused connection too many once opened the circuit for all that worked.
     #[test]
     fn a_connection_that_fails_while_another_works_lowers_the_limit_and_opens_nothing() {
-        for (idle, kind) in [(0, TroubleKind::Greeting), (0, TroubleKind::Connect), (1, TroubleKind::Hello)] {
+        for (idle, kind) in
+            [(0, SessionErrorKind::Greeting), (0, SessionErrorKind::Connect), (1, SessionErrorKind::Hello)]
+        {
             let (clock, health) = fresh();
             let up = Arc::new(upstream("a"));
             let mut working = (idle == 0).then(|| health.take(&up).unwrap());
             working.iter_mut().for_each(|slot| slot.connected(true));
             let mut refused = connecting(&health, &up);
-            assert_eq!(refused.failed(&trouble(kind), idle), None, "{kind:?}");
+            assert_eq!(refused.failed(&session_error(kind), idle), None, "{kind:?}");
             drop(refused);
-            assert_eq!(health.standing(&up).effective_limit, 1);
+            assert_eq!(health.status(&up).effective_limit, 1);
             assert_eq!(health.free(&up).is_some(), idle == 1, "a free place only on the one that works");
             let at = health.next_change(std::slice::from_ref(&up), clock.monotonic()).unwrap();
             clock.advance(at - clock.monotonic());
@@ -316,15 +325,15 @@ mod tests {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
         let mut slots = [connecting(&health, &up), connecting(&health, &up)];
-        let changes = slots.each_mut().map(|slot| slot.failed(&trouble(TroubleKind::Greeting), 0));
+        let changes = slots.each_mut().map(|slot| slot.failed(&session_error(SessionErrorKind::Greeting), 0));
         assert_eq!(changes, [None, Some(Change::Opened(FIRST_WAIT))]);
         drop(slots);
-        assert_eq!(health.standing(&up).state, "open");
+        assert_eq!(health.status(&up).state, "open");
         clock.advance(FIRST_WAIT);
         let mut probe = health.take(&up).unwrap();
         probe.connected(true);
         assert_eq!(probe.succeeded(), Some(Change::Closed));
-        assert_eq!(health.standing(&up).effective_limit, 2, "it took nobody, so it told no limit");
+        assert_eq!(health.status(&up).effective_limit, 2, "it took nobody, so it told no limit");
         assert!(health.take(&up).is_some());
     }
 
@@ -337,10 +346,10 @@ mod tests {
         working.connected(true);
         working.succeeded();
         drop(working);
-        assert_eq!(refused.failed(&trouble(TroubleKind::Greeting), 0), None);
+        assert_eq!(refused.failed(&session_error(SessionErrorKind::Greeting), 0), None);
         drop(refused);
-        assert_eq!(health.standing(&up).effective_limit, 1);
-        let again = connecting(&health, &up).failed(&trouble(TroubleKind::Greeting), 0);
+        assert_eq!(health.status(&up).effective_limit, 1);
+        let again = connecting(&health, &up).failed(&session_error(SessionErrorKind::Greeting), 0);
         assert_eq!(again, Some(Change::Opened(FIRST_WAIT)), "now none works");
     }
 
@@ -353,18 +362,21 @@ mod tests {
         clock.advance(20 * FIRST_WAIT);
         let mut second = connecting(&health, &up);
         clock.advance(10 * FIRST_WAIT);
-        assert_eq!(first.failed(&trouble(TroubleKind::Connect), 0), None);
+        assert_eq!(first.failed(&session_error(SessionErrorKind::Connect), 0), None);
         drop(first);
         clock.advance(20 * FIRST_WAIT);
         assert!(health.take(&up).is_none(), "nobody else is sent before the second is known");
-        assert_eq!(second.failed(&trouble(TroubleKind::Connect), 0), Some(Change::Opened(FIRST_WAIT)));
+        assert_eq!(
+            second.failed(&session_error(SessionErrorKind::Connect), 0),
+            Some(Change::Opened(FIRST_WAIT))
+        );
     }
 
     #[test]
     fn a_probe_that_found_nothing_out_leaves_room_for_the_next() {
         let (clock, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::Connect), 0);
+        health.take(&up).unwrap().failed(&session_error(SessionErrorKind::Connect), 0);
         clock.advance(FIRST_WAIT);
         drop(health.take(&up).unwrap());
         assert!(health.take(&up).is_some());
@@ -374,7 +386,7 @@ mod tests {
     fn an_operator_gets_a_probe_at_once() {
         let (_, health) = fresh();
         let up = Arc::new(upstream("a"));
-        health.take(&up).unwrap().failed(&trouble(TroubleKind::AuthRefused), 0);
+        health.take(&up).unwrap().failed(&session_error(SessionErrorKind::AuthRefused), 0);
         assert!(health.take(&up).is_none());
         health.probe_now();
         assert!(health.take(&up).is_some());
@@ -393,7 +405,7 @@ mod tests {
         drop(health.take(&up).unwrap()); // unused: does not count
         health.take(&up).unwrap().began();
         assert_eq!(health.free(&up), None);
-        assert_eq!(health.standing(&up).state, "limited");
+        assert_eq!(health.status(&up).state, "limited");
         let next = || health.next_change(std::slice::from_ref(&up), clock.monotonic());
         assert_eq!(next(), Some(Duration::from_secs(60)));
         clock.advance(Duration::from_secs(60));

@@ -1,7 +1,7 @@
 //! Idle connections, kept for the next message to the same upstream.
 //!
 //! Promise: what is taken out was, a moment ago, alive, young enough, not used up, and opened under the very settings
-//! that are asked for. A server may still close it in that moment: see [`super::transaction::TroubleKind::Stale`].
+//! that are asked for. A server may still close it in that moment: see [`super::session_error::SessionErrorKind::Stale`].
 //! What has been idle for `max_idle_time` is closed then, by a task that sleeps until the next one's time and is there
 //! only while something is idle.
 //!
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// The idle connections of all upstreams. All methods but [`Pool::close`] must be called within a tokio runtime:
-/// farewells are said in the background.
+/// connections are closed in the background.
 #[derive(Default)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ struct Shared {
     kept: Mutex<Kept>,
     /// A connection was closed.
     closed: Notify,
-    /// Something becomes too old earlier than the reaper expects.
+    /// A connection expires earlier than the task that closes expired ones expects.
     earlier: Arc<Notify>,
 }
 
@@ -36,7 +36,7 @@ struct Kept {
     idle: HashMap<String, Vec<Idle>>,
     /// Connections that are being closed, by upstream.
     closing: HashMap<String, usize>,
-    /// When the reaper looks next; none where it does not run.
+    /// When the task that closes expired connections runs next; none where there is no such task.
     next_look: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ impl Idle {
 const NEVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Pool {
-    /// The connection to this upstream that was used last, if one is good. The others stay to grow too old.
+    /// The connection to this upstream that was used last, if one is good. The others stay until they expire.
     pub fn take(&self, upstream: &Upstream) -> Option<Connection> {
         let now = Instant::now();
         loop {
@@ -68,7 +68,7 @@ impl Pool {
             {
                 return Some(idle.connection);
             }
-            self.shared.part(idle.connection);
+            self.shared.close_in_background(idle.connection);
         }
     }
 
@@ -76,7 +76,7 @@ impl Pool {
     pub fn give_back(&self, connection: Connection) {
         let upstream = Arc::clone(connection.upstream());
         if !connection.is_reusable() || connection.transactions() >= upstream.messages_per_connection {
-            return self.shared.part(connection);
+            return self.shared.close_in_background(connection);
         }
         let idle = Idle { connection, since: Instant::now() };
         let expires = idle.expires();
@@ -92,20 +92,20 @@ impl Pool {
         }
     }
 
-    /// After a reload: parts with connections to upstreams that are gone, disabled or set up differently.
+    /// After a reload: closes connections to upstreams that are gone, disabled or set up differently.
     pub fn keep_only(&self, upstreams: &[Arc<Upstream>]) {
-        self.shared.part_unless(|idle| {
+        self.shared.close_unless(|idle| {
             let old = idle.connection.upstream();
             upstreams.iter().any(|new| new.enabled && new.name == old.name && same(old, new))
         });
     }
 
-    /// Parts with all connections to that upstream.
+    /// Closes all connections to that upstream.
     pub fn discard(&self, upstream: &str) {
-        self.shared.part_unless(|idle| idle.connection.upstream().name != upstream);
+        self.shared.close_unless(|idle| idle.connection.upstream().name != upstream);
     }
 
-    /// Waits until those connections to that upstream are closed that were parted with: a few seconds at most.
+    /// Waits until the connections to that upstream that are being closed are closed: a few seconds at most.
     pub async fn all_closed(&self, upstream: &str) {
         loop {
             let closed = self.shared.closed.notified();
@@ -116,7 +116,7 @@ impl Pool {
         }
     }
 
-    /// Says goodbye to all of them and waits for it (two seconds at most for each, all at once).
+    /// Closes all of them with QUIT and waits for it (two seconds at most, all at the same time).
     pub async fn close(&self) {
         let all = std::mem::take(&mut self.shared.lock().idle);
         let mut farewells = tokio::task::JoinSet::new();
@@ -147,16 +147,16 @@ impl Shared {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn part_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
+    fn close_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
         let mut leaving = Vec::new();
         for idle in self.lock().idle.values_mut() {
             leaving.extend(idle.extract_if(.., |idle| !stays(idle)));
         }
-        leaving.into_iter().for_each(|idle| self.part(idle.connection));
+        leaving.into_iter().for_each(|idle| self.close_in_background(idle.connection));
     }
 
-    /// Closes it in the background.
-    fn part(self: &Arc<Shared>, connection: Connection) {
+    /// Says QUIT and closes it without making the caller wait.
+    fn close_in_background(self: &Arc<Shared>, connection: Connection) {
         let closing = Closing::new(self, &connection.upstream().name);
         tokio::spawn(async move {
             connection.quit().await;
@@ -164,9 +164,9 @@ impl Shared {
         });
     }
 
-    /// Parts with what has been idle too long. Returns when the next one will have been; none if nothing is idle.
+    /// Closes what has been idle too long. Returns when the next one will have been; none if nothing is idle.
     fn expire(self: &Arc<Shared>, now: Instant) -> Option<Instant> {
-        self.part_unless(|idle| idle.expires() > now);
+        self.close_unless(|idle| idle.expires() > now);
         let mut kept = self.lock();
         let next = kept.idle.values().flatten().map(Idle::expires).min();
         kept.next_look = next;
@@ -174,7 +174,7 @@ impl Shared {
     }
 }
 
-/// A connection that is being closed; however that ends, those who wait for it are told.
+/// A connection that is being closed. When it is dropped, the tasks in [`Pool::all_closed`] are woken.
 struct Closing {
     shared: Arc<Shared>,
     upstream: String,

@@ -4,16 +4,16 @@
 //! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream
 //! that failed last goes behind all available ones, whatever its rank.
 
-use super::health::Health;
+use super::health::UpstreamHealth;
 use super::slot::Slot;
 use crate::config::settings::Upstream;
 use crate::mail::Refusal;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// What of a message bears on its way.
+/// Which upstreams a message may not be sent to now, and which one is asked last.
 #[derive(Clone, Copy, Default)]
-pub struct Journey<'a> {
+pub struct RouteConstraints<'a> {
     /// Asked behind all others.
     pub failed_last: Option<&'a str>,
     /// Not asked (again) in this attempt.
@@ -23,18 +23,22 @@ pub struct Journey<'a> {
 }
 
 /// Takes a place at the best available upstream; none with nothing available.
-pub fn choose(upstreams: &[Arc<Upstream>], journey: Journey<'_>, health: &Arc<Health>) -> Option<Slot> {
+pub fn choose(
+    upstreams: &[Arc<Upstream>],
+    constraints: RouteConstraints<'_>,
+    health: &Arc<UpstreamHealth>,
+) -> Option<Slot> {
     let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
         .filter(|upstream| {
-            !journey.tried.contains(&upstream.name) && !journey.refused_by.contains(&upstream.name)
+            !constraints.tried.contains(&upstream.name) && !constraints.refused_by.contains(&upstream.name)
         })
         .filter_map(|upstream| Some((upstream, health.free(upstream)?)))
         .collect();
     open.sort_by_key(|(upstream, free)| {
-        let failed = journey.failed_last == Some(&upstream.name);
+        let failed = constraints.failed_last == Some(&upstream.name);
         (failed, upstream.priority, Reverse(*free), upstream.name.clone())
     });
-    // Between looking and taking another attempt may have taken the last place: then the next one is asked.
+    // Another attempt may have taken the last free connection since: then the next upstream is asked.
     open.into_iter().find_map(|(upstream, _)| health.take(upstream))
 }
 
@@ -46,17 +50,17 @@ pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upst
 /// Those of a recipient's refusals that keep upstreams from being asked: an upstream that was set up anew since then may
 /// take what it refused before. Where all candidates are among them, because a reload took the others away, none does:
 /// they are asked once more, and then it is final.
-pub fn standing_refusals(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
-    let stands = |refusal: &&Refusal| {
+pub fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
+    let is_in_force = |refusal: &&Refusal| {
         candidates(upstreams)
             .any(|upstream| refusal.upstream == upstream.name && upstream.revision() == refusal.revision)
     };
-    let standing: Vec<Refusal> = refused_by.iter().filter(stands).cloned().collect();
+    let in_force: Vec<Refusal> = refused_by.iter().filter(is_in_force).cloned().collect();
     match candidates(upstreams)
-        .all(|upstream| standing.iter().any(|refusal| refusal.upstream == upstream.name))
+        .all(|upstream| in_force.iter().any(|refusal| refusal.upstream == upstream.name))
     {
         true => Vec::new(),
-        false => standing,
+        false => in_force,
     }
 }
 
@@ -95,15 +99,15 @@ pub(crate) mod tests {
         .to_vec()
     }
 
-    fn health() -> Arc<Health> {
-        Health::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))
+    fn health() -> Arc<UpstreamHealth> {
+        UpstreamHealth::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))
     }
 
     #[test]
     fn load_spills_over_in_order_of_rank_then_free_connections_then_name() {
         let (upstreams, health) = (ranked(), health());
         let mut slots = Vec::new();
-        while let Some(slot) = choose(&upstreams, Journey::default(), &health) {
+        while let Some(slot) = choose(&upstreams, RouteConstraints::default(), &health) {
             slots.push(slot);
         }
         let names: Vec<&str> = slots.iter().map(|slot| slot.upstream().name.as_str()).collect();
@@ -116,9 +120,9 @@ pub(crate) mod tests {
     #[test]
     fn the_one_that_failed_last_goes_behind_all_available_ones() {
         let (upstreams, health) = (ranked(), health());
-        let journey = Journey { failed_last: Some("main"), ..Journey::default() };
+        let constraints = RouteConstraints { failed_last: Some("main"), ..RouteConstraints::default() };
         let mut slots = Vec::new();
-        while let Some(slot) = choose(&upstreams, journey, &health) {
+        while let Some(slot) = choose(&upstreams, constraints, &health) {
             slots.push(slot);
         }
         assert_eq!(slots[0].upstream().name, "high");
@@ -130,8 +134,9 @@ pub(crate) mod tests {
         let mut upstreams = ranked();
         upstreams[3] = Arc::new(Upstream { enabled: false, ..upstream("high") });
         let (tried, refused_by) = (["main".to_owned()], ["a-normal".to_owned()]);
-        let journey = Journey { tried: &tried, refused_by: &refused_by, ..Journey::default() };
-        assert_eq!(choose(&upstreams, journey, &health()).unwrap().upstream().name, "b-normal");
+        let constraints =
+            RouteConstraints { tried: &tried, refused_by: &refused_by, ..RouteConstraints::default() };
+        assert_eq!(choose(&upstreams, constraints, &health()).unwrap().upstream().name, "b-normal");
     }
 
     fn refusal(upstream: &Upstream) -> Refusal {
@@ -144,7 +149,7 @@ pub(crate) mod tests {
         let [a, b, gone] = ["a", "b", "gone"].map(|name| refusal(&upstream(name)));
         let lists =
             [vec![], vec![a.clone()], vec![a.clone(), gone.clone()], vec![b.clone(), gone, a.clone()]];
-        let counts: Vec<usize> = lists.iter().map(|list| standing_refusals(list, &upstreams).len()).collect();
+        let counts: Vec<usize> = lists.iter().map(|list| refusals_in_force(list, &upstreams).len()).collect();
         assert_eq!(counts, [0, 1, 1, 0]);
         assert_eq!(common(lists[1..].iter().map(Vec::as_slice)), ["a"]);
         assert!(common([&lists[0][..], &lists[1]]).is_empty() && common([]).is_empty());
@@ -154,10 +159,10 @@ pub(crate) mod tests {
     fn a_refusal_ends_when_its_upstream_is_set_up_anew() {
         let mut upstreams = [Arc::new(upstream("a")), Arc::new(upstream("b"))];
         let refused_by = [refusal(&upstreams[0])];
-        assert_eq!(standing_refusals(&refused_by, &upstreams), refused_by);
+        assert_eq!(refusals_in_force(&refused_by, &upstreams), refused_by);
         upstreams[0] =
             Arc::new(Upstream { command_timeout: std::time::Duration::from_secs(7), ..upstream("a") });
-        assert_eq!(standing_refusals(&refused_by, &upstreams), []);
+        assert_eq!(refusals_in_force(&refused_by, &upstreams), []);
     }
 
     #[test]

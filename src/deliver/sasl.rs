@@ -2,24 +2,24 @@
 //!
 //! Promise: neither password nor anything that holds it reaches an error, even where a server repeats it.
 
-use super::hello::Capabilities;
-use super::stream::{Fault, Wire};
-use super::too_many::is_too_many_connections;
-use super::transaction::TroubleKind;
+use super::capabilities::Capabilities;
+use super::session_error::SessionErrorKind;
+use super::too_many_connections::is_too_many_connections;
+use super::wire::{Wire, WireError};
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::Auth;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-/// Logs in, or says whose fault it is that it did not work.
+/// Logs in. The error says whether the server refused the credentials or AUTH failed in another way.
 pub(super) async fn authenticate(
     wire: &mut Wire,
     offered: &Capabilities,
     username: &str,
     password: &SecretString,
     within: Duration,
-) -> Result<(), (TroubleKind, String)> {
+) -> Result<(), (SessionErrorKind, String)> {
     let credentials = Credentials::new(username.to_owned(), password.expose_secret().to_owned());
     let mut mechanisms = Vec::new();
     if offered.auth_plain {
@@ -28,7 +28,7 @@ pub(super) async fn authenticate(
     if offered.auth_login {
         mechanisms.push(Mechanism::Login);
     }
-    let mut last = (TroubleKind::Auth, not_offered(offered, wire.is_encrypted()));
+    let mut last = (SessionErrorKind::Auth, not_offered(offered, wire.is_encrypted()));
     for mechanism in mechanisms {
         let said = exchange(wire, mechanism, &credentials, within).await;
         let reply = match said {
@@ -36,7 +36,7 @@ pub(super) async fn authenticate(
             Ok(reply) => reply,
             Err(fault) => {
                 return Err((
-                    TroubleKind::Auth,
+                    SessionErrorKind::Auth,
                     discreet(format!("AUTH {mechanism}: {fault}"), &credentials),
                 ));
             }
@@ -44,10 +44,10 @@ pub(super) async fn authenticate(
         // 454 again and again is what servers say of an account that they have throttled or locked; 421 speaks of the
         // session alone, and where a server counts connections by account, the account is in no danger.
         let kind = match reply.code {
-            _ if is_too_many_connections(&reply) => TroubleKind::TooManyConnections,
-            421 => TroubleKind::Auth,
-            _ if reply.is_transient() || reply.is_permanent() => TroubleKind::AuthRefused,
-            _ => TroubleKind::Auth,
+            _ if is_too_many_connections(&reply) => SessionErrorKind::TooManyConnections,
+            421 => SessionErrorKind::Auth,
+            _ if reply.is_transient() || reply.is_permanent() => SessionErrorKind::AuthRefused,
+            _ => SessionErrorKind::Auth,
         };
         last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
@@ -79,7 +79,7 @@ async fn exchange(
     mechanism: Mechanism,
     credentials: &Credentials,
     within: Duration,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, WireError> {
     // Servers ask for name and password in words of their own, but always in this order.
     let challenges: &[&str] = match mechanism {
         Mechanism::Login => &["Username", "Password"],
@@ -87,7 +87,7 @@ async fn exchange(
     };
     let render = |challenge: Option<&str>| {
         render(mechanism, credentials, challenge)
-            .ok_or_else(|| Fault::Nonsense("the user name or password cannot be sent".to_owned()))
+            .ok_or_else(|| WireError::Protocol("the user name or password cannot be sent".to_owned()))
     };
     let mut reply = wire.command(&render(None)?, within).await?;
     for challenge in challenges {
@@ -97,7 +97,7 @@ async fn exchange(
         reply = wire.command(&render(Some(challenge))?, within).await?;
     }
     match reply.code {
-        334 => Err(Fault::Nonsense("the server asks for more than a name and a password".to_owned())),
+        334 => Err(WireError::Protocol("the server asks for more than a name and a password".to_owned())),
         _ => Ok(reply),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::circuit::Circuit;
 use super::effective_limit;
-use super::health::{Change, Health, Slots, State};
-use super::transaction::{Trouble, TroubleKind};
+use super::health::{Change, Slots, UpstreamHealth, UpstreamState};
+use super::session_error::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,23 +23,23 @@ enum Session {
 /// A place among an upstream's connections, held by one attempt at a time.
 pub struct Slot {
     upstream: Arc<Upstream>,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
     probing: bool,
     /// Monotonic.
     taken: Duration,
     used: bool,
     session: Session,
-    /// The upstream has answered a command of the present transaction.
+    /// The upstream has answered a command of a transaction.
     answered: bool,
     /// How many transactions the upstream had answered when the connection was begun.
     answered_before: u64,
 }
 
 impl Slot {
-    /// Taken at `taken` (monotonic); [`Health::take`] has counted it.
+    /// Taken at `taken` (monotonic); [`UpstreamHealth::take`] has counted it.
     pub(super) fn new(
         upstream: &Arc<Upstream>,
-        health: &Arc<Health>,
+        health: &Arc<UpstreamHealth>,
         probing: bool,
         taken: Duration,
     ) -> Slot {
@@ -61,12 +61,12 @@ impl Slot {
         &self.upstream
     }
 
-    /// Whether it is to find out if the upstream works again: only a new connection tells.
+    /// Whether it is the probe of an open circuit, for which only a new connection counts.
     pub fn is_probe(&self) -> bool {
         self.probing
     }
 
-    /// A connection is looked for in the pool, else opened: from now on others count on it.
+    /// A connection is taken from the pool or opened. From now on it counts as another connection when one is refused.
     pub fn connecting(&mut self) {
         self.update(|slot, state, _| {
             slot.become_session(Session::Opening, &mut state.slots);
@@ -123,26 +123,26 @@ impl Slot {
     }
 
     /// The upstream was at fault. `idle`: connections to it that wait in the pool.
-    pub fn failed(&mut self, trouble: &Trouble, idle: usize) -> Option<Change> {
+    pub fn failed(&mut self, error: &SessionError, idle: usize) -> Option<Change> {
         let at = self.health.wall();
         self.update(|slot, state, now| {
-            state.note_error(trouble.text.clone(), at);
-            let opens = match trouble.kind {
-                TroubleKind::Stale | TroubleKind::Content => return None,
+            state.note_error(error.text.clone(), at);
+            let opens = match error.kind {
+                SessionErrorKind::Stale | SessionErrorKind::Content => return None,
                 // Lost with this message, on a connection that worked: that says little of other mail.
-                TroubleKind::Lost | TroubleKind::OutOfTime if slot.probing && slot.answered => {
+                SessionErrorKind::Lost | SessionErrorKind::OutOfTime if slot.probing && slot.answered => {
                     slot.become_session(Session::None, &mut state.slots);
                     slot.probing = false;
                     state.circuit.probe_again_soon(now);
                     return None;
                 }
-                TroubleKind::Unauthorized => true,
-                TroubleKind::Lost | TroubleKind::OutOfTime => {
+                SessionErrorKind::Unauthorized => true,
+                SessionErrorKind::Lost | SessionErrorKind::OutOfTime => {
                     state.lost_in_a_row += 1;
                     slot.probing || state.lost_in_a_row >= LOST_IN_A_ROW
                 }
-                TroubleKind::AuthRefused => true,
-                _ => slot.probing || !slot.lower_limit(state, trouble, idle, now),
+                SessionErrorKind::AuthRefused => true,
+                _ => slot.probing || !slot.lower_limit(state, error, idle, now),
             };
             slot.become_session(Session::None, &mut state.slots);
             // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
@@ -151,23 +151,29 @@ impl Slot {
             }
             slot.probing = false;
             state.limit.forget_unproven();
-            Some(Change::Opened(state.circuit.open(trouble.kind == TroubleKind::AuthRefused, now)))
+            Some(Change::Opened(state.circuit.open(error.kind == SessionErrorKind::AuthRefused, now)))
         })
     }
 
     /// The server took the connection and refused the message because of other connections, in these words.
     pub fn too_many_connections(&mut self, reply: &str, idle: usize) {
-        let trouble = Trouble { kind: TroubleKind::TooManyConnections, text: reply.to_owned() };
+        let error = SessionError { kind: SessionErrorKind::TooManyConnections, text: reply.to_owned() };
         let at = self.health.wall();
         self.update(|slot, state, now| {
-            slot.lower_limit(state, &trouble, idle, now);
-            state.note_error(trouble.text, at);
+            slot.lower_limit(state, &error, idle, now);
+            state.note_error(error.text, at);
         });
     }
 
     /// The connection of this slot was refused. False: no other one works or has worked meanwhile, so that there is nothing
     /// to lower the limit to.
-    fn lower_limit(&self, state: &mut State, trouble: &Trouble, idle: usize, now: Duration) -> bool {
+    fn lower_limit(
+        &self,
+        state: &mut UpstreamState,
+        error: &SessionError,
+        idle: usize,
+        now: Duration,
+    ) -> bool {
         let Slots { opening, usable, .. } = state.slots;
         let mine = |session| usize::from(self.session == session);
         let working = usable.saturating_sub(mine(Session::Usable)) + idle;
@@ -179,8 +185,8 @@ impl Slot {
             return false;
         }
         let proven = working > 0;
-        let patience = match trouble.kind {
-            TroubleKind::Greeting | TroubleKind::Hello | TroubleKind::TooManyConnections => {
+        let patience = match error.kind {
+            SessionErrorKind::Greeting | SessionErrorKind::Hello | SessionErrorKind::TooManyConnections => {
                 effective_limit::REFUSED
             }
             _ => effective_limit::FAILED,
@@ -207,7 +213,7 @@ impl Slot {
         count(session, usize::saturating_add);
     }
 
-    fn update<T>(&mut self, change: impl FnOnce(&mut Slot, &mut State, Duration) -> T) -> T {
+    fn update<T>(&mut self, change: impl FnOnce(&mut Slot, &mut UpstreamState, Duration) -> T) -> T {
         let (health, upstream) = (self.health.clone(), self.upstream.clone());
         health.update(&upstream.name, |state, now| change(self, state, now))
     }

@@ -5,7 +5,7 @@
 //! TLS takes any certificate: it protects against listeners, not against impostors, and the alternative is clear text.
 
 use super::own_certificate::OwnCertificates;
-use super::tls_words::describe;
+use super::tls_error::describe;
 use crate::config::settings::{TlsMode, Upstream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -33,7 +33,7 @@ enum Trust {
 }
 
 impl Tls {
-    /// The handshake. Errors are told in words; the caller sets the deadline.
+    /// The handshake. Errors come as text for an operator; the caller sets the deadline.
     pub(super) async fn connect(
         &self,
         upstream: &Upstream,

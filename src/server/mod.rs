@@ -7,9 +7,10 @@ mod memory;
 use crate::admin::{self, Admin, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
+use crate::deliver::context::Services;
 use crate::deliver::engine::{Engine, Stop};
-use crate::deliver::health::Health;
-use crate::deliver::known::Known;
+use crate::deliver::health::UpstreamHealth;
+use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::event::logemails::LogEmails;
 use crate::event::{EventType, Fact, code};
@@ -83,9 +84,9 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     sources: Sources,
     settings: watch::Sender<Arc<Settings>>,
-    known: watch::Sender<Arc<Known>>,
+    peer_cache: watch::Sender<Arc<PeerCache>>,
     log_emails: watch::Sender<Option<Arc<LogEmails>>>,
-    health: Arc<Health>,
+    health: Arc<UpstreamHealth>,
     pool: Arc<Pool>,
     content_memory: ContentMemory,
     doors: Doors,
@@ -113,9 +114,9 @@ impl Server {
 
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
         let (log_sender, log_receiver) = watch::channel(log_emails);
-        let (known_sender, known) = watch::channel(Arc::<Known>::default());
+        let (peer_cache_sender, peer_cache) = watch::channel(Arc::<PeerCache>::default());
         let content_memory = ContentMemory::new(settings.limits.content_memory);
-        let health = Health::new(clock.clone());
+        let health = UpstreamHealth::new(clock.clone());
         let pool = Arc::new(Pool::default());
         let front_door =
             FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.permits());
@@ -137,26 +138,26 @@ impl Server {
             listening: listening.clone(),
             reload,
         };
-        let engine = Engine {
+        let services = Services {
             queue: queue.clone(),
             clock: clock.clone(),
             health: health.clone(),
             pool: pool.clone(),
             content_memory: content_memory.permits(),
             settings: settings_receiver,
-            known,
+            peer_cache,
             log_emails: log_receiver,
         };
         let stop = Stop::default();
         let server = Server {
-            engine: tokio::spawn(engine.run(stop.clone())),
+            engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
             watch: tokio::spawn(watch_room(doors.front(), settings_sender.subscribe())),
             queue,
             clock,
             sources,
             settings: settings_sender,
-            known: known_sender,
+            peer_cache: peer_cache_sender,
             log_emails: log_sender,
             health,
             pool,
@@ -282,7 +283,7 @@ impl Server {
         self.content_memory.resize(new.limits.content_memory);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
-        self.known.send_replace(Arc::default());
+        self.peer_cache.send_replace(Arc::default());
         self.settings.send_replace(new.clone());
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);

@@ -6,7 +6,7 @@ use super::stage::{Stage, server, upstream};
 use super::{connected, open, send, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::Auth;
-use postroom::deliver::transaction::{Trouble, TroubleKind};
+use postroom::deliver::session_error::{SessionError, SessionErrorKind};
 use postroom::event::code;
 use postroom::mail::MessageState;
 use postroom::queue::Queue;
@@ -28,7 +28,7 @@ fn limit(stage: &Stage, server: &Scripted, configured: usize) -> usize {
         upstream.name = "only".to_owned();
         upstream.connection_limit = configured;
     });
-    stage.health.standing(&upstream).effective_limit
+    stage.health.status(&upstream).effective_limit
 }
 
 fn refused(server: &Scripted) -> usize {
@@ -150,7 +150,7 @@ async fn a_probe_goes_on_a_new_connection_after_the_old_ones_are_closed() {
         .await;
     let settings = upstream_at(only.port(), |upstream| upstream.name = "only".to_owned());
     let mut slot = stage.health.take(&settings).unwrap();
-    slot.failed(&Trouble { kind: TroubleKind::AuthRefused, text: "535 no".into() }, 1);
+    slot.failed(&SessionError { kind: SessionErrorKind::AuthRefused, text: "535 no".into() }, 1);
     drop(slot);
     put(&stage, 1).await;
     stage.clock.advance(6 * MINUTE);
@@ -184,8 +184,8 @@ async fn too_many_connections_are_known_at_auth_and_by_a_late_421() {
         upstream.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };
         upstream.danger_allow_plaintext_auth = true;
     });
-    assert_eq!(open(&settings).await.err().unwrap().kind, TroubleKind::TooManyConnections);
+    assert_eq!(open(&settings).await.err().unwrap().kind, SessionErrorKind::TooManyConnections);
     let late = server(|s| s.on("MAIL", too_many()));
     let done = send(&mut connected(&late).await, &["b@y.test"]).await;
-    assert_eq!(done.lost.unwrap().kind, TroubleKind::TooManyConnections);
+    assert_eq!(done.lost.unwrap().kind, SessionErrorKind::TooManyConnections);
 }

@@ -192,7 +192,7 @@ async fn too_many_recipients_for_one_transaction_go_in_several_at_once() {
         Err(_) => Some(None),
     });
     if let Some(message) = deferred_or_gone.await {
-        // The second transaction came before the change: nothing was accepted in it, so the rest is put off.
+        // The second transaction came before the change: nothing was accepted in it, so the rest is deferred.
         assert_eq!(outcomes(&message)[3].0, RecipientState::Deferred);
         stage.clock.advance(2 * MINUTE);
         stage.delivered(id).await;
@@ -353,7 +353,7 @@ async fn a_message_that_upstreams_choke_on_does_not_run_in_circles() {
     let id = stage.put(&["poison@y.test"]).await;
     let message = stage.when_attempted(id, 1).await;
     assert_eq!(message.state(), MessageState::Deferred);
-    assert_eq!(only.sessions().len(), 3, "three sessions were lost with it before it was put off");
+    assert_eq!(only.sessions().len(), 3, "three sessions were lost with it before it was deferred");
     stage.stop().await;
 }
 

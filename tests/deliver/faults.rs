@@ -1,4 +1,4 @@
-//! Faults of upstreams as a message sees them: who is asked next, what is put off, what is final, who else is harmed.
+//! Faults of upstreams as a message sees them: who is asked next, what is deferred, what is final, who else is harmed.
 
 use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Script, Scripted};

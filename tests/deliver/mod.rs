@@ -24,9 +24,11 @@ mod words;
 use crate::support::scripted::Scripted;
 use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
+use postroom::deliver::envelope::OutboundEnvelope;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Envelope, Missing, Transaction, Trouble};
+use postroom::deliver::peer_cache::PeerCache;
+use postroom::deliver::session_error::SessionError;
+use postroom::deliver::transaction_result::{Missing, RecipientAnswer, TransactionResult};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,16 +60,16 @@ fn upstream(server: &Scripted) -> Arc<Upstream> {
     upstream_at(server.port(), |_| {})
 }
 
-async fn open(upstream: &Arc<Upstream>) -> Result<Connection, Trouble> {
-    Connection::open(upstream, "mail.test", &Arc::new(Known::default())).await
+async fn open(upstream: &Arc<Upstream>) -> Result<Connection, SessionError> {
+    Connection::open(upstream, "mail.test", &Arc::new(PeerCache::default())).await
 }
 
 async fn connected(server: &Scripted) -> Connection {
     open(&upstream(server)).await.unwrap()
 }
 
-fn envelope(recipients: &[&str]) -> Envelope {
-    Envelope {
+fn envelope(recipients: &[&str]) -> OutboundEnvelope {
+    OutboundEnvelope {
         reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
         recipients: recipients.iter().map(|address| address.parse().unwrap()).collect(),
         body: BodyType::SevenBit,
@@ -77,7 +79,7 @@ fn envelope(recipients: &[&str]) -> Envelope {
 }
 
 /// Sends a small message to these recipients.
-async fn send(connection: &mut Connection, recipients: &[&str]) -> Transaction {
+async fn send(connection: &mut Connection, recipients: &[&str]) -> TransactionResult {
     connection.transact(&envelope(recipients), &mut small()).await
 }
 
@@ -86,14 +88,14 @@ fn small() -> Outgoing {
 }
 
 /// What was answered for each recipient, in short: `ok`, `Rcpt 550`, `unknown`, …
-fn short(transaction: &Transaction) -> Vec<String> {
-    let short = |answer: &Answer| match answer {
-        Answer::Accepted(_) => "ok".to_owned(),
-        Answer::Refused(step, reply) => format!("{step:?} {}", reply.code),
-        Answer::Unable(Missing::Size { .. }) => "Size".to_owned(),
-        Answer::Unable(missing) => format!("{missing:?}"),
-        Answer::Unknown(_) => "unknown".to_owned(),
-        Answer::Undecided => "undecided".to_owned(),
+fn short(transaction: &TransactionResult) -> Vec<String> {
+    let short = |answer: &RecipientAnswer| match answer {
+        RecipientAnswer::Accepted(_) => "ok".to_owned(),
+        RecipientAnswer::Refused(step, reply) => format!("{step:?} {}", reply.code),
+        RecipientAnswer::Unable(Missing::Size { .. }) => "Size".to_owned(),
+        RecipientAnswer::Unable(missing) => format!("{missing:?}"),
+        RecipientAnswer::Unknown(_) => "unknown".to_owned(),
+        RecipientAnswer::Undecided => "undecided".to_owned(),
     };
     transaction.answers.iter().map(short).collect()
 }

@@ -130,7 +130,7 @@ async fn a_certificate_of_tls_ca_itself_is_taken_however_openssl_made_it() {
         for version in ["TLSv1_2", "TLSv1_3"] {
             let server = Python::start(&made, version);
             let opened = open(&server.upstream(host, &made)).await;
-            let mut connection = opened.unwrap_or_else(|trouble| panic!("{what}, {version}: {trouble}"));
+            let mut connection = opened.unwrap_or_else(|error| panic!("{what}, {version}: {error}"));
             assert_eq!(short(&send(&mut connection, &["b@y.test"]).await), ["ok"], "{what}, {version}");
         }
     }
@@ -154,8 +154,8 @@ async fn a_wrong_name_and_a_wrong_date_are_refused_in_words_that_say_which() {
         (Made::with("faketime", &[&RSA[..], &old, &["bare"]].concat()), "localhost", "has expired on"),
     ] {
         let server = Python::start(&made, "TLSv1_3");
-        let trouble = open(&server.upstream(host, &made)).await.err().unwrap();
-        assert!(trouble.text.contains(words), "{words}: {trouble}");
+        let error = open(&server.upstream(host, &made)).await.err().unwrap();
+        assert!(error.text.contains(words), "{words}: {error}");
     }
 }
 
@@ -164,13 +164,13 @@ async fn another_certificate_of_the_same_name_is_refused_with_the_remedy() {
     let of_localhost = || made(&RSA, &["-subj", "/CN=localhost"]);
     let (shown, trusted) = (of_localhost(), of_localhost());
     let server = Python::start(&shown, "TLSv1_3");
-    let trouble = open(&server.upstream("localhost", &trusted)).await.err().unwrap();
-    assert!(trouble.text.contains("as `tls_ca`"), "{trouble}");
+    let error = open(&server.upstream("localhost", &trusted)).await.err().unwrap();
+    assert!(error.text.contains("as `tls_ca`"), "{error}");
     // Made anew with the same key: it is another certificate all the same.
     let key = shown.key().display().to_string();
     let again = made(&["-key", &key], &["-subj", "/CN=localhost", "-days", "99"]);
-    let trouble = open(&server.upstream("localhost", &again)).await.err().unwrap();
-    assert!(trouble.text.contains("as `tls_ca`"), "{trouble}");
+    let error = open(&server.upstream("localhost", &again)).await.err().unwrap();
+    assert!(error.text.contains("as `tls_ca`"), "{error}");
 }
 
 /// The certificate is no secret: who shows it without having its key is somebody else.
@@ -204,8 +204,8 @@ async fn a_certificate_without_its_key_is_refused() {
                 upstream.tls = TlsMode::Implicit;
                 upstream.tls_ca = Some(real.certificate());
             });
-            let trouble = open(&upstream).await.err().unwrap();
-            assert!(trouble.text.contains("does not have the key"), "{version:?}: {trouble}");
+            let error = open(&upstream).await.err().unwrap();
+            assert!(error.text.contains("does not have the key"), "{version:?}: {error}");
         }
     }
 }

@@ -204,7 +204,7 @@ async fn the_third_session_lost_with_the_same_message_defers_and_counts_it() {
     }
 }
 
-/// The rest was once asked again at an upstream that had put off those it took, and they with it.
+/// The rest was once asked again at an upstream that had deferred those it took, and they with it.
 // CASES F20
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_that_were_too_many_are_offered_again_whatever_became_of_the_content() {

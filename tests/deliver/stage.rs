@@ -4,8 +4,9 @@ use crate::support::scripted::{Script, Scripted};
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::config::{self, Settings, Sources};
+use postroom::deliver::context::Services;
 use postroom::deliver::engine::{Engine, Stop};
-use postroom::deliver::health::Health;
+use postroom::deliver::health::UpstreamHealth;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Stage {
     pub clock: Arc<ManualClock>,
     pub queue: Arc<RedbQueue>,
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamHealth>,
     settings: watch::Sender<Arc<Settings>>,
     stop: Stop,
     engine: Option<JoinHandle<()>>,
@@ -60,19 +61,19 @@ impl Stage {
         let queue = RedbQueue::open(&folder.path().join("queue.redb"), Options::new(clock.clone())).unwrap();
         let queue = Arc::new(queue);
         let (settings, receiver) = watch::channel(load(&folder, config));
-        let health = Health::new(clock.clone());
-        let engine = Engine {
+        let health = UpstreamHealth::new(clock.clone());
+        let services = Services {
             queue: queue.clone(),
             clock: engine_clock(clock.clone()),
             health: health.clone(),
             pool: Arc::new(Pool::default()),
             content_memory: Arc::new(Semaphore::new(1_000_000)),
             settings: receiver,
-            known: watch::channel(Arc::default()).1,
+            peer_cache: watch::channel(Arc::default()).1,
             log_emails: watch::channel(None).1,
         };
         let stop = Stop::default();
-        let engine = Some(tokio::spawn(engine.run(stop.clone())));
+        let engine = Some(tokio::spawn(Engine::new(services, stop.clone()).run()));
         Stage { clock, queue, health, settings, stop, engine, folder }
     }
 

@@ -1,4 +1,4 @@
-//! Mail that is claimed and waits for an upstream: it is neither forgotten nor put off without need, and what operators
+//! Mail that is claimed and waits for an upstream: it is neither forgotten nor deferred without need, and what operators
 //! and reloads do to it meanwhile holds.
 
 use super::stage::{Stage, at, outcomes, refused_by, server, upstream};

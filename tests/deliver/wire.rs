@@ -3,9 +3,10 @@
 use super::{LONG, SHORT, connected, envelope, open, send, short, small, upstream, upstream_at};
 use crate::support::scripted::{Act, Script, Scripted};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Transaction, TroubleKind};
+use postroom::deliver::peer_cache::PeerCache;
+use postroom::deliver::session_error::SessionErrorKind;
+use postroom::deliver::transaction_result::{RecipientAnswer, TransactionResult};
 use postroom::mail::ReversePath;
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ async fn with_and_without_pipelining(
     }
 }
 
-fn lost(transaction: &Transaction) -> Option<TroubleKind> {
-    transaction.lost.as_ref().map(|trouble| trouble.kind)
+fn lost(transaction: &TransactionResult) -> Option<SessionErrorKind> {
+    transaction.lost.as_ref().map(|error| error.kind)
 }
 
 // CASES F18
@@ -128,7 +129,10 @@ async fn data_answered_with_250_is_nonsense() {
         |script| script.on("DATA", "250 fine"),
         async |_, connection| {
             let done = send(connection, &["a@y"]).await;
-            assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
+            assert_eq!(
+                (short(&done), lost(&done)),
+                (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost))
+            );
             assert!(!connection.is_reusable());
         },
     )
@@ -140,12 +144,12 @@ async fn data_answered_with_250_is_nonsense() {
 async fn a_server_that_answers_out_of_step_is_dropped_and_then_asked_one_thing_at_a_time() {
     let server =
         Scripted::start(|script| script.ehlo(&["PIPELINING"]).once("RCPT", "250 ok\r\n250 ok again"));
-    let (upstream, known) = (upstream(&server), Arc::new(Known::default()));
-    let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
+    let (upstream, peer_cache) = (upstream(&server), Arc::new(PeerCache::default()));
+    let mut connection = Connection::open(&upstream, "mail.test", &peer_cache).await.unwrap();
     let done = send(&mut connection, &["a@y"]).await;
-    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
     server.change(|script| script.on("RCPT TO:<no", "550 no"));
-    let mut connection = Connection::open(&upstream, "mail.test", &known).await.unwrap();
+    let mut connection = Connection::open(&upstream, "mail.test", &peer_cache).await.unwrap();
     assert_eq!(short(&send(&mut connection, &["no@y"]).await), ["Rcpt 550"]);
     // Had DATA been sent along, it would have come.
     assert_eq!(server.sessions()[1].commands, ["EHLO mail.test", "MAIL FROM:<a@x.test>", "RCPT TO:<no@y>"]);
@@ -163,7 +167,7 @@ async fn a_reply_too_many_refuses_nobody() {
             async |server, connection| {
                 let done = send(connection, &["a@y", "b@y", "c@y"]).await;
                 assert_eq!(short(&done), ["undecided"; 3], "{step}");
-                assert_eq!(lost(&done), Some(TroubleKind::Lost));
+                assert_eq!(lost(&done), Some(SessionErrorKind::Lost));
                 assert!(server.transactions().is_empty());
             },
         )
@@ -182,7 +186,7 @@ async fn replies_that_came_count_though_the_server_closed_while_we_pipelined() {
         Scripted::start(|script| script.ehlo(&["PIPELINING"]).on("RCPT TO:<b", Act::last("550 5.1.1 no")));
     let done = send(&mut connected(&server).await, &["a@y", "b@y", "c@y"]).await;
     assert_eq!(short(&done), ["undecided", "Rcpt 550", "undecided"]);
-    assert_eq!(lost(&done), Some(TroubleKind::Lost));
+    assert_eq!(lost(&done), Some(SessionErrorKind::Lost));
 }
 
 // CASES F34
@@ -195,7 +199,7 @@ async fn a_421_ends_the_session_and_decides_nothing_before_the_dot() {
                 let done = send(connection, &["a@y", "b@y"]).await;
                 let first = if step == "MAIL" { "undecided" } else { "Rcpt 550" };
                 assert_eq!(short(&done), [first, "undecided"], "{step}");
-                assert_eq!(lost(&done), Some(TroubleKind::Lost));
+                assert_eq!(lost(&done), Some(SessionErrorKind::Lost));
                 assert!(done.lost.unwrap().text.contains("421 4.3.2 closing") && !connection.is_reusable());
             },
         )
@@ -209,7 +213,7 @@ async fn a_421_ends_the_session_and_decides_nothing_before_the_dot() {
 async fn a_421_to_the_final_dot_is_a_lost_session_and_not_unknown() {
     let server = Scripted::start(|script| script.at_dot(Act::last("421 4.3.2 closing")));
     let done = send(&mut connected(&server).await, &["a@y"]).await;
-    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
 }
 
 // CASES F22, F29, F31, F36
@@ -230,7 +234,7 @@ async fn at_the_final_dot_any_valid_reply_decides() {
     let server =
         Scripted::start(|script| script.at_dot(Act::Say(b"250 Zugestellt f\xfcr \0 Sie\r\n".to_vec())));
     let done = send(&mut connected(&server).await, &["a@y"]).await;
-    let Answer::Accepted(reply) = &done.answers[0] else { panic!("{done:?}") };
+    let RecipientAnswer::Accepted(reply) = &done.answers[0] else { panic!("{done:?}") };
     assert_eq!(reply.to_string(), "250 Zugestellt f\\xfcr   Sie");
 }
 
@@ -252,7 +256,7 @@ async fn at_the_final_dot_everything_else_leaves_it_unknown() {
         let upstream = upstream_at(server.port(), |upstream| upstream.final_timeout = SHORT);
         let done = send(&mut open(&upstream).await.unwrap(), &["a@y", "b@y"]).await;
         assert_eq!(short(&done), ["unknown", "Rcpt 550"], "{act:?}");
-        assert_eq!(lost(&done), Some(TroubleKind::Lost));
+        assert_eq!(lost(&done), Some(SessionErrorKind::Lost));
     }
 }
 
@@ -300,7 +304,7 @@ async fn a_server_that_stops_reading_is_given_up_before_the_dot() {
     let server = Scripted::start(|script| script.in_content(100_000, Act::Hang));
     let upstream = upstream_at(server.port(), |upstream| upstream.data_timeout = SHORT);
     let done = open(&upstream).await.unwrap().transact(&envelope(&["a@y"]), &mut large()).await;
-    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
 }
 
 #[tokio::test]
@@ -309,7 +313,7 @@ async fn a_server_that_says_nothing_is_given_up() {
         let server = Scripted::start(|script| script.on(step, Act::Hang));
         let upstream = upstream_at(server.port(), |upstream| upstream.command_timeout = SHORT);
         let done = send(&mut open(&upstream).await.unwrap(), &["a@y"]).await;
-        assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Lost)));
+        assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
     }
 }
 
@@ -349,7 +353,7 @@ async fn content_that_cannot_be_read_is_never_ended() {
     let (queue, message) = super::broken::queue_with_two_chunks_of_three();
     let mut outgoing = Outgoing::stored("Received: x\r\n", queue, &message);
     let done = connection.transact(&envelope(&["a@y"]), &mut outgoing).await;
-    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(TroubleKind::Content)));
+    assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Content)));
     assert!(!connection.is_reusable());
     connection.quit().await;
     let raw = server.wait_for_ends(1).remove(0).raw;
@@ -364,7 +368,7 @@ async fn protection_wanted_at_mail_began_nothing() {
         async |_, connection| {
             let done = send(connection, &["a@y", "b@y"]).await;
             assert_eq!((short(&done), done.began), (vec!["Mail 530".to_owned(); 2], false));
-            assert_eq!(lost(&done), Some(TroubleKind::Unauthorized));
+            assert_eq!(lost(&done), Some(SessionErrorKind::Unauthorized));
             assert!(done.lost.unwrap().text.contains("530 5.7.0 Must issue") && !connection.is_reusable());
         },
     )

@@ -3,7 +3,7 @@
 use super::{PATIENCE, open, send, short, upstream, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::{Auth, Upstream};
-use postroom::deliver::transaction::TroubleKind;
+use postroom::deliver::session_error::SessionErrorKind;
 
 fn basic(upstream: &mut Upstream) {
     upstream.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };
@@ -14,34 +14,34 @@ fn basic(upstream: &mut Upstream) {
 #[tokio::test]
 async fn nobody_there_is_a_trouble_with_connecting() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let trouble = open(&upstream_at(port, |_| {})).await.err().unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Connect);
-    assert!(trouble.text.starts_with(&format!("127.0.0.1:{port}: no connection")), "{trouble}");
+    let error = open(&upstream_at(port, |_| {})).await.err().unwrap();
+    assert_eq!(error.kind, SessionErrorKind::Connect);
+    assert!(error.text.starts_with(&format!("127.0.0.1:{port}: no connection")), "{error}");
     let nowhere = upstream_at(25, |upstream| upstream.host = "no-such-host.invalid".to_owned());
-    assert_eq!(open(&nowhere).await.err().unwrap().kind, TroubleKind::Connect);
+    assert_eq!(open(&nowhere).await.err().unwrap().kind, SessionErrorKind::Connect);
 }
 
 // CASES F2, F3, F4, F14, H9
 #[tokio::test]
 async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
     for (step, act, kind) in [
-        ("<greeting>", Act::Hang, TroubleKind::Greeting),
-        ("<greeting>", Act::Close, TroubleKind::Greeting),
-        ("<greeting>", Act::last("554 no"), TroubleKind::Greeting),
-        ("<greeting>", "421 busy".into(), TroubleKind::Greeting),
-        ("<greeting>", "bogus".into(), TroubleKind::Greeting),
-        ("<greeting>", "2200 x".into(), TroubleKind::Greeting),
-        ("EHLO", Act::Hang, TroubleKind::Hello),
-        ("EHLO", "421 busy".into(), TroubleKind::Hello),
-        ("EHLO", "250-x\r\n251 y".into(), TroubleKind::Hello),
-        ("AUTH", "535 5.7.8 wrong".into(), TroubleKind::AuthRefused),
-        ("AUTH", "534 5.7.9 weak".into(), TroubleKind::AuthRefused),
-        ("AUTH", "454 4.7.0 later".into(), TroubleKind::AuthRefused),
-        ("AUTH", "451 Authentication failed: Maximum credits exceeded".into(), TroubleKind::AuthRefused),
-        ("AUTH", "421 4.3.2 too busy".into(), TroubleKind::Auth),
-        ("AUTH", "334 more".into(), TroubleKind::Auth),
-        ("AUTH", Act::Hang, TroubleKind::Auth),
-        ("AUTH", Act::Close, TroubleKind::Auth),
+        ("<greeting>", Act::Hang, SessionErrorKind::Greeting),
+        ("<greeting>", Act::Close, SessionErrorKind::Greeting),
+        ("<greeting>", Act::last("554 no"), SessionErrorKind::Greeting),
+        ("<greeting>", "421 busy".into(), SessionErrorKind::Greeting),
+        ("<greeting>", "bogus".into(), SessionErrorKind::Greeting),
+        ("<greeting>", "2200 x".into(), SessionErrorKind::Greeting),
+        ("EHLO", Act::Hang, SessionErrorKind::Hello),
+        ("EHLO", "421 busy".into(), SessionErrorKind::Hello),
+        ("EHLO", "250-x\r\n251 y".into(), SessionErrorKind::Hello),
+        ("AUTH", "535 5.7.8 wrong".into(), SessionErrorKind::AuthRefused),
+        ("AUTH", "534 5.7.9 weak".into(), SessionErrorKind::AuthRefused),
+        ("AUTH", "454 4.7.0 later".into(), SessionErrorKind::AuthRefused),
+        ("AUTH", "451 Authentication failed: Maximum credits exceeded".into(), SessionErrorKind::AuthRefused),
+        ("AUTH", "421 4.3.2 too busy".into(), SessionErrorKind::Auth),
+        ("AUTH", "334 more".into(), SessionErrorKind::Auth),
+        ("AUTH", Act::Hang, SessionErrorKind::Auth),
+        ("AUTH", Act::Close, SessionErrorKind::Auth),
     ] {
         let server = Scripted::start(|script| script.ehlo(&["AUTH PLAIN"]).on(step, act.clone()));
         let upstream = upstream_at(server.port(), |upstream| {
@@ -50,8 +50,8 @@ async fn every_step_up_to_a_usable_session_has_its_own_trouble() {
                 upstream.connect_timeout = PATIENCE;
             }
         });
-        let trouble = open(&upstream).await.err().unwrap();
-        assert_eq!(trouble.kind, kind, "{step} {act:?}: {trouble}");
+        let error = open(&upstream).await.err().unwrap();
+        assert_eq!(error.kind, kind, "{step} {act:?}: {error}");
     }
 }
 
@@ -99,7 +99,7 @@ async fn the_password_never_leaves_in_clear_text_unless_that_is_allowed() {
         basic(upstream);
         upstream.danger_allow_plaintext_auth = false;
     });
-    assert_eq!(open(&upstream).await.err().unwrap().kind, TroubleKind::Auth);
+    assert_eq!(open(&upstream).await.err().unwrap().kind, SessionErrorKind::Auth);
     assert_eq!(server.wait_for_ends(1)[0].commands, ["EHLO mail.test"]);
 }
 
@@ -108,8 +108,8 @@ async fn the_password_never_leaves_in_clear_text_unless_that_is_allowed() {
 async fn no_trouble_tells_the_password_even_if_the_server_does() {
     for reply in ["535 wrong: s3cret", "501 what is AUTH PLAIN AGFwcABzM2NyZXQ=?", "s3cret is no reply"] {
         let server = Scripted::start(|script| script.ehlo(&["AUTH PLAIN"]).on("AUTH", reply));
-        let trouble = open(&upstream_at(server.port(), basic)).await.err().unwrap();
-        let text = format!("{trouble} {trouble:?}");
+        let error = open(&upstream_at(server.port(), basic)).await.err().unwrap();
+        let text = format!("{error} {error:?}");
         assert!(!text.contains("s3cret") && !text.contains("AGFwcABzM2NyZXQ"), "{text}");
     }
     assert!(!format!("{:?}", upstream_at(25, basic)).contains("s3cret"));
@@ -123,6 +123,6 @@ async fn the_source_address_is_where_we_come_from() {
         upstream_at(server.port(), move |upstream| upstream.source_address = Some(source))
     };
     assert!(open(&from("127.0.0.1")).await.is_ok());
-    assert_eq!(open(&from("::1")).await.err().unwrap().kind, TroubleKind::Connect);
-    assert_eq!(open(&from("192.0.2.1")).await.err().unwrap().kind, TroubleKind::Connect);
+    assert_eq!(open(&from("::1")).await.err().unwrap().kind, SessionErrorKind::Connect);
+    assert_eq!(open(&from("192.0.2.1")).await.err().unwrap().kind, SessionErrorKind::Connect);
 }

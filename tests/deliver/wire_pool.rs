@@ -4,7 +4,7 @@ use super::{connected, send, short, upstream, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::Upstream;
 use postroom::deliver::pool::Pool;
-use postroom::deliver::transaction::TroubleKind;
+use postroom::deliver::session_error::SessionErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ async fn a_connection_that_ends_at_its_next_first_command_is_nobodys_fault() {
             server.change(|script| script.on("MAIL", goodbye.clone()));
             let done = send(&mut connection, &["a@y"]).await;
             assert_eq!((short(&done), done.began), (vec!["undecided".to_owned()], false));
-            assert_eq!(done.lost.unwrap().kind, TroubleKind::Stale);
+            assert_eq!(done.lost.unwrap().kind, SessionErrorKind::Stale);
             let pool = Pool::default();
             pool.give_back(connection);
             assert!(pool.is_empty());

@@ -3,7 +3,7 @@
 use super::{PATIENCE, open, send, short, upstream_at};
 use crate::support::scripted::{Act, Identity, Scripted};
 use postroom::config::settings::{Auth, TlsMode, Upstream};
-use postroom::deliver::transaction::TroubleKind;
+use postroom::deliver::session_error::SessionErrorKind;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn upstream(server: &Scripted, tls: TlsMode, trusted: Option<&Identity>) -> Arc<
     })
 }
 
-async fn trouble(upstream: &Arc<Upstream>) -> TroubleKind {
+async fn error_kind(upstream: &Arc<Upstream>) -> SessionErrorKind {
     open(upstream).await.err().unwrap().kind
 }
 
@@ -58,7 +58,7 @@ async fn certificates_are_verified_where_tls_is_required() {
                 _ => script.starttls(identity),
             });
             let strict = upstream(&server, tls, trusted);
-            assert_eq!(trouble(&strict).await, TroubleKind::Tls);
+            assert_eq!(error_kind(&strict).await, SessionErrorKind::Tls);
             let mut lax = Upstream::clone(&strict);
             lax.danger_accept_invalid_certificate = true;
             assert!(open(&Arc::new(lax)).await.is_ok());
@@ -82,7 +82,7 @@ async fn where_tls_is_required_nothing_leaves_without_it() {
         required.auth = Auth::Basic { username: "app".to_owned(), password: "s3cret".to_owned().into() };
         required.danger_allow_plaintext_auth = true;
         required.connect_timeout = PATIENCE;
-        assert_eq!(trouble(&Arc::new(required)).await, TroubleKind::Tls);
+        assert_eq!(error_kind(&Arc::new(required)).await, SessionErrorKind::Tls);
         for session in server.wait_for_ends(1) {
             let harmless = |line: &String| line.starts_with("EHLO") || line.starts_with("STARTTLS");
             assert!(session.commands.iter().take(2).all(harmless), "{:?}", session.commands);
@@ -122,6 +122,6 @@ async fn a_file_of_roots_that_cannot_be_read_is_named() {
     let server = Scripted::start(|script| script.implicit_tls(&identity));
     let mut upstream = Upstream::clone(&upstream(&server, TlsMode::Implicit, None));
     upstream.tls_ca = Some("/no/such/roots.pem".into());
-    let trouble = open(&Arc::new(upstream)).await.err().unwrap();
-    assert!(trouble.kind == TroubleKind::Tls && trouble.text.contains("/no/such/roots.pem"), "{trouble}");
+    let error = open(&Arc::new(upstream)).await.err().unwrap();
+    assert!(error.kind == SessionErrorKind::Tls && error.text.contains("/no/such/roots.pem"), "{error}");
 }

@@ -7,9 +7,10 @@ use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
 use postroom::config::settings::{BareNewline, TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
-use postroom::deliver::known::Known;
+use postroom::deliver::envelope::OutboundEnvelope;
 use postroom::deliver::outgoing::Outgoing;
-use postroom::deliver::transaction::{Answer, Envelope};
+use postroom::deliver::peer_cache::PeerCache;
+use postroom::deliver::transaction_result::RecipientAnswer;
 use postroom::mail::{BodyType, ReversePath};
 use postroom::smtp::content::ContentReader;
 use proptest::prelude::*;
@@ -178,8 +179,8 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
     let lax = LaxUpstream::start();
     let mut upstream = Upstream::new("lax", "127.0.0.1", lax.address().port());
     upstream.tls = TlsMode::None;
-    let known = Arc::new(Known::default());
-    let mut connection = Connection::open(&Arc::new(upstream), "mail.test", &known).await.unwrap();
+    let peer_cache = Arc::new(PeerCache::default());
+    let mut connection = Connection::open(&Arc::new(upstream), "mail.test", &peer_cache).await.unwrap();
     let mut sent = 0;
     let mut seen: std::collections::HashSet<Vec<u8>> = std::collections::HashSet::new();
     for payload in payloads() {
@@ -204,7 +205,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
             if !seen.insert(stored.clone()) {
                 continue;
             }
-            let envelope = Envelope {
+            let envelope = OutboundEnvelope {
                 reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
                 recipients: vec!["b@y.test".parse().unwrap()],
                 body: BodyType::SevenBit,
@@ -213,7 +214,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
             };
             let mut outgoing = Outgoing::memory("", stored.clone(), false);
             let done = connection.transact(&envelope, &mut outgoing).await;
-            assert!(matches!(done.answers[..], [Answer::Accepted(_)]), "{done:?}");
+            assert!(matches!(done.answers[..], [RecipientAnswer::Accepted(_)]), "{done:?}");
             sent += 1;
             let taken = lax.wait_for_exactly(sent);
             assert!(taken.is_clean() && taken.content() == stored);

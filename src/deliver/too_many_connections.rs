@@ -5,8 +5,9 @@
 //! concurrent connections has exceeded a limit`, SES `421 Too many concurrent SMTP connections`, outlook.com `451 4.7.652
 //! The mail server has exceeded the maximum number of connections`.
 
-use super::stream::Fault;
-use super::transaction::{Answer, TroubleKind};
+use super::session_error::SessionErrorKind;
+use super::transaction_result::RecipientAnswer;
+use super::wire::WireError;
 use crate::mail::Reply;
 
 /// Words for the number of something; one of them must stand beside `connections` or `sessions`.
@@ -21,18 +22,20 @@ pub(super) fn is_too_many_connections(reply: &Reply) -> bool {
 }
 
 /// What was said of too many connections in a transaction that was answered.
-pub(super) fn among(answers: &[Answer]) -> Option<String> {
+pub(super) fn find_in(answers: &[RecipientAnswer]) -> Option<String> {
     answers.iter().find_map(|answer| match answer {
-        Answer::Refused(_, reply) if is_too_many_connections(reply) => Some(reply.to_string()),
+        RecipientAnswer::Refused(_, reply) if is_too_many_connections(reply) => Some(reply.to_string()),
         _ => None,
     })
 }
 
-/// What kind of trouble it is when a session ends by `fault`.
-pub(super) fn lost_by(fault: &Fault) -> TroubleKind {
+/// The kind of error when a session ends by `fault`.
+pub(super) fn kind_of_loss(fault: &WireError) -> SessionErrorKind {
     match fault {
-        Fault::Leaving(reply) if is_too_many_connections(reply) => TroubleKind::TooManyConnections,
-        _ => TroubleKind::Lost,
+        WireError::ServiceClosing(reply) if is_too_many_connections(reply) => {
+            SessionErrorKind::TooManyConnections
+        }
+        _ => SessionErrorKind::Lost,
     }
 }
 

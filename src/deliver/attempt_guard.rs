@@ -1,5 +1,5 @@
-//! What the engine keeps of an attempt that is under way: that it counts, whose claim it has, and how many sessions its
-//! message has lost so far.
+//! A guard for each running attempt, which ends its count and gives its claim back, and the number of sessions that
+//! each message has lost.
 
 use crate::mail::QueueId;
 use crate::queue::{Claim, Queue};
@@ -8,37 +8,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Beyond so many messages what was lost before is forgotten: some of them were deleted and would stay here for ever.
+/// With more messages than this all counts are dropped: those of deleted messages would never be removed otherwise.
 const LOSSES_KEPT: usize = 10_000;
 
-/// One attempt that is under way. However it ends, it is counted off and the engine is told; unless its verdicts are
-/// settled, its claim is given back.
-pub(super) struct UnderWay {
+/// Held by a running attempt. When it is dropped the attempt is no longer counted and the engine is woken; the claim is
+/// given back unless [`AttemptGuard::settled`] was called.
+pub(super) struct AttemptGuard {
     count: Arc<AtomicUsize>,
     ended: Arc<Notify>,
     queue: Arc<dyn Queue>,
     claim: Option<Claim>,
 }
 
-impl UnderWay {
-    /// Counts it. `ended` is told when it is over.
+impl AttemptGuard {
+    /// Counts the attempt. `ended` is notified when it is over.
     pub(super) fn new(
         count: &Arc<AtomicUsize>,
         ended: Arc<Notify>,
         queue: Arc<dyn Queue>,
         claim: Claim,
-    ) -> UnderWay {
+    ) -> AttemptGuard {
         count.fetch_add(1, Ordering::Relaxed);
-        UnderWay { count: count.clone(), ended, queue, claim: Some(claim) }
+        AttemptGuard { count: count.clone(), ended, queue, claim: Some(claim) }
     }
 
-    /// There is nothing to give back any more.
+    /// The verdicts are settled: the claim is not given back.
     pub(super) fn settled(mut self) {
         self.claim = None;
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for AttemptGuard {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
             self.queue.put_back(claim);

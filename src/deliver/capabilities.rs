@@ -3,14 +3,15 @@
 //! Read line by line and leniently: one malformed parameter must not cost the other extensions, so a line that cannot
 //! be understood counts as not there. (smtp-proto's `EhloResponse` gives up the whole reply at one.)
 
-use super::stream::{Fault, Wire};
-use super::transaction::{Envelope, Missing};
+use super::envelope::OutboundEnvelope;
+use super::transaction_result::Missing;
+use super::wire::{Wire, WireError};
 use crate::mail::{Address, BodyType, Reply};
 use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 use std::time::Duration;
 
-/// More mechanisms than any server has.
+/// Mechanisms kept of one reply: more than any server has.
 const MECHANISMS_KEPT: usize = 20;
 
 /// What a server offers. A server that knows only HELO offers nothing.
@@ -82,7 +83,7 @@ impl Capabilities {
 
     /// What that recipient of the message needs and is not here. What a client only declared is never missing (PRODUCT
     /// rule 3).
-    pub(super) fn missing(&self, envelope: &Envelope, recipient: &Address) -> Option<Missing> {
+    pub(super) fn missing(&self, envelope: &OutboundEnvelope, recipient: &Address) -> Option<Missing> {
         let size = envelope.size;
         if let Some(limit) = self.size_limit.filter(|limit| size > *limit) {
             Some(Missing::Size { size, limit })
@@ -94,18 +95,18 @@ impl Capabilities {
     }
 
     /// Whether the message can be offered to anybody of its envelope.
-    pub(super) fn serves(&self, envelope: &Envelope) -> bool {
+    pub(super) fn serves(&self, envelope: &OutboundEnvelope) -> bool {
         envelope.recipients.iter().any(|recipient| self.missing(envelope, recipient).is_none())
     }
 
     /// Whether MAIL says SMTPUTF8: where it is offered, and declared by the client or needed by an address.
-    pub(super) fn says_smtp_utf8(&self, envelope: &Envelope) -> bool {
+    pub(super) fn says_smtp_utf8(&self, envelope: &OutboundEnvelope) -> bool {
         let needed = |recipient| envelope.needs_smtp_utf8(recipient);
         self.smtp_utf8 && (envelope.smtp_utf8 || envelope.recipients.iter().any(needed))
     }
 
     /// The parameters of MAIL, each with a blank before it.
-    pub(super) fn mail_parameters(&self, envelope: &Envelope) -> String {
+    pub(super) fn mail_parameters(&self, envelope: &OutboundEnvelope) -> String {
         let mut parameters = String::new();
         if self.size {
             parameters.push_str(&format!(" SIZE={}", envelope.size));
@@ -121,13 +122,13 @@ impl Capabilities {
 }
 
 /// EHLO, or HELO where the server does not know that. A refusal comes back as a reply.
-pub(super) async fn hello(
+pub(super) async fn ehlo(
     wire: &mut Wire,
     hostname: &str,
     within: Duration,
-) -> Result<Result<Capabilities, Reply>, Fault> {
-    let ehlo = Ehlo::new(ClientId::Domain(hostname.to_owned())).to_string();
-    let reply = wire.command(&ehlo, within).await?;
+) -> Result<Result<Capabilities, Reply>, WireError> {
+    let command = Ehlo::new(ClientId::Domain(hostname.to_owned())).to_string();
+    let reply = wire.command(&command, within).await?;
     if reply.is_positive() {
         return Ok(Ok(Capabilities::of(&reply)));
     }

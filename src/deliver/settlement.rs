@@ -1,6 +1,6 @@
-//! The end of an attempt: its verdicts, what people are told of them and when the rest is due again, in one commit.
+//! The end of an attempt: its verdicts, their log lines and events, and when the rest is due again, in one commit.
 
-use super::attempt::Context;
+use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
@@ -23,7 +23,7 @@ pub(super) enum Deferral {
 /// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. Of a
 /// waiting that goes on only its end is told: what was said when it began still holds.
 pub(super) async fn settle(
-    context: &Context,
+    context: &AttemptContext,
     claim: &Claim,
     mut verdicts: Vec<Verdict>,
     counted: bool,
@@ -32,7 +32,7 @@ pub(super) async fn settle(
     deferral: Deferral,
 ) {
     let message = &claim.message;
-    let (now, wall) = (context.queue.now(), context.clock.wall());
+    let (now, wall) = (context.services.queue.now(), context.services.clock.wall());
     let rules = &context.settings.queue;
     let expired = now.since(message.life_start) >= rules.expire_after;
     for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
@@ -53,7 +53,7 @@ pub(super) async fn settle(
         ..Fact::new(wall, kind, "Mail", code, text)
     };
     if any(Outcome::Deferred) > 0 && !quiet {
-        let (open, at) = (any(Outcome::Deferred), context.queue.wall(next_due));
+        let (open, at) = (any(Outcome::Deferred), context.services.queue.wall(next_due));
         let mut text = format!("{open} of {} recipients deferred until {at:.0}", message.recipients.len());
         if let Some(names) = refused_by(&verdicts) {
             text += &format!("; {names} refused, the other upstreams are waited for");
@@ -68,7 +68,7 @@ pub(super) async fn settle(
     let failed_upstream = failed_upstream.clone();
     let settlement =
         Settlement { verdicts: verdicts.clone(), counted, steps_on, next_due, failed_upstream, facts };
-    match context.queue.settle(claim.clone(), settlement).await {
+    match context.services.queue.settle(claim.clone(), settlement).await {
         // What the log says is on disk.
         Ok(()) => outcomes(&verdicts).for_each(|outcome| outcome.log()),
         // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
@@ -78,7 +78,7 @@ pub(super) async fn settle(
     }
 }
 
-/// What is told of each recipient that the claim had open.
+/// The outcome record of each recipient that the claim had open.
 fn records<'a>(
     message: &'a Message,
     verdicts: &'a [Verdict],
@@ -98,9 +98,9 @@ fn records<'a>(
 
 /// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off
 /// ([`Deferral::Decided`], counted as one). Its age is looked at.
-pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, deferral: Deferral) {
+pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, deferral: Deferral) {
     let verdict = |recipient: &Recipient| {
-        let (upstream, reply) = said_before(recipient).unwrap_or_else(|| (None, why.to_owned()));
+        let (upstream, reply) = previous_reply(recipient).unwrap_or_else(|| (None, why.to_owned()));
         Verdict {
             outcome: Outcome::Deferred,
             upstream,
@@ -115,8 +115,9 @@ pub(super) async fn defer(context: &Context, claim: &Claim, why: &str, deferral:
     settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), deferral).await;
 }
 
-/// What those that refused it for good said of a recipient: it tells people more than that the others could not be asked.
-pub(super) fn said_before(recipient: &Recipient) -> Option<(Option<String>, String)> {
+/// The upstream and reply of an earlier refusal of a recipient: it tells an operator more than that the other upstreams
+/// were not available.
+pub(super) fn previous_reply(recipient: &Recipient) -> Option<(Option<String>, String)> {
     let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
     Some((recipient.upstream.clone(), reply))
 }

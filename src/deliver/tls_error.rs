@@ -1,4 +1,4 @@
-//! What a failed handshake means, in words, and what to change.
+//! Text for a failed TLS handshake: what it means and what to change.
 
 use crate::config::settings::{TlsMode, Upstream};
 use jiff::Timestamp;
@@ -6,10 +6,10 @@ use rustls::{CertificateError, Error};
 use rustls_pki_types::UnixTime;
 use std::io;
 
-/// So many of a certificate's names are told.
+/// Names of a certificate that an error shows.
 const NAMES_TOLD: usize = 5;
 
-/// In words, what went wrong in a handshake with that upstream.
+/// Describes what went wrong in a handshake with that upstream.
 pub(super) fn describe(error: &io::Error, upstream: &Upstream) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {

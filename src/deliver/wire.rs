@@ -19,38 +19,40 @@ const READ_SIZE: usize = 4096;
 
 /// Why a step failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum WireError {
     /// The peer closed the connection.
     Closed,
-    /// The system says so.
+    /// An error of the operating system or of TLS.
     Failed(io::Error),
     /// Nothing happened for that long.
     TimedOut(Duration),
     /// What came is no reply, or none that can come here. In words.
-    Nonsense(String),
+    Protocol(String),
     /// The peer said 421: it closes the connection (RFC 5321 section 3.8).
-    Leaving(Reply),
+    ServiceClosing(Reply),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Closed => f.write_str("the connection was closed"),
-            Fault::Failed(error) => write!(f, "the connection failed: {error}"),
-            Fault::TimedOut(time) => write!(f, "nothing came within {}", humantime::format_duration(*time)),
-            Fault::Nonsense(what) => f.write_str(what),
-            Fault::Leaving(reply) => write!(f, "the server ended the session: {reply}"),
+            WireError::Closed => f.write_str("the connection was closed"),
+            WireError::Failed(error) => write!(f, "the connection failed: {error}"),
+            WireError::TimedOut(time) => {
+                write!(f, "nothing came within {}", humantime::format_duration(*time))
+            }
+            WireError::Protocol(what) => f.write_str(what),
+            WireError::ServiceClosing(reply) => write!(f, "the server ended the session: {reply}"),
         }
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
+impl From<io::Error> for WireError {
+    fn from(error: io::Error) -> WireError {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match error.kind() {
             // TLS that ends without saying so is as closed as any other.
-            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Fault::Closed,
-            _ => Fault::Failed(error),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => WireError::Closed,
+            _ => WireError::Failed(error),
         }
     }
 }
@@ -61,7 +63,7 @@ pub(super) struct NotSent {
     /// Bytes that were handed to the connection; with TLS some more may have left.
     pub(super) sent: usize,
     /// Why.
-    pub(super) fault: Fault,
+    pub(super) fault: WireError,
 }
 
 /// A connection, encrypted or not.
@@ -92,7 +94,7 @@ impl Wire {
     }
 
     /// The bare connection, for a TLS handshake on it. Whatever was said in clear text and not read yet is forgotten:
-    /// somebody may have put it there (CASES F11).
+    /// an attacker may have inserted it (CASES F11).
     pub(super) fn into_tcp(self) -> Option<TcpStream> {
         match self.stream {
             Stream::Plain(stream) => Some(stream),
@@ -105,24 +107,24 @@ impl Wire {
     }
 
     /// One command and its reply.
-    pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, Fault> {
-        self.in_step()?;
+    pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, WireError> {
+        self.expect_no_reply()?;
         self.send(line.as_bytes(), within).await.map_err(|not_sent| not_sent.fault)?;
         self.reply(within).await
     }
 
     /// The next reply, whatever its code, within that time from now.
-    pub(super) async fn reply(&mut self, within: Duration) -> Result<Reply, Fault> {
+    pub(super) async fn reply(&mut self, within: Duration) -> Result<Reply, WireError> {
         let reading = async {
             loop {
                 match self.replies.reply() {
                     Ok(Some(reply)) => return Ok(reply),
-                    Ok(None) => poll_fn(|context| self.poll_hear(context)).await?,
-                    Err(error) => return Err(Fault::Nonsense(error.to_string())),
+                    Ok(None) => poll_fn(|context| self.poll_replies(context)).await?,
+                    Err(error) => return Err(WireError::Protocol(error.to_string())),
                 }
             }
         };
-        timeout(within, reading).await.unwrap_or(Err(Fault::TimedOut(within)))
+        timeout(within, reading).await.unwrap_or(Err(WireError::TimedOut(within)))
     }
 
     /// Writes all of it.
@@ -132,28 +134,28 @@ impl Wire {
 
     /// Writes all of it, or stops when the peer says something although it is not its turn; says whether all is
     /// written.
-    pub(super) async fn send_listening(&mut self, bytes: &[u8], within: Duration) -> Result<bool, NotSent> {
+    pub(super) async fn send_until_reply(&mut self, bytes: &[u8], within: Duration) -> Result<bool, NotSent> {
         self.write(bytes, within, true).await
     }
 
     /// Fails where the server has said more than it was asked: its next reply would be taken for that to another
     /// command.
-    pub(super) fn in_step(&self) -> Result<(), Fault> {
+    pub(super) fn expect_no_reply(&self) -> Result<(), WireError> {
         match self.replies.has_more() {
-            true => Err(Fault::Nonsense("there are more replies than commands".to_owned())),
+            true => Err(WireError::Protocol("there are more replies than commands".to_owned())),
             false => Ok(()),
         }
     }
 
     /// Whether the peer has said something, or closed, although it is not its turn. Does not wait.
-    pub(super) fn has_spoken(&mut self) -> bool {
+    pub(super) fn has_unexpected_input(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        self.replies.has_more() || self.poll_hear(&mut context).is_ready()
+        self.replies.has_more() || self.poll_replies(&mut context).is_ready()
     }
 
-    /// Ends the connection, politely where that is quick.
+    /// Ends the connection; with TLS it sends close_notify first.
     pub(super) async fn close(mut self, within: Duration) {
-        // Nobody is interested in how a farewell fails.
+        // The connection is given up either way, so an error changes nothing.
         let _ = match &mut self.stream {
             Stream::Plain(_) => return,
             Stream::Tls(stream) => timeout(within, stream.shutdown()).await,
@@ -165,25 +167,25 @@ impl Wire {
         let writing = poll_fn(|context| {
             while sent < bytes.len() {
                 match self.stream.poll_write(context, &bytes[sent..]) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(WireError::Closed)),
                     Poll::Ready(Ok(count)) => sent += count,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::from(error))),
-                    Poll::Pending if listen => return self.poll_hear(context).map_ok(|()| false),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(WireError::from(error))),
+                    Poll::Pending if listen => return self.poll_replies(context).map_ok(|()| false),
                     Poll::Pending => return Poll::Pending,
                 }
             }
             self.stream.poll_flush(context).map(|flushed| Ok(flushed.map(|()| true)?))
         });
-        let done = timeout(within, writing).await.unwrap_or(Err(Fault::TimedOut(within)));
+        let done = timeout(within, writing).await.unwrap_or(Err(WireError::TimedOut(within)));
         done.map_err(|fault| NotSent { sent, fault })
     }
 
     /// Reads what there is and keeps it for [`Wire::reply`].
-    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WireError>> {
         let mut input = ReadBuf::new(&mut self.input[..]);
         std::task::ready!(self.stream.poll_read(context, &mut input))?;
         if input.filled().is_empty() {
-            return Poll::Ready(Err(Fault::Closed));
+            return Poll::Ready(Err(WireError::Closed));
         }
         self.replies.push(input.filled());
         Poll::Ready(Ok(()))

@@ -1,0 +1,26 @@
+//! What is sent in MAIL and RCPT of one transaction with an upstream.
+
+use crate::mail::{Address, BodyType, ReversePath};
+
+/// The envelope of one transaction.
+#[derive(Clone, Debug)]
+pub struct OutboundEnvelope {
+    /// For MAIL.
+    pub reverse_path: ReversePath,
+    /// For RCPT, in this order.
+    pub recipients: Vec<Address>,
+    /// `BODY=8BITMIME` is said where 8BITMIME is offered; where it is not, the content goes as it is all the same.
+    pub body: BodyType,
+    /// The client declared `SMTPUTF8`: it is passed on where it is offered. What needs it is told by the addresses alone.
+    pub smtp_utf8: bool,
+    /// Bytes of content, what is added to it included; said in SIZE= and compared with the upstream's limit.
+    pub size: u64,
+}
+
+impl OutboundEnvelope {
+    /// Whether that recipient cannot be offered without SMTPUTF8: its own address or the reverse-path is not ASCII
+    /// (RFC 6531 section 3.4). Content never is a reason.
+    pub fn needs_smtp_utf8(&self, recipient: &Address) -> bool {
+        !recipient.is_ascii() || self.reverse_path.address().is_some_and(|address| !address.is_ascii())
+    }
+}

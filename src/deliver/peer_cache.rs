@@ -1,0 +1,49 @@
+//! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING.
+
+use super::tls::Tls;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The server makes a new one whenever the configuration is loaded again: changed `tls_ca` files are read then, and
+/// PIPELINING is tried again.
+#[derive(Debug, Default)]
+pub struct PeerCache {
+    pub(super) tls: Tls,
+    pub(super) addresses: PreferredAddresses,
+    broken_pipelining: Mutex<HashSet<String>>,
+}
+
+impl PeerCache {
+    /// Whether this upstream says PIPELINING and cannot do it (CASES F13).
+    pub(super) fn pipelining_broken(&self, upstream: &str) -> bool {
+        self.broken_pipelining.lock().unwrap_or_else(PoisonError::into_inner).contains(upstream)
+    }
+
+    pub(super) fn note_pipelining_broken(&self, upstream: &str) {
+        self.broken_pipelining.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream.to_owned());
+    }
+}
+
+/// Addresses that worked where the first one of their host did not, by upstream.
+#[derive(Debug, Default)]
+pub(super) struct PreferredAddresses(Mutex<HashMap<String, SocketAddr>>);
+
+impl PreferredAddresses {
+    pub(super) fn preferred(&self, upstream: &str) -> Option<SocketAddr> {
+        self.lock().get(upstream).copied()
+    }
+
+    pub(super) fn prefer(&self, upstream: &str, address: SocketAddr) {
+        self.lock().insert(upstream.to_owned(), address);
+    }
+
+    /// No session was possible there: the next connection uses the resolver's order.
+    pub(super) fn forget(&self, upstream: &str) {
+        self.lock().remove(upstream);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,41 @@
+//! Why there is no usable session with an upstream, or why one ended before its time.
+
+/// No usable session with an upstream, or one that was lost: the upstream's fault, never the message's.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct SessionError {
+    /// Where it happened.
+    pub kind: SessionErrorKind,
+    /// In words, with the upstream's own words where there are some; printable, without secrets.
+    pub text: String,
+}
+
+/// At which step a session with an upstream failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionErrorKind {
+    /// Name, route, TCP.
+    Connect,
+    /// The greeting.
+    Greeting,
+    /// EHLO and HELO.
+    Hello,
+    /// STARTTLS, handshake, certificate, or not offered where required.
+    Tls,
+    /// AUTH was answered with a refusal, for good or for now (535, 454 and their like): the account is at risk of being
+    /// locked.
+    AuthRefused,
+    /// AUTH failed in another way, or was not offered, or is wanted where none was configured (530 to MAIL).
+    Auth,
+    /// MAIL was answered with 530, 534 or 538: the server wants TLS or authentication first.
+    Unauthorized,
+    /// 421, closed, silent or nonsense within a session that had been usable.
+    Lost,
+    /// The server took the connection and then said that there are too many.
+    TooManyConnections,
+    /// The attempt was ended because it took too long in all.
+    OutOfTime,
+    /// The pooled connection was closed before it answered: the attempt opens a new one, and no failure is counted.
+    Stale,
+    /// Our own queue could not hand out the content: not the upstream's fault.
+    Content,
+}
