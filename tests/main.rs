@@ -7,6 +7,7 @@
 )]
 
 mod cases;
+mod citations;
 mod cli;
 mod config;
 mod deliver;

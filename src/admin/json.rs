@@ -1,4 +1,4 @@
-//! The shapes of PRODUCT section 7, shared by the routes and by the command line that shows them.
+//! The shapes of docs/rules.md#routes, shared by the routes and by the command line that shows them.
 
 use crate::clock::Moment;
 use crate::event::words;
@@ -276,7 +276,7 @@ pub fn order(word: &str) -> Result<Order, QueryError> {
     }
 }
 
-/// The state as PRODUCT spells it.
+/// The state as listings spell it.
 pub fn state_word(state: MessageState) -> &'static str {
     match state {
         MessageState::Queued => "queued",

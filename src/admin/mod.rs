@@ -1,4 +1,4 @@
-//! The routes of PRODUCT section 7, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
+//! The routes of docs/rules.md#routes, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
 //! it may do everything, so there is no other password).
 //!
 //! They talk to the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.

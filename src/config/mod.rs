@@ -1,5 +1,5 @@
 //! The configuration: *written* (merged values, held against the tree of known keys) and *meant* ([`Settings`], built
-//! once, all errors at once). See PRODUCT section 3.
+//! once, all errors at once). `conf/postroom.toml` explains each key.
 //!
 //! # The way of a value
 //! `layers` merges defaults < file < environment < command line and knows where each value came from; `walk` finds

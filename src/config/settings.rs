@@ -119,7 +119,7 @@ pub struct Limits {
     pub bare_newline: BareNewline,
 }
 
-/// What becomes of a bare CR or LF in content (CASES, decided where others differ).
+/// What becomes of a bare CR or LF in content (docs/cases.md, at its head).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BareNewline {
     /// A bare LF is stored as CRLF, a bare CR as a space.

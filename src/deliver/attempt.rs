@@ -2,7 +2,7 @@
 //!
 //! Going on to the next upstream is the same attempt. What is decided of a recipient stays decided: the next upstream
 //! gets only those that are still open. From the first byte of the final dot on only an explicit reply decides; without
-//! one the recipient is deferred and never sent at once to another upstream (PRODUCT rules 3 to 5).
+//! one the recipient is deferred and never sent at once to another upstream (rules 3 to 5).
 //!
 //! Where no upstream decided anything the claim is given back and nothing is counted: the failure of an
 //! upstream says nothing about the message. A message whose sessions are lost again and again is deferred all the

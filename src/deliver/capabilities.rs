@@ -81,8 +81,8 @@ impl Capabilities {
         }
     }
 
-    /// What that recipient of the message needs and is not here. What a client only declared is never missing (PRODUCT
-    /// rule 3).
+    /// What that recipient of the message needs and is not here. What a client only declared is never missing
+    /// (rule 3).
     pub(super) fn missing(&self, envelope: &OutboundEnvelope, recipient: &Address) -> Option<Missing> {
         let size = envelope.size;
         if let Some(limit) = self.size_limit.filter(|limit| size > *limit) {

@@ -3,7 +3,7 @@
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
 //! text; a password never leaves in clear text unless that was allowed by name or the host is loopback. Whatever goes wrong
-//! here is the upstream's fault, never the message's (PRODUCT rule 3).
+//! here is the upstream's fault, never the message's (rule 3).
 
 use super::capabilities::{Capabilities, ehlo};
 use super::envelope::OutboundEnvelope;

@@ -1,4 +1,4 @@
-//! What an upstream's answer means: the table of PRODUCT rule 3, with rule 5 behind it. docs/replies.md holds it against
+//! What an upstream's answer means: the table of rule 3, with rule 5 behind it. docs/replies.md holds it against
 //! what others do and what servers say.
 //!
 //! Not in the table: what comes before MAIL (all of it is "no usable session", see `super::connection`), and what is no
@@ -197,7 +197,7 @@ mod tests {
         parser.reply().unwrap().unwrap()
     }
 
-    /// Row by row as PRODUCT has them, in words that servers use.
+    /// Row by row as docs/replies.md has them, in words that servers use.
     #[test]
     fn the_table() {
         use Disposition::{Failed, NextUpstream, NoSession, RefusedHere, SessionLost};

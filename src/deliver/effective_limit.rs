@@ -1,5 +1,5 @@
-//! How many connections at a time an upstream really allows, where that is fewer than `connection_limit` (PRODUCT
-//! rule 3).
+//! How many connections at a time an upstream really allows, where that is fewer than `connection_limit`
+//! (rule 3).
 //!
 //! A connection that is refused while others work lowers the limit to what works. After a while one connection more is
 //! tried: where it works the next one may be tried at once, where it is refused the while doubles. So a server that

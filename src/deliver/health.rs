@@ -3,7 +3,7 @@
 //! A circuit opens when a new connection yields no usable session while none works, or after three sessions in a row were
 //! lost with no success between; then one message probes on a new connection (`circuit.rs`). A new connection
 //! that fails while others work only lowers the number of connections (`effective_limit.rs`). Nothing of this
-//! outlives the process (PRODUCT rule 3).
+//! outlives the process (rule 3).
 
 use super::circuit::Circuit;
 use super::effective_limit::EffectiveLimit;

@@ -1,4 +1,4 @@
-//! Which upstream is asked, and in which order (PRODUCT rule 2).
+//! Which upstream is asked, and in which order (rule 2).
 //!
 //! `default > high > normal > low`; within one rank the one with the most free connections, then by name. The first
 //! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream

@@ -3,7 +3,7 @@
 //! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
 //! Everything that was answered counts, whatever happens to the session afterwards, unless replies and
 //! commands no longer match; what was not answered is undecided. From the first byte of the final dot on the server may
-//! have the message, so only a valid reply decides (PRODUCT rule 5), and nothing but `Transaction::finish` writes it.
+//! have the message, so only a valid reply decides (rule 5), and nothing but `Transaction::finish` writes it.
 
 use super::connection::Connection;
 use super::disposition::{self, Disposition};

@@ -52,9 +52,9 @@ pub enum RecipientAnswer {
 pub struct TransactionResult {
     /// One for each recipient of the envelope, in its order.
     pub answers: Vec<RecipientAnswer>,
-    /// Why the session was lost or given up, where it was: the upstream's fault (PRODUCT rule 3).
+    /// Why the session was lost or given up, where it was: the upstream's fault (rule 3).
     pub lost: Option<SessionError>,
-    /// MAIL was sent: this counts as an attempt (PRODUCT rule 12).
+    /// MAIL was sent: this counts as an attempt (rule 12).
     pub began: bool,
     /// The upstream has answered a command of it with something else than a farewell.
     pub answered: bool,

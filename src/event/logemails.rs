@@ -1,10 +1,10 @@
-//! logemails.log: one record for each attempt, of the message as the application sent it (PRODUCT section 5).
+//! logemails.log: one record for each attempt, of the message as the application sent it (docs/rules.md#records).
 //!
 //! [`render`] makes the record, [`LogEmails`] appends it, each record in one write to a file opened for appending,
 //! so that records of several writers never mix. Failing to write is a value for the caller to make an event of;
 //! it never costs a mail.
 //!
-//! Decided where PRODUCT is silent:
+//! Decided beyond what docs/rules.md#records says:
 //! - Without a `To:` field, `Rcpt` shows the envelope's recipients that are not named in `Cc:`.
 //! - Addresses are the same when their local parts are equal and their domains are but for ASCII case.
 //! - Standard fields are those of RFC 5322 and every `Content-` field; trace fields are `Received`, `Return-Path` and

@@ -1,4 +1,4 @@
-//! Events: recorded facts, kept in the queue file and shown to users (PRODUCT section 6). Tracing output is for
+//! Events: recorded facts, kept in the queue file and shown to users (docs/rules.md#events). Tracing output is for
 //! diagnosis and another stream.
 
 pub mod fields;
@@ -73,7 +73,7 @@ impl Fact {
     }
 }
 
-/// A fact with its place in the journal. Serialized, it is exactly an event of PRODUCT section 6.
+/// A fact with its place in the journal. Serialized, it is exactly an event of docs/rules.md#events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// Counts up by one, never reused.
@@ -114,7 +114,7 @@ impl Serialize for Event {
     }
 }
 
-/// The upper-case words of PRODUCT section 6: codes of facts that are about no single recipient.
+/// The upper-case words of docs/rules.md#events: codes of facts that are about no single recipient.
 pub mod code {
     /// A message was accepted.
     pub const QUEUED: &str = "QUEUED";

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What became of a message as a whole (PRODUCT rule 13).
+/// What became of a message as a whole (rule 13).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageState {
@@ -172,11 +172,11 @@ pub struct Message {
     pub received_at: Timestamp,
     /// Milliseconds from MAIL to the end of the content.
     pub reception_ms: u64,
-    /// Attempts counted so far (PRODUCT rule 12).
+    /// Attempts counted so far (rule 12).
     pub attempts: u32,
     /// How often it was deferred in this life: the step of the retry schedule that it has reached.
     pub deferrals: u32,
-    /// The upstream that failed last: asked behind all available ones on a retry (PRODUCT rule 2).
+    /// The upstream that failed last: asked behind all available ones on a retry (rule 2).
     pub failed_upstream: Option<String>,
     /// When the next attempt is due; none while held or with no recipient open.
     pub due: Option<crate::clock::Moment>,
@@ -187,7 +187,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The state of the whole, which follows from the recipients (PRODUCT rule 13).
+    /// The state of the whole, which follows from the recipients (rule 13).
     pub fn state(&self) -> MessageState {
         let open = self.recipients.iter().any(|recipient| recipient.state.is_open());
         match (open, self.held_since) {

@@ -1,4 +1,4 @@
-//! What is put in front of the stored content (PRODUCT rule 8): one `Received:` field, and `Date:`, `Message-ID:` and
+//! What is put in front of the stored content (rule 8): one `Received:` field, and `Date:`, `Message-ID:` and
 //! `From:` where the message has none. Nothing else of a message is ever changed here.
 //!
 //! Nothing that a client said can end the field it stands in or begin another one.

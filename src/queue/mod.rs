@@ -71,7 +71,7 @@ pub struct Claim {
 pub struct Settlement {
     /// One verdict for each recipient that was open at the claim, in their order.
     pub verdicts: Vec<Verdict>,
-    /// MAIL was sent to an upstream: one more attempt is counted (PRODUCT rule 12).
+    /// MAIL was sent to an upstream: one more attempt is counted (rule 12).
     pub counted: bool,
     /// What is still open goes one step on in the retry schedule.
     pub steps_on: bool,

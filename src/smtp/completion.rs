@@ -4,7 +4,7 @@ use crate::config::settings::Aliases;
 use crate::mail::Address;
 use crate::mail::address::{AddressError, qualified};
 
-/// What an address without a domain means (PRODUCT rule 8).
+/// What an address without a domain means (rule 8).
 #[derive(Clone, Copy, Debug)]
 pub struct Completion<'a> {
     /// `default_domain`.

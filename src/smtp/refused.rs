@@ -1,4 +1,4 @@
-//! Which clients were refused, as events: `REFUSED`, a warning that says who, where, why and how often (PRODUCT section 6).
+//! Which clients were refused, as events: `REFUSED`, a warning that says who, where, why and how often (docs/rules.md#events).
 //!
 //! A client is refused when it gets no session or its session is ended because of what it did (421, 554), and when mail of
 //! its is refused for good: a 5xx to MAIL, to RCPT or to content. Not: a command that is unknown or comes at the

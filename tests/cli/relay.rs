@@ -1,5 +1,5 @@
 //! Real programs send real mail through the running proxy: it arrives once, byte for byte but for the `Received:`
-//! that is added (PRODUCT rule 8), with the envelope as it was given.
+//! that is added (rule 8), with the envelope as it was given.
 
 use crate::support::clients::{Envelope, curl_smtp, smtp_source, smtp_source_file, smtplib, swaks};
 use crate::support::eventually;

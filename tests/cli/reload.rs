@@ -1,4 +1,4 @@
-//! Reload: checked whole, swapped at once; a wrong one changes nothing and says why (PRODUCT rule 10, CASES G9).
+//! Reload: checked whole, swapped at once; a wrong one changes nothing and says why (rule 10, CASES G9).
 
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::Proxy;

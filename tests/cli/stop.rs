@@ -1,4 +1,4 @@
-//! Stop: SIGTERM at any step loses nothing and ends in time (PRODUCT rule 11, CASES D5, D6).
+//! Stop: SIGTERM at any step loses nothing and ends in time (rule 11, CASES D5, D6).
 
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::Proxy;

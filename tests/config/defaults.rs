@@ -1,4 +1,4 @@
-//! The defaults are PRODUCT's, written out here once more so that neither can change alone.
+//! The defaults of conf/postroom.toml, written out here once more so that neither can change alone.
 
 use super::Desk;
 use postroom::config::settings::{

@@ -1,4 +1,4 @@
-//! Upstreams that allow fewer connections at a time than `connection_limit` (PRODUCT rule 3, CASES H4).
+//! Upstreams that allow fewer connections at a time than `connection_limit` (rule 3, CASES H4).
 //!
 //! The clock stands still while mail leaves, so nothing here waited for a circuit or a trial.
 

@@ -1,4 +1,4 @@
-//! An attempt ends within two hours in all, whatever each of its steps may take (PRODUCT rule 3, last sentence).
+//! An attempt ends within two hours in all, whatever each of its steps may take (rule 3, last sentence).
 
 use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Scripted, Session};

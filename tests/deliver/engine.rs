@@ -1,4 +1,4 @@
-//! The engine with scripted upstreams: PRODUCT rules 2 to 5, 9, 12 and 13, CASES F at the level of the message.
+//! The engine with scripted upstreams: rules 2 to 5, 9, 12 and 13, CASES F at the level of the message.
 
 use super::stage::{Stage, at, outcomes, refused_by, server, upstream};
 use crate::support::free_address;

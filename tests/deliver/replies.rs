@@ -1,4 +1,4 @@
-//! What a reply means for the message that met it: PRODUCT rule 3's table, row by row, in the words of real servers.
+//! What a reply means for the message that met it: rule 3's table, row by row, in the words of real servers.
 
 use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Script, Scripted};

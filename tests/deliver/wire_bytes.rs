@@ -1,4 +1,4 @@
-//! What leaves is what was stored, byte for byte (PRODUCT rule 8; CASES A11, A12, A14, B5, B19).
+//! What leaves is what was stored, byte for byte (rule 8; CASES A11, A12, A14, B5, B19).
 
 use super::{connected, envelope, open, short, upstream};
 use crate::support::scripted::{Received, Scripted};

@@ -1,5 +1,5 @@
 //! What is changed of a header and what is not: `Bcc:` and `Resent-Bcc:` never leave, fields are added only where they are missing, the body
-//! stays as it is (PRODUCT rule 8).
+//! stays as it is (rule 8).
 
 use super::reference;
 use crate::support::lax::LaxUpstream;

@@ -1,4 +1,4 @@
-//! What PRODUCT and CASES say of contents, written down plainly and slowly, with the whole of it at hand.
+//! What docs/rules.md and docs/cases.md say of contents, written down plainly and slowly, with the whole of it at hand.
 
 /// Where a content ends, the final dot included: at the first CRLF.CRLF, the line end of DATA counted in. None where it
 /// does not end.

@@ -1,4 +1,4 @@
-//! The front door is closed in two steps (PRODUCT rule 11, CASES D5).
+//! The front door is closed in two steps (rule 11, CASES D5).
 
 use super::door::{Door, settings};
 

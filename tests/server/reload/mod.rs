@@ -1,4 +1,4 @@
-//! Reload, key by key (PRODUCT rule 10): each key of `conf/postroom.toml` is changed through the running binary, and what it
+//! Reload, key by key (rule 10): each key of `conf/postroom.toml` is changed through the running binary, and what it
 //! says is seen, or its change is refused. `[log]` once said "log changed" and nothing had.
 
 mod doors;
