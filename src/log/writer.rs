@@ -1,11 +1,11 @@
 //! The log's writer: lines are handed over in memory, and a thread of its own writes them, many at a time.
 //!
 //! Promise: lines come out whole and in the order in which they were handed over. [`Writer::close`] returns when all of
-//! them are written. A reader that stops reading (a full pipe) delays a caller once for [`WAIT_FOR_ROOM`] and from then on
+//! them are written. A reader that stops reading (a full pipe) delays a caller once for `WAIT_FOR_ROOM` and from then on
 //! nobody; what finds no room, or cannot be written, is counted, and the count is logged as soon as lines get through
-//! again. Lines in memory take at most [`CAPACITY`] twice: those that wait, and those that are being written.
+//! again. Lines in memory take at most `CAPACITY` twice: those that wait, and those that are being written.
 //!
-//! Limit: a SIGKILL loses the lines of the last [`LINGER`].
+//! Limit: a SIGKILL loses the lines of the last `LINGER`.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
