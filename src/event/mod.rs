@@ -118,7 +118,7 @@ impl Serialize for Event {
 pub mod code {
     /// A message was accepted.
     pub const QUEUED: &str = "QUEUED";
-    /// A message was put off.
+    /// A message was deferred.
     pub const DEFERRED: &str = "DEFERRED";
     /// An upstream is left alone for a while.
     pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
