@@ -312,7 +312,7 @@ fn decide(message: &mut Message, claimed: &Message, settlement: &Settlement, now
     if settlement.failed_upstream.is_some() {
         message.failed_upstream.clone_from(&settlement.failed_upstream);
     }
-    // Reopened by an operator after the claim: not tried yet, so not put off.
+    // Reopened by an operator after the claim: not tried yet, so not deferred.
     let reopened = message
         .open_recipients()
         .any(|(place, _)| claimed.recipients.get(place).is_none_or(|recipient| !recipient.state.is_open()));
