@@ -3,16 +3,20 @@
 //! An application hands its mail to Postroom on localhost; Postroom stores it, relays it through the best available of
 //! several upstream servers, keeps trying while they are down, and says what became of every recipient.
 //!
-//! # Layout
-//! Arrows point only down; `tests/floors.rs` fails on one that points up.
+//! # Layers
+//! A module uses only what stands behind it in this list; `tests/layers.rs` fails otherwise.
 //!
-//! - Roof: `main.rs`, [`server`] (assembly, reload, stop order).
-//! - Doors: [`cli`] (one file a verb), [`admin`] (the routes on the control socket).
-//! - Rooms: [`smtp`] (mail in), [`policy`] (what is changed on the way), [`deliver`] (mail out).
-//! - Stores: [`queue`] (the contract, and redb behind it), [`event`] (facts and their records), [`config`], [`log`]
-//!   (diagnosis).
-//! - Ground: [`mail`] (values), [`clock`] (time as a parameter), [`unix`] (what only Unix has), [`caught`] (a
-//!   panic as a value).
+//! - [`cli`]: the command line, one file a verb.
+//! - [`server`]: starts the parts, reloads the configuration, stops the parts in order.
+//! - [`admin`]: the HTTP routes on the control socket.
+//! - [`smtp`] and [`deliver`]: mail in; mail out. Neither knows the other.
+//! - [`policy`]: what is added to a message or taken out on its way out.
+//! - [`queue`]: the contract of the message store, and redb behind it.
+//! - [`event`]: what happened, as users see it.
+//! - [`log`]: the log on standard error, for diagnosis.
+//! - [`config`]: settings.
+//! - [`mail`]: values without I/O.
+//! - [`clock`], [`unix`]: time as a parameter; what only Unix has.
 //!
 //! # Life of a message
 //! [`smtp::listener`] accepts a client, [`smtp::session`] reads its commands, [`smtp::transaction`] decides what they
@@ -30,7 +34,6 @@
 //! way to be sure; every recipient has exactly one outcome. `SECURITY.md` says how each is tested.
 
 pub mod admin;
-pub mod caught;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,7 +1,7 @@
 //! `postroom queue`: list, show, retry, hold, release, delete, export. While no proxy runs, the verbs that only read open
 //! the queue file themselves.
 
-use super::client::{Client, encoded};
+use super::client::{Client, query_value};
 use super::table::{self, safe, size};
 use super::{Failure, Global, small_runtime};
 use crate::admin::answer;
@@ -112,7 +112,7 @@ async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Fai
             let mut path = format!("/api/v1/messages?limit={}", left(listing.shown));
             for (key, value) in [("state", args.state.as_deref()), ("q", args.q.as_deref())] {
                 if let Some(value) = value {
-                    path += &format!("&{key}={}", encoded(value));
+                    path += &format!("&{key}={}", query_value(value));
                 }
             }
             let page: MessagesJson = client.get(&(path + &cursor)).await?;

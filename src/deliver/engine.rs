@@ -11,13 +11,14 @@ use super::health::UpstreamHealth;
 use super::route::{self, RouteConstraints};
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
-use crate::caught::{Panicked, caught};
 use crate::clock::Moment;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
 use crate::mail::Message;
 use crate::queue::{Claim, QueueError};
+use futures_util::FutureExt;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -340,7 +341,7 @@ impl Engine {
         self.attempts.spawn(async move {
             let id = claim.message.id;
             let end = tokio::select! {
-                end = caught(attempt::run(&context, &claim, slot, losses.of(id))) => end,
+                end = AssertUnwindSafe(attempt::run(&context, &claim, slot, losses.of(id))).catch_unwind() => end,
                 () = give_up.cancelled() => {
                     tracing::warn!(queue_id = %id, "the attempt was cut short by the stop: may be sent twice");
                     return;
@@ -352,7 +353,7 @@ impl Engine {
                     losses.forget(id);
                     guard.settled();
                 }
-                Err(Panicked) => {
+                Err(_) => {
                     let why = "the attempt broke off: this is a bug in Postroom; may be sent twice";
                     tracing::error!(queue_id = %id, "{why}");
                     settlement::defer(&context, &claim, why, Deferral::Decided).await;

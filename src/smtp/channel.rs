@@ -6,7 +6,6 @@
 use super::reply::Reply;
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
-use std::future::Future;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -146,7 +145,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
             tokio::task::yield_now().await;
             self.input.reserve(COMMAND_READ);
             // A fault shows again at the next wait.
-            let _ = started(&mut std::pin::pin!(self.stream.read_buf(&mut self.input))).await;
+            let _ = futures_util::poll!(std::pin::pin!(self.stream.read_buf(&mut self.input)));
         }
         !self.input.is_empty()
     }
@@ -201,10 +200,4 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Channel<'s, S> {
         };
         let _ = timeout(LINGER, farewell).await;
     }
-}
-
-/// One poll of a future, to set it going.
-pub async fn started<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
-    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context)))
-        .await
 }

@@ -7,11 +7,12 @@ use super::reply::Reply;
 use super::session;
 use super::transaction::Terms;
 use super::{FrontDoor, Stopping};
-use crate::caught::caught;
 use crate::config::settings::Listener;
+use futures_util::FutureExt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -109,7 +110,9 @@ fn welcome(
     stopping.sessions.clone().spawn(async move {
         let _permit = permit;
         let hasty = has_input(&stream);
-        let served = caught(session::run(&door, &mut stream, terms, hasty, &stopping)).await;
+        // What sessions share is left whole by each of its methods, so a panic between two of them breaks nothing.
+        let served =
+            AssertUnwindSafe(session::run(&door, &mut stream, terms, hasty, &stopping)).catch_unwind().await;
         if served.is_err() {
             tracing::error!(%client, "a session panicked: this is a bug in Postroom; the others go on");
             let mut last = Vec::new();

@@ -7,7 +7,6 @@
 //! A message that fits into one chunk is never staged.
 
 use super::FrontDoor;
-use super::channel::started;
 use super::content::{ContentReader, Fault};
 use super::reply::Reply;
 use super::room::Promise;
@@ -122,7 +121,8 @@ impl<'q> Reception<'q> {
             let mut staging = self.queue.stage(self.id, self.staged, chunk);
             self.room.stored(octets);
             self.staged += 1;
-            match started(&mut staging).await {
+            // Polled once, so that it is under way while the next chunk fills.
+            match futures_util::poll!(&mut staging) {
                 Poll::Ready(done) => self.failed = done.err().as_ref().map(unstored),
                 Poll::Pending => self.staging = Some(staging),
             }

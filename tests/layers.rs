@@ -1,50 +1,37 @@
-//! Arrows point only down: no file of `src` uses a module that stands above its own (ARCHITECTURE.md, "Floors").
+//! Imports point only down the layers: no file of `src` uses a module of its own layer or of one above (ARCHITECTURE.md,
+//! "Layers").
 
 use std::path::{Path, PathBuf};
 
-/// The floors, top to bottom, with the modules of each.
-const FLOORS: [&[&str]; 5] = [
-    // main and lib stand with server; lib.rs names every module, which is no use of it.
-    &["main", "lib", "server"],
-    &["cli", "admin"],
-    &["smtp", "policy", "deliver"],
-    &["queue", "event", "config", "log"],
-    &["mail", "clock", "unix", "caught"],
+/// The layers from top to bottom, each with its modules. Two modules of one layer do not know each other.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["server"],
+    &["admin"],
+    &["smtp", "deliver"],
+    &["policy"],
+    &["queue"],
+    &["event"],
+    &["log"],
+    &["config"],
+    &["mail"],
+    &["clock", "unix"],
 ];
 
-/// Who may use a neighbour on the same floor, and whom. `smtp` and `deliver` do not know each other.
-const NEIGHBOURS: &[(&str, &str)] = &[
-    ("main", "server"),
-    ("cli", "admin"),
-    ("smtp", "policy"),
-    ("deliver", "policy"),
-    // Facts are written in the same commit as what they are about.
-    ("queue", "event"),
-    // It is set up as [log] says.
-    ("log", "config"),
-    // A message's due time is a moment.
-    ("mail", "clock"),
-];
-
-/// `cli` holds `postroom serve` and `postroom demo`, which run the server: the one arrow that points up.
-const UPWARD: &[(&str, &str)] = &[("cli", "server")];
-
-fn floor(module: &str) -> usize {
-    let found = FLOORS.iter().position(|floor| floor.contains(&module));
+fn layer(module: &str) -> usize {
+    let found = LAYERS.iter().position(|layer| layer.contains(&module));
     found.unwrap_or_else(|| {
-        panic!("`{module}` stands on no floor: give it one in tests/floors.rs and ARCHITECTURE.md")
+        panic!("`{module}` is in no layer: give it one in tests/layers.rs and ARCHITECTURE.md")
     })
 }
 
 fn allowed(user: &str, used: &str) -> bool {
-    user == used
-        || UPWARD.contains(&(user, used))
-        || NEIGHBOURS.contains(&(user, used))
-        || floor(user) < floor(used)
+    user == used || layer(user) < layer(used)
 }
 
 #[test]
-fn arrows_point_only_down() {
+fn imports_point_only_down_the_layers() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&src, &mut files);
@@ -53,7 +40,7 @@ fn arrows_point_only_down() {
     for file in &files {
         let inside = file.strip_prefix(&src).expect("a file under src").to_str().expect("a path of our own");
         let user = inside.split(['/', '.']).next().expect("a first component").to_owned();
-        // lib.rs is the essay and the list of modules.
+        // lib.rs names every module, because it is the list of them.
         if user == "lib" {
             continue;
         }
@@ -129,19 +116,38 @@ fn uses_are_found_however_they_are_written() {
 }
 
 #[test]
-fn rooms_do_not_know_each_other() {
+fn a_module_may_use_what_is_below_it_and_nothing_else() {
     for (user, used) in [
         ("smtp", "deliver"),
         ("deliver", "smtp"),
         ("policy", "smtp"),
         ("queue", "deliver"),
+        ("config", "log"),
         ("mail", "queue"),
     ] {
         assert!(!allowed(user, used), "{user} may use {used}");
     }
-    for (user, used) in
-        [("smtp", "policy"), ("server", "smtp"), ("deliver", "queue"), ("cli", "event"), ("smtp", "clock")]
-    {
+    for (user, used) in [
+        ("cli", "server"),
+        ("server", "smtp"),
+        ("smtp", "policy"),
+        ("deliver", "queue"),
+        ("log", "config"),
+        ("smtp", "clock"),
+    ] {
         assert!(allowed(user, used), "{user} may not use {used}");
     }
+}
+
+#[test]
+fn the_table_in_architecture_has_the_same_layers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(&path).expect("ARCHITECTURE.md");
+    let (_, section) = text.split_once("\n## Layers\n").expect("a section on layers");
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let written: Vec<Vec<&str>> = rows
+        .map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect())
+        .collect();
+    assert_eq!(written, LAYERS);
 }
