@@ -3,8 +3,10 @@
 
 use super::address::{Address, ReversePath};
 use super::id::QueueId;
+use crate::clock::Moment;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What became of a message as a whole (rule 13).
@@ -15,7 +17,7 @@ pub enum MessageState {
     Queued,
     /// Attempted, and some recipient is still open.
     Deferred,
-    /// An operator holds it: it goes nowhere until released.
+    /// It goes nowhere until every [`HoldReason`] is lifted.
     Held,
     /// No recipient open, some failed or expired. It stays listed for `failed_days`, to be retried or deleted.
     Failed,
@@ -48,9 +50,48 @@ impl RecipientState {
     }
 }
 
+/// Why a recipient belongs to a message. An address may stand there once in each role.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The application gave it in RCPT.
+    #[default]
+    Original,
+    /// A report address that a redirected copy goes to (rule 6).
+    ReportCopy,
+}
+
+/// A setting under which mail does not go where it is addressed (rule 6). Sending off is none of them: mail only waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Every send fails, nothing leaves.
+    Simulate,
+    /// Logged only, nothing leaves.
+    Debug,
+    /// A copy goes to the report addresses instead.
+    Redirect,
+}
+
+/// Why a message is held. The reasons are kept apart, because each is lifted by something else (rule 6).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// An operator said so.
+    Operator,
+    /// A mode has applied to it and none does any more: it must not reach its addressees by itself.
+    ModeEnded,
+    /// Redirect is on and no report address is enabled.
+    NobodyToReportTo,
+    /// Its site is not configured any more.
+    SiteGone,
+}
+
 /// One recipient of the envelope and its own outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Recipient {
+    /// Why it is there.
+    pub role: Role,
     /// The forward-path as the client wrote it (completed where it had no domain, see `default_domain` and `[aliases]`).
     pub address: Address,
     /// What became of it.
@@ -62,6 +103,40 @@ pub struct Recipient {
     /// Upstreams that said for good that they cannot take it, for reasons that speak of the account or the server and
     /// not of the mail: they are not asked again, and when every candidate is in here the recipient has failed.
     pub refused_by: Vec<Refusal>,
+    /// The mode under which its present state was decided; none where an upstream was asked for this very address.
+    pub mode: Option<Mode>,
+    /// What the client asked to be told of it.
+    pub notify: Notify,
+    /// ORCPT as the client wrote it (RFC 3461 section 4.2).
+    pub original_recipient: Option<String>,
+}
+
+/// NOTIFY of RCPT (RFC 3461 section 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Notify {
+    /// Nothing was said: failures, and delays where the server likes.
+    #[default]
+    Unsaid,
+    /// NEVER.
+    Never,
+    /// Of these and no others.
+    Of {
+        /// SUCCESS.
+        success: bool,
+        /// FAILURE.
+        failure: bool,
+        /// DELAY.
+        delay: bool,
+    },
+}
+
+/// RET of MAIL (RFC 3461 section 4.3): how much of the message a failure notice returns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Return {
+    /// FULL.
+    Full,
+    /// HDRS.
+    Headers,
 }
 
 /// An upstream's refusal that speaks of the account or the server. It holds as long as the upstream is set up as it was.
@@ -90,11 +165,15 @@ impl Recipient {
     /// A recipient that no attempt has touched.
     pub fn pending(address: Address) -> Recipient {
         Recipient {
+            role: Role::Original,
             address,
             state: RecipientState::Pending,
             reply: None,
             upstream: None,
             refused_by: Vec::new(),
+            mode: None,
+            notify: Notify::Unsaid,
+            original_recipient: None,
         }
     }
 }
@@ -131,12 +210,14 @@ pub struct HeaderFacts {
 }
 
 /// Where a message came from: shown, and written into `Received:`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Origin {
     /// Name of the listener that took it.
     pub listener: String,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// Name of the user that the client authenticated as.
+    pub user: Option<String>,
     /// What the client called itself in EHLO or HELO, as sent.
     pub helo: String,
     /// `SMTP`, `ESMTP`, `UTF8SMTP` … for the `with` clause (RFC 3848, RFC 6531).
@@ -179,14 +260,61 @@ pub struct Message {
     /// The upstream that failed last: asked behind all available ones on a retry (rule 2).
     pub failed_upstream: Option<String>,
     /// When the next attempt is due; none while held or with no recipient open.
-    pub due: Option<crate::clock::Moment>,
+    pub due: Option<Moment>,
     /// Start of the present life: expiry is counted from here (shifted by the time it was held).
-    pub life_start: crate::clock::Moment,
-    /// Since when an operator holds it.
-    pub held_since: Option<crate::clock::Moment>,
+    pub life_start: Moment,
+    /// Since when it is held; none where nothing holds it.
+    pub held_since: Option<Moment>,
+    /// What holds it.
+    pub hold: BTreeSet<HoldReason>,
+    /// It was accepted, held or attempted under a mode, and no operator has released it since: it never goes to its
+    /// addressees by itself (rule 6).
+    pub under_mode: bool,
+    /// Since when its life does not count, because debug or simulate applies to it.
+    pub life_stopped: Option<Moment>,
+    /// One of our own notices (rule 9): its sender is never rewritten, and it never causes another notice.
+    pub is_notice: bool,
+    /// RET of MAIL.
+    pub returns: Option<Return>,
+    /// ENVID of MAIL as the client wrote it (RFC 3461 section 4.4).
+    pub envelope_id: Option<String>,
+    /// The sender was told that it is late.
+    pub delay_told: bool,
 }
 
 impl Message {
+    /// A message without recipients and content that nothing is known of yet: received at the beginning of time, by nobody.
+    pub fn new(id: QueueId, reverse_path: ReversePath) -> Message {
+        Message {
+            id,
+            reverse_path,
+            recipients: Vec::new(),
+            body: BodyType::SevenBit,
+            smtp_utf8: false,
+            size: 0,
+            chunks: 0,
+            header: HeaderFacts::default(),
+            origin: Origin::default(),
+            site: String::new(),
+            class: Class::Normal,
+            received_at: Timestamp::UNIX_EPOCH,
+            reception_ms: 0,
+            attempts: 0,
+            deferrals: 0,
+            failed_upstream: None,
+            due: None,
+            life_start: Moment(0),
+            held_since: None,
+            hold: BTreeSet::new(),
+            under_mode: false,
+            life_stopped: None,
+            is_notice: false,
+            returns: None,
+            envelope_id: None,
+            delay_told: false,
+        }
+    }
+
     /// The state of the whole, which follows from the recipients (rule 13).
     pub fn state(&self) -> MessageState {
         let open = self.recipients.iter().any(|recipient| recipient.state.is_open());

@@ -14,7 +14,8 @@ pub use address::{Address, ReversePath};
 pub use header::{FieldFilter, HeaderScan};
 pub use id::QueueId;
 pub use message::{
-    BodyType, Class, HeaderFacts, Message, MessageState, Origin, Recipient, RecipientState, Refusal,
+    BodyType, Class, HeaderFacts, HoldReason, Message, MessageState, Mode, Notify, Origin, Recipient,
+    RecipientState, Refusal, Return, Role,
 };
 pub use printable::{printable, printable_bytes};
 pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};

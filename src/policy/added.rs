@@ -79,7 +79,7 @@ fn date(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::clock::Moment;
-    use crate::mail::{BodyType, Class, Origin, QueueId, ReversePath};
+    use crate::mail::{BodyType, Origin, QueueId, ReversePath};
     use proptest::prelude::*;
 
     fn message() -> Message {
@@ -95,19 +95,15 @@ mod tests {
             origin: Origin {
                 listener: "local".to_owned(),
                 client: Some(IpAddr::from([192, 0, 2, 1])),
+                user: None,
                 helo: "c.test".to_owned(),
                 protocol: "ESMTP".to_owned(),
             },
-            site: String::new(),
-            class: Class::Normal,
             received_at: "2026-11-20T14:03:02Z".parse().unwrap(),
             reception_ms: 0,
-            attempts: 0,
-            deferrals: 0,
-            failed_upstream: None,
             due: None,
             life_start: Moment(0),
-            held_since: None,
+            ..Message::new(QueueId::from_number(0), ReversePath::Null)
         }
     }
 

@@ -217,8 +217,6 @@ impl<'q> Reception<'q> {
         let now = door.queue.now();
         let reception = door.clock.monotonic().saturating_sub(envelope.began);
         Message {
-            id: self.id,
-            reverse_path: envelope.reverse_path.clone(),
             recipients: envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
             body: envelope.body,
             smtp_utf8: envelope.smtp_utf8,
@@ -228,19 +226,16 @@ impl<'q> Reception<'q> {
             origin: Origin {
                 listener: terms.listener.to_string(),
                 client: Some(terms.client),
+                user: None,
                 helo,
                 protocol: protocol.to_owned(),
             },
-            site: String::new(),
             class: terms.class().unwrap_or_else(|| self.scan.class()),
             received_at: door.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
-            attempts: 0,
-            deferrals: 0,
-            failed_upstream: None,
             due: Some(now),
             life_start: now,
-            held_since: None,
+            ..Message::new(self.id, envelope.reverse_path.clone())
         }
     }
 }

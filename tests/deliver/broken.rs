@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use postroom::clock::Moment;
 use postroom::event::{Event, Fact};
-use postroom::mail::{BodyType, Class, HeaderFacts, Message, Origin, QueueId, ReversePath};
+use postroom::mail::{BodyType, HeaderFacts, Message, Origin, QueueId, ReversePath};
 use postroom::queue::{Claim, Filter, Health, Obeyed, Order, Page, Pending, Queue, QueueError, Settlement};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +24,15 @@ pub(super) fn queue_with_two_chunks_of_three() -> (Arc<dyn Queue>, Message) {
         origin: Origin {
             listener: String::new(),
             client: None,
+            user: None,
             helo: String::new(),
             protocol: String::new(),
         },
-        site: String::new(),
-        class: Class::Normal,
         received_at: Timestamp::UNIX_EPOCH,
         reception_ms: 0,
-        attempts: 0,
-        deferrals: 0,
-        failed_upstream: None,
         due: None,
         life_start: Moment(0),
-        held_since: None,
+        ..Message::new(QueueId::from_number(0), ReversePath::Null)
     };
     (Arc::new(Broken), message)
 }

@@ -10,7 +10,7 @@ use postroom::deliver::health::UpstreamHealth;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
-    Address, BodyType, Class, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+    Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
 };
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{Queue, QueueError};
@@ -113,19 +113,15 @@ impl Stage {
             origin: Origin {
                 listener: "l".into(),
                 client: None,
+                user: None,
                 helo: "c.test".into(),
                 protocol: "ESMTP".into(),
             },
-            site: String::new(),
-            class: Class::Normal,
             received_at: wall,
             reception_ms: 0,
-            attempts: 0,
-            deferrals: 0,
-            failed_upstream: None,
             due: Some(now),
             life_start: now,
-            held_since: None,
+            ..Message::new(QueueId::from_number(0), ReversePath::Null)
         };
         change(&mut message);
         let id = message.id;

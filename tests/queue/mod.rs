@@ -70,19 +70,15 @@ pub fn message(queue: &dyn Queue, recipients: &[&str], size: usize) -> Message {
         origin: Origin {
             listener: "local".to_owned(),
             client: Some("127.0.0.1".parse().unwrap()),
+            user: None,
             helo: "client.test".to_owned(),
             protocol: "ESMTP".to_owned(),
         },
-        site: String::new(),
-        class: Class::Normal,
         received_at,
         reception_ms: 3,
-        attempts: 0,
-        deferrals: 0,
-        failed_upstream: None,
         due: Some(now),
         life_start: now,
-        held_since: None,
+        ..Message::new(QueueId::from_number(0), ReversePath::Null)
     }
 }
 

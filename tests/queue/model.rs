@@ -117,6 +117,7 @@ impl Model {
             (!open.is_empty() && !held).then_some(if reopened || made_due { now } else { next_due });
         if open.is_empty() {
             message.held_since = None;
+            message.hold.clear();
         }
         if message.state() == MessageState::Sent {
             self.messages.remove(&claim.message.id);
@@ -135,11 +136,13 @@ impl Model {
             Order::Hold if !held && open > 0 => {
                 each_open(message, RecipientState::Held);
                 (message.held_since, message.due) = (Some(now), None);
+                message.hold.insert(HoldReason::Operator);
             }
             Order::Release if held => {
                 let state =
                     if message.attempts > 0 { RecipientState::Deferred } else { RecipientState::Pending };
                 each_open(message, state);
+                message.hold.clear();
                 let time = now.since(message.held_since.take().unwrap());
                 (message.due, message.life_start) = (Some(now), message.life_start.after(time));
             }

@@ -2,7 +2,7 @@
 
 use super::{clock, options};
 use postroom::event::EventType;
-use postroom::mail::{MessageState, RecipientState};
+use postroom::mail::{Class, HoldReason, MessageState, RecipientState};
 use postroom::queue::redb::RedbQueue;
 use postroom::queue::{Filter, Health, Queue};
 use std::io::Write;
@@ -86,4 +86,37 @@ async fn what_the_first_release_stored_is_all_there() {
     expected.sort();
     assert_eq!(kept.iter().map(|event| event.id).collect::<Vec<_>>(), expected);
     queue.close().await.unwrap();
+}
+
+/// Messages as they were stored before there were modes and reasons to hold.
+#[tokio::test]
+async fn what_was_stored_before_there_were_modes_is_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.redb");
+    unpack("queue-v2.redb.gz", &path);
+    let clock = clock();
+    let queue = RedbQueue::open(&path, options(&clock)).unwrap();
+    let page = queue.list(Filter::default(), None, 100).await.unwrap();
+    assert_eq!(page.damaged, []);
+    let told: Vec<_> = page
+        .messages
+        .iter()
+        .map(|one| (one.header.subject.as_deref().unwrap_or_default(), one.state(), one.class))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("queued", MessageState::Queued, Class::Normal),
+            ("held", MessageState::Held, Class::Bulk),
+            ("refused by one", MessageState::Failed, Class::Normal),
+            ("failed", MessageState::Failed, Class::Normal),
+            ("partly delivered", MessageState::Deferred, Class::Normal),
+            ("deferred", MessageState::Deferred, Class::Normal),
+        ]
+    );
+    let reasons: Vec<Vec<_>> = page.messages.iter().map(|one| one.hold.iter().copied().collect()).collect();
+    assert_eq!(reasons, [vec![], vec![HoldReason::Operator], vec![], vec![], vec![], vec![]]);
+    assert!(page.messages.iter().all(|one| !one.under_mode));
+    let reply = page.messages[5].recipients[0].reply.as_deref();
+    assert_eq!(reply, Some("451 4.2.1 later"));
 }

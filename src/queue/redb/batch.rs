@@ -324,5 +324,6 @@ fn decide(message: &mut Message, claimed: &Message, settlement: &Settlement, now
     };
     if !open {
         message.held_since = None;
+        message.hold.clear();
     }
 }

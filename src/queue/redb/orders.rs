@@ -5,7 +5,7 @@ use super::batch::{Batch, Effect};
 use super::record::Stored;
 use super::tables::Place;
 use crate::event::{EventType, code};
-use crate::mail::{Message, QueueId, RecipientState};
+use crate::mail::{HoldReason, Message, QueueId, RecipientState};
 use redb::ReadableTable;
 
 impl Batch<'_, '_> {
@@ -78,6 +78,7 @@ impl Batch<'_, '_> {
             return Ok(Obeyed::Unchanged);
         }
         message.held_since = Some(self.shared.timeline.now());
+        message.hold.insert(HoldReason::Operator);
         message.due = None;
         mark_open(message, RecipientState::Held);
         self.change(before, stored, code::HELD, "was held by an operator")
@@ -89,6 +90,7 @@ impl Batch<'_, '_> {
         let Some(held_since) = message.held_since.take().filter(|_| before.is_some()) else {
             return Ok(Obeyed::Unchanged);
         };
+        message.hold.clear();
         // The time held does not count for expiry.
         message.life_start = message.life_start.after(now.since(held_since));
         message.due = Some(now);

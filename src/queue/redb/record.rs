@@ -8,6 +8,7 @@
 //! be read as mail.
 
 mod v1;
+mod v2;
 
 use super::super::Health;
 use super::timeline::Kept;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version of each kind of record that this program writes.
-const MESSAGE_VERSION: u8 = 2;
+const MESSAGE_VERSION: u8 = 3;
 const FACT_VERSION: u8 = 1;
 const LEDGER_VERSION: u8 = 2;
 /// Version and checksum.
@@ -82,6 +83,7 @@ pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<Stored, String> {
     let (version, body) = open(bytes)?;
     let stored = match version {
         1 => decode::<v1::Stored>(body)?.into(),
+        2 => decode::<v2::Stored>(body)?.into(),
         MESSAGE_VERSION => {
             let (changed_ms, message) = decode(body)?;
             Stored { changed_ms, message }

@@ -232,7 +232,7 @@ impl Fresh {
 pub(super) mod tests {
     use super::*;
     use crate::clock::Moment;
-    use crate::mail::{BodyType, Class, HeaderFacts, Origin, ReversePath};
+    use crate::mail::{BodyType, HeaderFacts, Origin, ReversePath};
 
     /// A message without recipients.
     pub(in super::super) fn message(size: usize) -> Arc<Message> {
@@ -248,19 +248,15 @@ pub(super) mod tests {
             origin: Origin {
                 listener: String::new(),
                 client: None,
+                user: None,
                 helo: String::new(),
                 protocol: String::new(),
             },
-            site: String::new(),
-            class: Class::Normal,
             received_at: jiff::Timestamp::UNIX_EPOCH,
             reception_ms: 0,
-            attempts: 0,
-            deferrals: 0,
-            failed_upstream: None,
             due: None,
             life_start: Moment(0),
-            held_since: None,
+            ..Message::new(QueueId::from_number(0), ReversePath::Null)
         })
     }
 

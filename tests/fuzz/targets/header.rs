@@ -8,9 +8,7 @@ use super::{Cuts, Tape};
 use postroom::clock::Moment;
 use postroom::event::{logemails, words};
 use postroom::mail::printable::is_printable;
-use postroom::mail::{
-    BodyType, Class, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath,
-};
+use postroom::mail::{BodyType, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath};
 use postroom::policy::added::added;
 
 const INSTANCE: &str = "00c0ffee00c0ffee";
@@ -185,19 +183,15 @@ fn message(header: HeaderFacts, flags: u8, name: &str) -> Message {
         origin: Origin {
             listener: "local".to_owned(),
             client: Some([192, 0, 2, 1].into()),
+            user: None,
             helo: name.to_owned(),
             protocol: "ESMTP".to_owned(),
         },
-        site: String::new(),
-        class: Class::Normal,
         received_at: jiff::Timestamp::UNIX_EPOCH,
         reception_ms: 0,
-        attempts: 0,
-        deferrals: 0,
-        failed_upstream: None,
         due: Some(now),
         life_start: now,
-        held_since: None,
+        ..Message::new(QueueId::from_number(0), ReversePath::Null)
     }
 }
 

@@ -276,11 +276,11 @@ pub fn sound() -> &'static Message {
         recipients: vec![
             Recipient::pending("b@y.test".parse().unwrap()),
             Recipient {
-                address: "c@y.test".parse().unwrap(),
                 state: RecipientState::Delivered,
                 reply: Some("250 2.0.0 ok".to_owned()),
                 upstream: Some("primary".to_owned()),
                 refused_by: vec![Refusal { upstream: "backup".to_owned(), revision: 7 }],
+                ..Recipient::pending("c@y.test".parse().unwrap())
             },
         ],
         body: BodyType::EightBitMime,
@@ -295,19 +295,15 @@ pub fn sound() -> &'static Message {
         origin: Origin {
             listener: "local".to_owned(),
             client: Some([192, 0, 2, 1].into()),
+            user: None,
             helo: "c.test".to_owned(),
             protocol: "ESMTP".to_owned(),
         },
-        site: String::new(),
-        class: Class::Normal,
         received_at: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
         reception_ms: 3,
-        attempts: 0,
-        deferrals: 0,
-        failed_upstream: None,
         due: Some(Moment(1)),
         life_start: Moment(1),
-        held_since: None,
+        ..Message::new(QueueId::from_number(0), ReversePath::Null)
     });
     &SOUND
 }

@@ -5,10 +5,12 @@ use super::super::timeline::Kept;
 use super::Counts;
 use crate::clock::Moment;
 use crate::mail::{
-    Address, BodyType, Class, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+    Address, BodyType, HeaderFacts, HoldReason, Message, Origin, QueueId, Recipient, RecipientState,
+    ReversePath,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Time of the last change, and the message.
@@ -58,7 +60,7 @@ struct OldHeaderFacts {
 }
 
 #[derive(Deserialize)]
-struct OldOrigin {
+pub(super) struct OldOrigin {
     listener: String,
     client: Option<IpAddr>,
     helo: String,
@@ -94,8 +96,6 @@ impl From<Stored> for super::Stored {
 impl From<OldMessage> for Message {
     fn from(old: OldMessage) -> Message {
         Message {
-            id: old.id,
-            reverse_path: old.reverse_path,
             recipients: old.recipients.into_iter().map(Recipient::from).collect(),
             body: old.body,
             smtp_utf8: old.smtp_utf8,
@@ -103,8 +103,6 @@ impl From<OldMessage> for Message {
             chunks: old.chunks,
             header: old.header.into(),
             origin: old.origin.into(),
-            site: String::new(),
-            class: Class::Normal,
             received_at: old.received_at,
             reception_ms: old.reception_ms,
             attempts: old.attempts,
@@ -114,14 +112,21 @@ impl From<OldMessage> for Message {
             due: old.due,
             life_start: old.life_start,
             held_since: old.held_since,
+            hold: operator(old.held_since),
+            ..Message::new(old.id, old.reverse_path)
         }
     }
+}
+
+/// Only an operator could hold a message.
+pub(super) fn operator(held_since: Option<Moment>) -> BTreeSet<HoldReason> {
+    held_since.map(|_| HoldReason::Operator).into_iter().collect()
 }
 
 impl From<OldRecipient> for Recipient {
     fn from(old: OldRecipient) -> Recipient {
         let OldRecipient { address, state, reply, upstream, .. } = old;
-        Recipient { address, state, reply, upstream, refused_by: Vec::new() }
+        Recipient { state, reply, upstream, ..Recipient::pending(address) }
     }
 }
 
@@ -142,6 +147,7 @@ impl From<OldHeaderFacts> for HeaderFacts {
 
 impl From<OldOrigin> for Origin {
     fn from(old: OldOrigin) -> Origin {
-        Origin { listener: old.listener, client: old.client, helo: old.helo, protocol: old.protocol }
+        let OldOrigin { listener, client, helo, protocol } = old;
+        Origin { listener, client, user: None, helo, protocol }
     }
 }

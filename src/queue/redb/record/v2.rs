@@ -1,0 +1,84 @@
+//! Messages as they were written before there were modes, frozen: see [`super::v1`]. Nothing here is ever changed.
+
+use super::v1::{self, OldOrigin};
+use crate::clock::Moment;
+use crate::mail::{
+    Address, BodyType, Class, HeaderFacts, Message, QueueId, Recipient, RecipientState, Refusal, ReversePath,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// Time of the last change, and the message.
+#[derive(Deserialize)]
+pub(super) struct Stored(u64, OldMessage);
+
+#[derive(Deserialize)]
+struct OldMessage {
+    id: QueueId,
+    reverse_path: ReversePath,
+    recipients: Vec<OldRecipient>,
+    body: BodyType,
+    smtp_utf8: bool,
+    size: u64,
+    chunks: u32,
+    header: HeaderFacts,
+    origin: OldOrigin,
+    site: String,
+    class: Class,
+    received_at: Timestamp,
+    reception_ms: u64,
+    attempts: u32,
+    deferrals: u32,
+    failed_upstream: Option<String>,
+    due: Option<Moment>,
+    life_start: Moment,
+    held_since: Option<Moment>,
+}
+
+#[derive(Deserialize)]
+struct OldRecipient {
+    address: Address,
+    state: RecipientState,
+    reply: Option<String>,
+    upstream: Option<String>,
+    refused_by: Vec<Refusal>,
+}
+
+impl From<Stored> for super::Stored {
+    fn from(Stored(changed_ms, message): Stored) -> super::Stored {
+        super::Stored { changed_ms, message: message.into() }
+    }
+}
+
+impl From<OldMessage> for Message {
+    fn from(old: OldMessage) -> Message {
+        Message {
+            recipients: old.recipients.into_iter().map(Recipient::from).collect(),
+            body: old.body,
+            smtp_utf8: old.smtp_utf8,
+            size: old.size,
+            chunks: old.chunks,
+            header: old.header,
+            origin: old.origin.into(),
+            site: old.site,
+            class: old.class,
+            received_at: old.received_at,
+            reception_ms: old.reception_ms,
+            attempts: old.attempts,
+            deferrals: old.deferrals,
+            failed_upstream: old.failed_upstream,
+            due: old.due,
+            life_start: old.life_start,
+            held_since: old.held_since,
+            hold: v1::operator(old.held_since),
+            ..Message::new(old.id, old.reverse_path)
+        }
+    }
+}
+
+impl From<OldRecipient> for Recipient {
+    fn from(old: OldRecipient) -> Recipient {
+        let OldRecipient { address, state, reply, upstream, refused_by } = old;
+        Recipient { state, reply, upstream, refused_by, ..Recipient::pending(address) }
+    }
+}
