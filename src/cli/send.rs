@@ -5,9 +5,9 @@ use crate::admin::answer;
 use crate::config::Settings;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
-use crate::deliver::disposition;
 use crate::deliver::envelope::OutboundEnvelope;
 use crate::deliver::outgoing::Outgoing;
+use crate::deliver::transact::transact;
 use crate::deliver::transaction_result::RecipientAnswer;
 use crate::mail::{Address, BodyType, ReversePath, printable};
 use anyhow::{Context, anyhow};
@@ -69,7 +69,7 @@ async fn send(
     let mut connection =
         Connection::open(server, &settings.hostname, &Arc::default()).await.with_context(unreachable)?;
     let transaction =
-        connection.transact(envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
+        transact(&mut connection, envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
     if let Some(error) = &transaction.lost
         && transaction.answers.iter().all(|answer| matches!(answer, RecipientAnswer::Undecided))
     {
@@ -81,7 +81,7 @@ async fn send(
     for (recipient, answer) in envelope.recipients.iter().zip(&transaction.answers) {
         let accepted = matches!(answer, RecipientAnswer::Accepted(_));
         refused += usize::from(!accepted);
-        let reply = disposition::describe(answer);
+        let reply = answer.describe();
         if global.json {
             lines.push(
                 serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),

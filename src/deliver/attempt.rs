@@ -10,7 +10,7 @@
 
 use super::connection::Connection;
 use super::context::AttemptContext;
-use super::disposition::{self, Disposition};
+use super::disposition::Disposition;
 use super::envelope::OutboundEnvelope;
 use super::health::Change;
 use super::outgoing::Outgoing;
@@ -19,6 +19,7 @@ use super::session_error::{SessionError, SessionErrorKind};
 use super::settlement::{Deferral, previous_reply, settle};
 use super::slot::Slot;
 use super::too_many_connections;
+use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
 use crate::event::logemails;
@@ -242,7 +243,7 @@ impl Attempt<'_> {
             self.log_email().await;
         }
         let out_of_time = self.context.services.clock.sleep_until(self.deadline);
-        connection.transact_until(&envelope, &mut content, out_of_time).await
+        transact_until(connection, &envelope, &mut content, out_of_time).await
     }
 
     fn is_out_of_time(&self) -> bool {
@@ -266,17 +267,16 @@ impl Attempt<'_> {
         of_the_sender: bool,
     ) -> Vec<usize> {
         let mut again = Vec::new();
-        let dispositions = disposition::classify(transaction);
-        for ((place, answer), disposition) in asked.iter().zip(&transaction.answers).zip(dispositions) {
+        for (place, answer) in asked.iter().zip(&transaction.answers) {
             let recipient = &mut self.recipients[*place];
             let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
                 outcome,
                 upstream: Some(upstream.name.clone()),
-                reply: disposition::describe(answer),
-                enhanced: disposition::enhanced_code(answer),
+                reply: answer.describe(),
+                enhanced: answer.enhanced_code(),
                 refused_by: refused_by.clone(),
             };
-            match disposition {
+            match answer.disposition() {
                 Disposition::Delivered => {
                     recipient.decided = Some(verdict(Outcome::Delivered, &recipient.refused_by))
                 }
@@ -287,12 +287,13 @@ impl Attempt<'_> {
                     recipient.decided = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }
-                Disposition::NextTransaction => {
+                // With a lost session there is no other transaction to be had there now.
+                Disposition::NextTransaction if transaction.lost.is_none() => {
                     recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     again.push(*place);
                 }
                 Disposition::NoSession if !of_the_sender => {}
-                Disposition::NextUpstream | Disposition::NoSession => {
+                Disposition::NextUpstream | Disposition::NextTransaction | Disposition::NoSession => {
                     recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
                     self.failed_upstream = Some(upstream.name.clone());
                 }

@@ -1,20 +1,16 @@
 //! A session with an upstream, from the name to a server that is ready for MAIL; the transactions on it are in
-//! `super::transaction`.
+//! [`super::transact`].
 //!
 //! Promises: no step waits longer than its deadline; where TLS is required nothing but EHLO and STARTTLS leaves in clear
 //! text; a password never leaves in clear text unless that was allowed by name or the host is loopback. Whatever goes wrong
 //! here is the upstream's fault, never the message's (rule 3).
 
 use super::capabilities::{Capabilities, ehlo};
-use super::envelope::OutboundEnvelope;
 use super::happy_eyeballs::connect;
-use super::outgoing::Outgoing;
 use super::peer_cache::PeerCache;
 use super::sasl::authenticate;
 use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
-use super::transaction;
-use super::transaction_result::TransactionResult;
 use super::wire::{Wire, WireError};
 use crate::config::settings::{Auth, TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
@@ -39,10 +35,18 @@ pub struct Connection {
     pub(super) buffer: Vec<u8>,
     /// Transactions begun on it.
     pub(super) transactions: u32,
-    /// The last transaction was not brought to its end.
-    pub(super) needs_reset: bool,
-    /// Every command has had its reply: another transaction may follow.
-    pub(super) in_step: bool,
+    pub(super) state: ConnectionState,
+}
+
+/// What may be sent on a connection next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ConnectionState {
+    /// MAIL.
+    Ready,
+    /// RSET, because the last transaction was not brought to its end; then MAIL.
+    NeedsReset,
+    /// Nothing new: a transaction is under way, or was broken off and commands and replies may no longer match.
+    InTransaction,
 }
 
 impl Connection {
@@ -90,40 +94,20 @@ impl Connection {
 
     /// Whether another transaction may be tried on it, as far as our own side knows.
     pub fn is_reusable(&self) -> bool {
-        self.in_step
+        self.state != ConnectionState::InTransaction
     }
 
     /// Whether an idle connection is still there: a server that has closed it, or said 421, has said something.
     /// Does not wait.
     pub fn is_alive(&mut self) -> bool {
-        self.in_step && !self.wire.has_unexpected_input()
-    }
-
-    /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
-    /// [`TransactionResult::lost`]. Afterwards see [`Connection::is_reusable`].
-    pub async fn transact(
-        &mut self,
-        envelope: &OutboundEnvelope,
-        content: &mut Outgoing,
-    ) -> TransactionResult {
-        self.transact_until(envelope, content, std::future::pending()).await
-    }
-
-    /// The same, given up when `out_of_time` is ready: each step has its own deadline, but a thousand steps may take days.
-    pub async fn transact_until(
-        &mut self,
-        envelope: &OutboundEnvelope,
-        content: &mut Outgoing,
-        out_of_time: impl Future<Output = ()>,
-    ) -> TransactionResult {
-        transaction::run(self, envelope, content, out_of_time).await
+        self.is_reusable() && !self.wire.has_unexpected_input()
     }
 
     /// Sends QUIT (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
     /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
         let farewell = async {
-            if self.in_step && self.wire.command(&Quit.to_string(), QUIT_TIME).await.is_ok() {
+            if self.is_reusable() && self.wire.command(&Quit.to_string(), QUIT_TIME).await.is_ok() {
                 while self.wire.reply(QUIT_TIME).await.is_ok() {}
             }
         };
@@ -202,8 +186,7 @@ async fn open(
         capabilities,
         buffer: Vec::new(),
         transactions: 0,
-        needs_reset: false,
-        in_step: true,
+        state: ConnectionState::Ready,
     })
 }
 

@@ -4,8 +4,20 @@
 //! Not in the table: what comes before MAIL (all of it is "no usable session", see `super::connection`), and what is no
 //! reply at all (a lost session, or after the final dot "unknown", see `super::transaction`).
 
-use super::transaction_result::{Missing, RecipientAnswer, TransactionResult, TransactionStep};
 use crate::mail::{EnhancedCode, Reply};
+
+/// At which command a reply came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionStep {
+    /// MAIL.
+    Mail,
+    /// RCPT of that recipient.
+    Rcpt,
+    /// DATA, before any content.
+    Data,
+    /// After the final dot.
+    Content,
+}
 
 /// What an answer means for its recipient, and what happens next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,33 +73,6 @@ pub fn meaning(step: TransactionStep, reply: &Reply, taken: bool) -> Disposition
     };
     // Unknown = temporary.
     TABLE.iter().find(fits).map_or(Disposition::NextUpstream, |Row(_, _, means)| *means)
-}
-
-/// Classifies each answer of one transaction, in the order of its recipients.
-pub fn classify(transaction: &TransactionResult) -> Vec<Disposition> {
-    let mut taken = false;
-    let classify_one = |answer: &RecipientAnswer| {
-        let disposition = match answer {
-            RecipientAnswer::Accepted(_) => Disposition::Delivered,
-            RecipientAnswer::Unable(_) => Disposition::RefusedHere,
-            RecipientAnswer::Unknown(_) => Disposition::Unknown,
-            RecipientAnswer::Undecided => Disposition::SessionLost,
-            // With a lost session there is no other transaction to be had there now.
-            RecipientAnswer::Refused(step, reply) => {
-                meaning(*step, reply, taken && transaction.lost.is_none())
-            }
-        };
-        // Who was taken shares the fate of the content.
-        taken |= match answer {
-            RecipientAnswer::Accepted(_) | RecipientAnswer::Unknown(_) => true,
-            RecipientAnswer::Refused(step, _) => {
-                matches!(step, TransactionStep::Data | TransactionStep::Content)
-            }
-            RecipientAnswer::Unable(_) | RecipientAnswer::Undecided => false,
-        };
-        disposition
-    };
-    transaction.answers.iter().map(classify_one).collect()
 }
 
 /// 530 authentication or STARTTLS required, 534 mechanism too weak, 538 encryption required (RFC 4954 section 6, RFC 3207
@@ -158,44 +143,17 @@ fn without_paths(line: &str) -> String {
     kept + rest
 }
 
-/// The answer in words, on one line.
-pub fn describe(answer: &RecipientAnswer) -> String {
-    match answer {
-        RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused(_, reply) => reply.to_string(),
-        RecipientAnswer::Unable(Missing::Size { size, limit }) => {
-            format!("the message has {size} bytes, the upstream takes {limit} at most")
-        }
-        RecipientAnswer::Unable(Missing::SmtpUtf8) => {
-            "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
-        }
-        RecipientAnswer::Unknown(what) => format!("{what}: may be sent twice"),
-        RecipientAnswer::Undecided => "the session was lost before the upstream decided".into(),
-    }
-}
-
-/// The enhanced code that goes with the answer: the upstream's own, else the one that fits (RFC 3463).
-pub fn enhanced_code(answer: &RecipientAnswer) -> EnhancedCode {
-    match answer {
-        RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused(_, reply) => {
-            let class = u8::try_from(reply.code / 100).unwrap_or(4);
-            reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
-        }
-        RecipientAnswer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
-        RecipientAnswer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
-        RecipientAnswer::Unknown(_) | RecipientAnswer::Undecided => EnhancedCode(4, 4, 2),
-    }
+/// A reply as a server sends it.
+#[cfg(test)]
+pub(super) fn reply(text: &str) -> Reply {
+    let mut parser = crate::mail::ReplyParser::default();
+    parser.push(format!("{text}\r\n").as_bytes());
+    parser.reply().unwrap().unwrap()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::ReplyParser;
-
-    fn reply(text: &str) -> Reply {
-        let mut parser = ReplyParser::default();
-        parser.push(format!("{text}\r\n").as_bytes());
-        parser.reply().unwrap().unwrap()
-    }
 
     /// Row by row as docs/replies.md has them, in words that servers use.
     #[test]
@@ -306,39 +264,5 @@ mod tests {
             meaning(TransactionStep::Rcpt, &reply("454 4.7.1 <b@y.test>: Relay access denied"), false),
             Disposition::NextUpstream
         );
-    }
-
-    fn dispositions(answers: Vec<RecipientAnswer>) -> Vec<Disposition> {
-        classify(&TransactionResult { answers, lost: None, began: true, answered: true, transmit_ms: 0 })
-    }
-
-    #[test]
-    fn too_many_counts_only_behind_one_who_was_taken() {
-        use Disposition::{Delivered, Failed, NextTransaction, NextUpstream, RefusedHere, Unknown};
-        let rcpt = |text: &str| RecipientAnswer::Refused(TransactionStep::Rcpt, reply(text));
-        let taken = || RecipientAnswer::Accepted(reply("250 2.0.0 ok"));
-        for text in
-            ["452 4.5.3 x", "552 5.5.3 x", "452 Too many", "552 too MANY recipients", "452 4.3.1 too many"]
-        {
-            assert_eq!(
-                dispositions(vec![rcpt(text), taken(), rcpt(text)]),
-                [NextUpstream, Delivered, NextTransaction],
-                "{text}"
-            );
-            assert_eq!(
-                dispositions(vec![RecipientAnswer::Unable(Missing::SmtpUtf8), rcpt(text)]),
-                [RefusedHere, NextUpstream]
-            );
-            // Whatever became of the content.
-            let refused = || RecipientAnswer::Refused(TransactionStep::Content, reply("554 no"));
-            assert_eq!(dispositions(vec![refused(), rcpt(text)]), [Failed, NextTransaction]);
-            assert_eq!(
-                dispositions(vec![RecipientAnswer::Unknown("closed".into()), rcpt(text)]),
-                [Unknown, NextTransaction]
-            );
-        }
-        assert_eq!(dispositions(vec![taken(), rcpt("452 4.2.2 mailbox full")]), [Delivered, NextUpstream]);
-        assert_eq!(dispositions(vec![taken(), rcpt("552 5.2.2 mailbox full")]), [Delivered, Failed]);
-        assert_eq!(dispositions(vec![taken(), rcpt("550 5.5.3 too many")]), [Delivered, Failed]);
     }
 }

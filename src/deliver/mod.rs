@@ -31,6 +31,7 @@ pub mod slot;
 mod tls;
 mod tls_error;
 mod too_many_connections;
+pub mod transact;
 mod transaction;
 pub mod transaction_result;
 mod wire;

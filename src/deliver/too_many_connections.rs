@@ -24,7 +24,7 @@ pub(super) fn is_too_many_connections(reply: &Reply) -> bool {
 /// What was said of too many connections in a transaction that was answered.
 pub(super) fn find_in(answers: &[RecipientAnswer]) -> Option<String> {
     answers.iter().find_map(|answer| match answer {
-        RecipientAnswer::Refused(_, reply) if is_too_many_connections(reply) => Some(reply.to_string()),
+        RecipientAnswer::Refused { reply, .. } if is_too_many_connections(reply) => Some(reply.to_string()),
         _ => None,
     })
 }

@@ -1,414 +1,368 @@
-//! One mail transaction: MAIL, RCPT, DATA, the content, the final dot, and what the server said to each.
+//! One outbound mail transaction as a value: which commands have left, what the server said to each, and what that
+//! decides, without I/O (RFC 5321 section 3.3); `super::transact` has the I/O.
 //!
-//! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
-//! Everything that was answered counts, whatever happens to the session afterwards, unless replies and
-//! commands no longer match; what was not answered is undecided. From the first byte of the final dot on the server may
-//! have the message, so only a valid reply decides (rule 5), and nothing but `Transaction::finish` writes it.
+//! Everything that was answered counts, whatever happens to the session afterwards, unless replies and commands no
+//! longer match; what was not answered is undecided. From [`State::FinalDot`] on the server may have the message: only a
+//! valid reply to the content decides there, and a session that ends in any other way leaves it unknown (rule 5).
 
-use super::connection::Connection;
-use super::disposition::{self, Disposition};
-use super::envelope::OutboundEnvelope;
-use super::outgoing::Outgoing;
-use super::session_error::SessionErrorKind;
-use super::too_many_connections;
-use super::transaction_result::{RecipientAnswer, TransactionResult, TransactionStep};
-use super::wire::{NotSent, WireError};
+use super::disposition::{self, Disposition, TransactionStep};
+use super::transaction_result::{Missing, RecipientAnswer};
+use super::wire::WireError;
 use crate::mail::Reply;
-use crate::queue::QueueError;
-use lettre::transport::smtp::commands::{Data, Rset};
-use std::io::Write;
-use std::time::{Duration, Instant};
 
-/// Commands that leave in one write: their replies fit into the buffers between the two sides, so that nobody waits
-/// for the other to read.
-const PIPELINE_WINDOW: usize = 100;
-
-/// Bytes of content that leave in one write.
-const WRITE_SIZE: usize = 64 * 1024;
-
-/// Longest content that leaves together with the final dot when it is encrypted: one TLS record. (In clear text the
-/// system says how much of a failed write it took, so the dot can always go along.)
-const TLS_RECORD_SIZE: usize = 16 * 1024;
-
-/// How long a server that stopped reading may take to send a last reply.
-const FINAL_REPLY_GRACE: Duration = Duration::from_secs(1);
-
-const FINAL_DOT: &[u8] = b".\r\n";
-
-const OUT_OF_TIME: &str = "the attempt took too long in all and was ended";
-
-/// Offers one message to the upstream, see [`Connection::transact_until`].
-pub(super) async fn run(
-    connection: &mut Connection,
-    envelope: &OutboundEnvelope,
-    content: &mut Outgoing,
-    out_of_time: impl Future<Output = ()>,
-) -> TransactionResult {
-    let recipients = initial_states(connection, envelope);
-    if recipients.iter().all(RcptState::is_decided) {
-        let answers = recipients.into_iter().map(RcptState::answer).collect();
-        return TransactionResult { answers, lost: None, began: false, answered: false, transmit_ms: 0 };
-    }
-    let start = Instant::now();
-    let reused = connection.transactions > 0;
-    connection.transactions += 1;
-    // Until the end is reached: a connection that is dropped half-way must not be used again.
-    connection.in_step = false;
-    let mut transaction = Transaction::new(connection, envelope, recipients);
-    let ended = tokio::select! {
-        biased;
-        ended = transaction.run(content) => ended,
-        () = out_of_time => Err(transaction.out_of_time()),
-    };
-    let Transaction { mut recipients, mut began, answered, offered, .. } = transaction;
-    let known = |recipient: &RcptState| match recipient {
-        RcptState::Decided(answer) => !matches!(answer, RecipientAnswer::Unknown(_)),
-        RcptState::Pending | RcptState::Accepted => false,
-    };
-    let decided = recipients.iter().all(known);
-    let mut lost = None;
-    match ended {
-        Ok(()) => connection.in_step = true,
-        Err(Break::Close) => {}
-        // The pooled connection was closed before it answered: the attempt opens a new one and counts nothing.
-        Err(Break::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_)))
-            if reused && !answered =>
-        {
-            let why = "the idle connection was closed by the server";
-            lost = Some(connection.session_error(SessionErrorKind::Stale, &why));
-            began = false;
-        }
-        // The server closed after it had decided about every recipient: nothing was lost.
-        Err(Break::Lost(WireError::Closed)) if decided => {}
-        Err(Break::Lost(fault)) => {
-            if matches!(fault, WireError::Protocol(_)) && !offered {
-                // It cannot be told which command each of the replies was for.
-                recipients = initial_states(connection, envelope);
-                connection.stop_pipelining();
-            }
-            lost = Some(connection.session_error(too_many_connections::kind_of_loss(&fault), &fault));
-        }
-        Err(Break::OutOfTime) => {
-            lost = Some(connection.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME))
-        }
-        Err(Break::Content(error)) => {
-            lost = Some(connection.session_error(SessionErrorKind::Content, &error))
-        }
-        Err(Break::Unusable(reply)) => {
-            let why = format!("MAIL refused: {reply}");
-            lost = Some(connection.session_error(SessionErrorKind::Unauthorized, &why));
-            recipients.fill(RcptState::Decided(RecipientAnswer::Refused(TransactionStep::Mail, reply)));
-            began = false;
-        }
-    }
-    let answers = recipients.into_iter().map(RcptState::answer).collect();
-    let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    TransactionResult { answers, lost, began, answered, transmit_ms }
-}
-
-/// Before MAIL: a recipient that needs what the server does not offer is decided, the others are still offered.
-fn initial_states(connection: &Connection, envelope: &OutboundEnvelope) -> Vec<RcptState> {
-    let of = |recipient| match connection.capabilities().missing(envelope, recipient) {
-        Some(missing) => RcptState::Decided(RecipientAnswer::Unable(missing)),
-        None => RcptState::Pending,
-    };
-    envelope.recipients.iter().map(of).collect()
-}
-
-/// What the server has said of one recipient so far.
-#[derive(Clone)]
-enum RcptState {
-    Pending,
-    /// 2xx to RCPT: the reply to the content decides.
-    Accepted,
-    Decided(RecipientAnswer),
-}
-
-impl RcptState {
-    fn is_decided(&self) -> bool {
-        matches!(self, RcptState::Decided(_))
-    }
-
-    fn answer(self) -> RecipientAnswer {
-        match self {
-            RcptState::Decided(answer) => answer,
-            RcptState::Pending | RcptState::Accepted => RecipientAnswer::Undecided,
-        }
-    }
-}
-
-/// Why a transaction ends with its connection.
-enum Break {
-    /// The connection cannot be used any more, without an error of either side.
-    Close,
-    Lost(WireError),
-    OutOfTime,
-    Content(QueueError),
-    /// The server wants TLS or authentication before MAIL: this was no usable session.
-    Unusable(Reply),
-}
-
-impl From<WireError> for Break {
-    fn from(fault: WireError) -> Break {
-        Break::Lost(fault)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Command {
+/// A command of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OutboundCommand {
+    /// RSET, behind a transaction that was not brought to its end.
     Reset,
     Mail,
+    /// RCPT of the recipient at that place of the envelope.
     Rcpt(usize),
     Data,
 }
 
-struct Transaction<'a> {
-    connection: &'a mut Connection,
-    envelope: &'a OutboundEnvelope,
-    recipients: Vec<RcptState>,
-    mail_refused: bool,
-    /// 354 was said.
-    go_ahead: bool,
-    /// MAIL was sent.
-    began: bool,
-    /// The server answered something other than 421.
-    answered: bool,
-    /// All commands have had their replies.
-    offered: bool,
-    /// Some of the final dot may have left.
-    dot_begun: bool,
+impl OutboundCommand {
+    fn name(self) -> &'static str {
+        match self {
+            OutboundCommand::Reset => "RSET",
+            OutboundCommand::Mail => "MAIL",
+            OutboundCommand::Rcpt(_) => "RCPT",
+            OutboundCommand::Data => "DATA",
+        }
+    }
+
+    fn step(self) -> TransactionStep {
+        match self {
+            OutboundCommand::Reset | OutboundCommand::Mail => TransactionStep::Mail,
+            OutboundCommand::Rcpt(_) => TransactionStep::Rcpt,
+            OutboundCommand::Data => TransactionStep::Data,
+        }
+    }
 }
 
-impl<'a> Transaction<'a> {
-    fn new(
-        connection: &'a mut Connection,
-        envelope: &'a OutboundEnvelope,
-        recipients: Vec<RcptState>,
-    ) -> Transaction<'a> {
-        Transaction {
-            connection,
-            envelope,
-            recipients,
-            mail_refused: false,
-            go_ahead: false,
-            began: false,
-            answered: false,
-            offered: false,
-            dot_begun: false,
+/// What a transaction has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing has left.
+    New,
+    /// The first command has left. Nothing was answered but perhaps 421.
+    Sent,
+    /// A command was answered.
+    Answered,
+    /// MAIL was refused. What left together with it is answered, too, and changes nothing for any recipient.
+    MailRefused,
+    /// 354: the content may go out.
+    Content,
+    /// Some of the final dot may have left.
+    FinalDot,
+    /// DATA was refused, or the content has its reply.
+    Ended,
+}
+
+/// What follows when all commands have their replies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AfterCommands {
+    /// Some recipient was accepted: the content is sent.
+    SendContent,
+    /// Nobody is left to send to. The next transaction begins with RSET.
+    Reset,
+    /// 354 although nobody is left to send to: any dot from here on would be a message (RFC 2920 section 3.1).
+    Close,
+}
+
+/// A reply after which the session cannot be used any more.
+#[derive(Debug)]
+pub(super) enum SessionEnd {
+    /// 421, or a reply that cannot stand there.
+    Lost(WireError),
+    /// The server wants TLS or authentication before MAIL: this was no usable session.
+    Unauthorized(Reply),
+}
+
+/// One transaction, from its first command to the reply to its content.
+#[derive(Debug)]
+pub(super) struct OutboundTransaction {
+    state: State,
+    /// One for each recipient of the envelope, [`RecipientAnswer::Undecided`] until it is decided.
+    answers: Vec<RecipientAnswer>,
+    /// Places of the recipients with 2xx to RCPT: the reply to DATA or to the content decides about them.
+    accepted: Vec<usize>,
+}
+
+impl OutboundTransaction {
+    /// With what each recipient needs and the server does not offer: those are decided and not offered.
+    pub(super) fn new(missing: impl Iterator<Item = Option<Missing>>) -> OutboundTransaction {
+        let answer =
+            |missing: Option<Missing>| missing.map_or(RecipientAnswer::Undecided, RecipientAnswer::Unable);
+        OutboundTransaction {
+            state: State::New,
+            answers: missing.map(answer).collect(),
+            accepted: Vec::new(),
         }
     }
 
-    async fn run(&mut self, content: &mut Outgoing) -> Result<(), Break> {
-        self.offer().await?;
-        self.offered = true;
-        let taken = self.recipients.iter().any(|recipient| matches!(recipient, RcptState::Accepted));
-        match (self.go_ahead, taken) {
-            (true, true) => {}
-            // 354 although nobody is left to send to: any dot from here on would be a message (RFC 2920 section 3.1).
-            (true, false) => return Err(Break::Close),
-            (false, _) => {
-                self.connection.needs_reset = true;
-                return Ok(self.connection.wire.expect_no_reply()?);
-            }
-        }
-        self.send_content(content).await?;
-        self.finish().await
+    /// Its commands, in their order.
+    pub(super) fn commands(&self, reset: bool) -> Vec<OutboundCommand> {
+        let offered = |place: &usize| self.answers[*place] == RecipientAnswer::Undecided;
+        let recipients = (0..self.answers.len()).filter(offered).map(OutboundCommand::Rcpt);
+        let reset = reset.then_some(OutboundCommand::Reset);
+        let all = reset.into_iter().chain([OutboundCommand::Mail]).chain(recipients);
+        all.chain([OutboundCommand::Data]).collect()
     }
 
-    /// MAIL, RCPT and DATA, as many in one write as the server can take.
-    async fn offer(&mut self) -> Result<(), Break> {
-        if self.connection.wire.has_unexpected_input() {
-            // The only reply that may come here is 421.
-            let within = self.connection.upstream.command_timeout;
-            let reply = self.connection.wire.reply(within).await?;
-            return Err(Break::Lost(WireError::ServiceClosing(reply)));
-        }
-        let reset = std::mem::take(&mut self.connection.needs_reset).then_some(Command::Reset);
-        let open = |number: &usize| !self.recipients[*number].is_decided();
-        let recipients = (0..self.recipients.len()).filter(open).map(Command::Rcpt);
-        let all = reset.into_iter().chain([Command::Mail]).chain(recipients).chain([Command::Data]);
-        let commands: Vec<Command> = all.collect();
-        let window = if self.connection.pipelines() { PIPELINE_WINDOW } else { 1 };
-        for commands in commands.chunks(window) {
-            let nobody_left = self.recipients.iter().all(RcptState::is_decided);
-            if nobody_left || self.mail_refused {
-                return Ok(());
-            }
-            self.send_commands(commands).await?;
-            for command in commands {
-                let reply = self.connection.wire.reply(self.connection.upstream.command_timeout).await?;
-                self.on_reply(*command, reply)?;
-            }
-            self.connection.wire.expect_no_reply()?;
-        }
-        Ok(())
+    /// Whether the rest of the commands is worth sending: somebody is left to send to.
+    pub(super) fn expects_commands(&self) -> bool {
+        self.state != State::MailRefused && self.answers.contains(&RecipientAnswer::Undecided)
     }
 
-    async fn send_commands(&mut self, commands: &[Command]) -> Result<(), WireError> {
-        let Transaction { connection, envelope, began, .. } = self;
-        *began = true;
-        let Connection { wire, buffer, upstream, capabilities, .. } = &mut **connection;
-        buffer.clear();
-        for command in commands {
-            // Addresses are written as they came, byte for byte; writing to a Vec does not fail.
-            let _ = match command {
-                Command::Reset => write!(buffer, "{Rset}"),
-                Command::Mail => {
-                    let parameters = capabilities.mail_parameters(envelope);
-                    write!(buffer, "MAIL FROM:<{}>{parameters}\r\n", envelope.reverse_path.as_str())
-                }
-                Command::Rcpt(number) => write!(buffer, "RCPT TO:<{}>\r\n", envelope.recipients[*number]),
-                Command::Data => write!(buffer, "{Data}"),
-            };
-        }
-        // A server that refuses and closes while we still write has its replies read all the same (CASES F33).
-        match wire.send(buffer, upstream.command_timeout).await {
-            Err(NotSent { fault: fault @ WireError::TimedOut(_), .. }) => Err(fault),
-            _ => Ok(()),
+    /// Some of the commands leave.
+    pub(super) fn on_commands_sent(&mut self) {
+        if self.state == State::New {
+            self.state = State::Sent;
         }
     }
 
-    /// Records the reply to a command.
-    fn on_reply(&mut self, command: Command, reply: Reply) -> Result<(), Break> {
-        let step = match command {
-            Command::Rcpt(_) => TransactionStep::Rcpt,
-            Command::Data => TransactionStep::Data,
-            Command::Mail | Command::Reset => TransactionStep::Mail,
-        };
-        let refused = is_refusal(&reply);
-        let means = refused.then(|| disposition::meaning(step, &reply, false));
+    /// Some command has left.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state != State::New
+    }
+
+    /// The server has answered something else than 421.
+    pub(super) fn is_answered(&self) -> bool {
+        !matches!(self.state, State::New | State::Sent)
+    }
+
+    /// The reply to that command, the next one that had none.
+    pub(super) fn on_reply(&mut self, command: OutboundCommand, reply: Reply) -> Result<(), SessionEnd> {
+        let step = command.step();
+        // An earlier recipient was accepted: one more may have been too many.
+        let means = is_refusal(&reply).then(|| disposition::meaning(step, &reply, !self.accepted.is_empty()));
         if means == Some(Disposition::SessionLost) {
-            return Err(Break::Lost(WireError::ServiceClosing(reply)));
+            return Err(SessionEnd::Lost(WireError::ServiceClosing(reply)));
         }
-        self.answered = true;
-        match command {
-            Command::Mail if means == Some(Disposition::NoSession) => {
-                return Err(Break::Unusable(reply));
-            }
-            Command::Mail if refused => {
-                self.mail_refused = true;
-                for recipient in self.recipients.iter_mut().filter(|recipient| !recipient.is_decided()) {
-                    *recipient =
-                        RcptState::Decided(RecipientAnswer::Refused(TransactionStep::Mail, reply.clone()));
+        if self.state == State::Sent {
+            self.state = State::Answered;
+        }
+        match (command, means) {
+            (OutboundCommand::Mail, Some(means)) => {
+                self.state = State::MailRefused;
+                let answer = RecipientAnswer::Refused { step, reply: reply.clone(), means };
+                if means == Disposition::NoSession {
+                    self.answers.fill(answer);
+                    return Err(SessionEnd::Unauthorized(reply));
+                }
+                for open in self.answers.iter_mut().filter(|open| **open == RecipientAnswer::Undecided) {
+                    *open = answer.clone();
                 }
             }
-            Command::Rcpt(_) if self.mail_refused => {}
-            Command::Rcpt(number) if refused => {
-                self.recipients[number] =
-                    RcptState::Decided(RecipientAnswer::Refused(TransactionStep::Rcpt, reply));
+            (OutboundCommand::Rcpt(_), _) if self.state == State::MailRefused => {}
+            (OutboundCommand::Rcpt(place), Some(means)) => {
+                self.answers[place] = RecipientAnswer::Refused { step, reply, means };
             }
-            Command::Rcpt(number) if reply.is_positive() => self.recipients[number] = RcptState::Accepted,
-            Command::Data if refused => self.decide(&RecipientAnswer::Refused(TransactionStep::Data, reply)),
-            Command::Data if reply.code == 354 => self.go_ahead = true,
-            Command::Reset | Command::Mail if reply.is_positive() => {}
+            (OutboundCommand::Rcpt(place), None) if reply.is_positive() => self.accepted.push(place),
+            (OutboundCommand::Data, Some(means)) => {
+                self.state = State::Ended;
+                self.decide_accepted(&RecipientAnswer::Refused { step, reply, means });
+            }
+            (OutboundCommand::Data, None) if reply.code == 354 => self.state = State::Content,
+            (OutboundCommand::Reset | OutboundCommand::Mail, None) if reply.is_positive() => {}
             _ => {
-                let name = match command {
-                    Command::Reset => "RSET",
-                    Command::Mail => "MAIL",
-                    Command::Rcpt(_) => "RCPT",
-                    Command::Data => "DATA",
-                };
-                return Err(Break::Lost(WireError::Protocol(format!("{name} was answered with {reply}"))));
+                let why = format!("{} was answered with {reply}", command.name());
+                return Err(SessionEnd::Lost(WireError::Protocol(why)));
             }
         }
         Ok(())
     }
 
-    /// The answer for everybody whose recipient was taken.
-    fn decide(&mut self, answer: &RecipientAnswer) {
-        for recipient in
-            self.recipients.iter_mut().filter(|recipient| matches!(recipient, RcptState::Accepted))
-        {
-            *recipient = RcptState::Decided(answer.clone());
+    /// All commands that were sent have their replies.
+    pub(super) fn after_commands(&self) -> AfterCommands {
+        match self.state {
+            State::Content if self.accepted.is_empty() => AfterCommands::Close,
+            State::Content => AfterCommands::SendContent,
+            _ => AfterCommands::Reset,
         }
     }
 
-    /// All content but what is left in the buffer at its end.
-    async fn send_content(&mut self, content: &mut Outgoing) -> Result<(), Break> {
-        content.rewind();
-        self.connection.buffer.clear();
-        loop {
-            let end = content.fill(&mut self.connection.buffer, WRITE_SIZE).await.map_err(Break::Content)?;
-            let separately =
-                self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE;
-            if !end || separately {
-                let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
-                match wire.send_until_reply(buffer, upstream.data_timeout).await {
-                    Ok(true) => buffer.clear(),
-                    Ok(false) => return Err(self.interrupted(None).await),
-                    Err(not_sent) => return Err(self.interrupted(Some(not_sent.fault)).await),
+    /// The final dot is about to leave.
+    pub(super) fn begin_final_dot(&mut self) {
+        self.state = State::FinalDot;
+    }
+
+    /// Nothing of the final dot has left after all.
+    pub(super) fn final_dot_not_sent(&mut self) {
+        self.state = State::Content;
+    }
+
+    /// A reply to the content: before the final dot only a refusal can come, behind it 2xx or a refusal.
+    pub(super) fn on_content_reply(&mut self, reply: Reply) -> Result<(), WireError> {
+        let step = TransactionStep::Content;
+        let answer = match self.state {
+            _ if is_refusal(&reply) => {
+                let means = disposition::meaning(step, &reply, false);
+                self.state = State::Ended;
+                if means == Disposition::SessionLost {
+                    return Err(WireError::ServiceClosing(reply));
                 }
+                RecipientAnswer::Refused { step, reply, means }
             }
-            if end {
-                return Ok(());
+            State::FinalDot if reply.is_positive() => RecipientAnswer::Accepted(reply),
+            State::FinalDot => {
+                return Err(WireError::Protocol(format!("the final dot was answered with {reply}")));
             }
-        }
-    }
-
-    /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
-    async fn interrupted(&mut self, fault: Option<WireError>) -> Break {
-        let within = match fault {
-            Some(_) => FINAL_REPLY_GRACE,
-            None => self.connection.upstream.command_timeout,
+            _ => return Err(WireError::Protocol(format!("the content was interrupted by {reply}"))),
         };
-        match self.connection.wire.reply(within).await {
-            Ok(reply) if is_refusal(&reply) => self.refused_content(reply).err().unwrap_or(Break::Close),
-            Ok(reply) => Break::Lost(WireError::Protocol(format!("the content was interrupted by {reply}"))),
-            Err(silence) => Break::Lost(fault.unwrap_or(silence)),
-        }
-    }
-
-    /// There is no more time. What was answered stays.
-    fn out_of_time(&mut self) -> Break {
-        if self.dot_begun {
-            self.decide(&RecipientAnswer::Unknown(OUT_OF_TIME.to_owned()));
-        }
-        Break::OutOfTime
-    }
-
-    /// An explicit refusal of the content, with or without its final dot.
-    fn refused_content(&mut self, reply: Reply) -> Result<(), Break> {
-        if disposition::meaning(TransactionStep::Content, &reply, false) == Disposition::SessionLost {
-            return Err(Break::Lost(WireError::ServiceClosing(reply)));
-        }
-        self.decide(&RecipientAnswer::Refused(TransactionStep::Content, reply));
+        self.state = State::Ended;
+        self.decide_accepted(&answer);
         Ok(())
     }
 
-    /// The rest of the content and the final dot. From its first byte on only a valid reply decides.
-    async fn finish(&mut self) -> Result<(), Break> {
-        if self.connection.wire.has_unexpected_input() {
-            return Err(self.interrupted(None).await);
+    /// The session is over before the transaction is. From the final dot on nobody knows then what the server did.
+    pub(super) fn on_session_end(&mut self, why: String) {
+        if self.state == State::FinalDot {
+            self.state = State::Ended;
+            self.decide_accepted(&RecipientAnswer::Unknown(why));
         }
-        let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
-        let dot = buffer.len();
-        buffer.extend_from_slice(FINAL_DOT);
-        let mut within = upstream.final_timeout;
-        self.dot_begun = true;
-        if let Err(NotSent { sent, fault }) = wire.send(buffer, upstream.data_timeout).await {
-            if !wire.is_encrypted() && sent <= dot {
-                self.dot_begun = false;
-                return Err(self.interrupted(Some(fault)).await);
-            }
-            within = FINAL_REPLY_GRACE;
+    }
+
+    /// It cannot be told which command each of the replies was for: none of them counts.
+    pub(super) fn forget_replies(&mut self) {
+        self.accepted.clear();
+        for answer in self.answers.iter_mut().filter(|answer| !matches!(answer, RecipientAnswer::Unable(_))) {
+            *answer = RecipientAnswer::Undecided;
         }
-        let fault = match wire.reply(within).await {
-            Ok(reply) if reply.is_positive() => {
-                self.decide(&RecipientAnswer::Accepted(reply));
-                return self.connection.wire.expect_no_reply().map_err(|_| Break::Close);
-            }
-            Ok(reply) if is_refusal(&reply) => {
-                self.refused_content(reply)?;
-                return self.connection.wire.expect_no_reply().map_err(|_| Break::Close);
-            }
-            Ok(reply) => WireError::Protocol(format!("the final dot was answered with {reply}")),
-            Err(fault) => fault,
+    }
+
+    /// Whether the server has decided about every recipient, or need not.
+    pub(super) fn is_decided(&self) -> bool {
+        let open = |answer: &RecipientAnswer| {
+            matches!(answer, RecipientAnswer::Undecided | RecipientAnswer::Unknown(_))
         };
-        self.decide(&RecipientAnswer::Unknown(format!("no valid reply to the final dot: {fault}")));
-        Err(Break::Lost(fault))
+        !self.answers.iter().any(open)
+    }
+
+    /// The answer for each recipient.
+    pub(super) fn into_answers(self) -> Vec<RecipientAnswer> {
+        self.answers
+    }
+
+    fn decide_accepted(&mut self, answer: &RecipientAnswer) {
+        for place in std::mem::take(&mut self.accepted) {
+            self.answers[place] = answer.clone();
+        }
     }
 }
 
 fn is_refusal(reply: &Reply) -> bool {
     reply.is_transient() || reply.is_permanent()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::disposition::reply;
+    use OutboundCommand::{Data, Mail, Rcpt};
+
+    /// A transaction whose recipients, all but the first, are answered like this; `first` is answered 250 or not offered.
+    fn after_rcpt(first: Option<Missing>, others: &[&str]) -> OutboundTransaction {
+        let offered_first = first.is_none();
+        let missing = std::iter::once(first).chain(others.iter().map(|_| None));
+        let mut transaction = OutboundTransaction::new(missing);
+        transaction.on_commands_sent();
+        transaction.on_reply(Mail, reply("250 ok")).unwrap();
+        if offered_first {
+            transaction.on_reply(Rcpt(0), reply("250 ok")).unwrap();
+        }
+        for (place, text) in others.iter().enumerate() {
+            transaction.on_reply(Rcpt(place + 1), reply(text)).unwrap();
+        }
+        transaction
+    }
+
+    fn dispositions(transaction: OutboundTransaction) -> Vec<Disposition> {
+        transaction.into_answers().iter().map(RecipientAnswer::disposition).collect()
+    }
+
+    fn with_content(mut transaction: OutboundTransaction, answer: &str) -> OutboundTransaction {
+        transaction.on_reply(Data, reply("354 go on")).unwrap();
+        assert_eq!(transaction.after_commands(), AfterCommands::SendContent);
+        transaction.begin_final_dot();
+        transaction.on_content_reply(reply(answer)).unwrap();
+        transaction
+    }
+
+    #[test]
+    fn too_many_counts_only_behind_one_who_was_taken() {
+        use Disposition::{Delivered, Failed, NextTransaction, NextUpstream, RefusedHere, Unknown};
+        for text in
+            ["452 4.5.3 x", "552 5.5.3 x", "452 Too many", "552 too MANY recipients", "452 4.3.1 too many"]
+        {
+            let mut transaction = OutboundTransaction::new([None, None, None].into_iter());
+            transaction.on_commands_sent();
+            transaction.on_reply(Mail, reply("250 ok")).unwrap();
+            for (place, text) in [text, "250 ok", text].into_iter().enumerate() {
+                transaction.on_reply(Rcpt(place), reply(text)).unwrap();
+            }
+            let transaction = with_content(transaction, "250 2.0.0 ok");
+            assert_eq!(dispositions(transaction), [NextUpstream, Delivered, NextTransaction], "{text}");
+            assert_eq!(
+                dispositions(after_rcpt(Some(Missing::SmtpUtf8), &[text])),
+                [RefusedHere, NextUpstream]
+            );
+            // Whatever became of the content.
+            let refused = with_content(after_rcpt(None, &[text]), "554 no");
+            assert_eq!(dispositions(refused), [Failed, NextTransaction]);
+            let mut unknown = after_rcpt(None, &[text]);
+            unknown.on_reply(Data, reply("354 go on")).unwrap();
+            unknown.begin_final_dot();
+            unknown.on_session_end("closed".into());
+            assert_eq!(dispositions(unknown), [Unknown, NextTransaction]);
+        }
+        for (text, means) in [
+            ("452 4.2.2 mailbox full", NextUpstream),
+            ("552 5.2.2 mailbox full", Failed),
+            ("550 5.5.3 too many", Failed),
+        ] {
+            let transaction = with_content(after_rcpt(None, &[text]), "250 2.0.0 ok");
+            assert_eq!(dispositions(transaction), [Delivered, means], "{text}");
+        }
+    }
+
+    /// The same end of a session, one byte earlier and one byte later.
+    #[test]
+    fn only_the_final_dot_makes_a_lost_session_unknown() {
+        let mut transaction = after_rcpt(None, &["550 5.1.1 no such user"]);
+        transaction.on_reply(Data, reply("354 go on")).unwrap();
+        transaction.begin_final_dot();
+        transaction.final_dot_not_sent();
+        transaction.on_session_end("closed".into());
+        assert_eq!(dispositions(transaction), [Disposition::SessionLost, Disposition::Failed]);
+
+        let mut transaction = after_rcpt(None, &["550 5.1.1 no such user"]);
+        transaction.on_reply(Data, reply("354 go on")).unwrap();
+        transaction.begin_final_dot();
+        assert!(transaction.on_content_reply(reply("354 go on")).is_err(), "no reply that decides");
+        transaction.on_session_end("nonsense".into());
+        assert_eq!(dispositions(transaction), [Disposition::Unknown, Disposition::Failed]);
+
+        // 421 is a valid reply: it was not taken.
+        let mut transaction = after_rcpt(None, &[]);
+        transaction.on_reply(Data, reply("354 go on")).unwrap();
+        transaction.begin_final_dot();
+        assert!(transaction.on_content_reply(reply("421 4.3.2 going down")).is_err());
+        transaction.on_session_end("closed".into());
+        assert_eq!(dispositions(transaction), [Disposition::SessionLost]);
+    }
+
+    #[test]
+    fn replies_behind_a_refused_mail_change_nothing() {
+        let mut transaction = OutboundTransaction::new([None, Some(Missing::SmtpUtf8)].into_iter());
+        transaction.on_commands_sent();
+        transaction.on_reply(Mail, reply("550 5.7.1 Sender rejected")).unwrap();
+        assert!(!transaction.expects_commands());
+        transaction.on_reply(Rcpt(0), reply("250 ok")).unwrap();
+        transaction.on_reply(Data, reply("354 go on")).unwrap();
+        assert_eq!(transaction.after_commands(), AfterCommands::Close, "354 for nobody");
+        assert!(transaction.is_decided());
+        assert_eq!(dispositions(transaction), [Disposition::RefusedHere, Disposition::RefusedHere]);
+    }
 }

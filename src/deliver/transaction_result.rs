@@ -1,22 +1,10 @@
-//! What an upstream said in one transaction: one answer for each recipient.
+//! What an upstream said in one transaction and what that means: one answer for each recipient.
 //!
-//! The transaction makes it, the attempt judges it; they share nothing else.
+//! The transaction makes it, the attempt decides what follows; they share nothing else.
 
+use super::disposition::{Disposition, TransactionStep};
 use super::session_error::SessionError;
-use crate::mail::Reply;
-
-/// At which command a reply came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TransactionStep {
-    /// MAIL.
-    Mail,
-    /// RCPT of that recipient.
-    Rcpt,
-    /// DATA, before any content.
-    Data,
-    /// After the final dot.
-    Content,
-}
+use crate::mail::{EnhancedCode, Reply};
 
 /// What a recipient of the message needs and the upstream does not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +26,14 @@ pub enum RecipientAnswer {
     /// 2xx to the final dot.
     Accepted(Reply),
     /// 4xx or 5xx.
-    Refused(TransactionStep, Reply),
+    Refused {
+        /// To which command.
+        step: TransactionStep,
+        /// As the server said it.
+        reply: Reply,
+        /// The row of the table that it fits.
+        means: Disposition,
+    },
     /// The recipient was not offered, for want of that.
     Unable(Missing),
     /// The final dot was begun and no valid reply came: it may be sent or not. With what happened, in words.
@@ -60,4 +55,45 @@ pub struct TransactionResult {
     pub answered: bool,
     /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
     pub transmit_ms: u64,
+}
+
+impl RecipientAnswer {
+    /// What it means for the recipient.
+    pub(super) fn disposition(&self) -> Disposition {
+        match self {
+            RecipientAnswer::Accepted(_) => Disposition::Delivered,
+            RecipientAnswer::Refused { means, .. } => *means,
+            RecipientAnswer::Unable(_) => Disposition::RefusedHere,
+            RecipientAnswer::Unknown(_) => Disposition::Unknown,
+            RecipientAnswer::Undecided => Disposition::SessionLost,
+        }
+    }
+
+    /// In words, on one line.
+    pub fn describe(&self) -> String {
+        match self {
+            RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused { reply, .. } => reply.to_string(),
+            RecipientAnswer::Unable(Missing::Size { size, limit }) => {
+                format!("the message has {size} bytes, the upstream takes {limit} at most")
+            }
+            RecipientAnswer::Unable(Missing::SmtpUtf8) => {
+                "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
+            }
+            RecipientAnswer::Unknown(what) => format!("{what}: may be sent twice"),
+            RecipientAnswer::Undecided => "the session was lost before the upstream decided".into(),
+        }
+    }
+
+    /// The enhanced code that goes with it: the upstream's own, else the one that fits (RFC 3463).
+    pub(super) fn enhanced_code(&self) -> EnhancedCode {
+        match self {
+            RecipientAnswer::Accepted(reply) | RecipientAnswer::Refused { reply, .. } => {
+                let class = u8::try_from(reply.code / 100).unwrap_or(4);
+                reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))
+            }
+            RecipientAnswer::Unable(Missing::Size { .. }) => EnhancedCode(5, 3, 4),
+            RecipientAnswer::Unable(Missing::SmtpUtf8) => EnhancedCode(5, 6, 7),
+            RecipientAnswer::Unknown(_) | RecipientAnswer::Undecided => EnhancedCode(4, 4, 2),
+        }
+    }
 }

@@ -28,6 +28,7 @@ use postroom::deliver::envelope::OutboundEnvelope;
 use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::session_error::SessionError;
+use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::{Missing, RecipientAnswer, TransactionResult};
 use postroom::mail::{BodyType, ReversePath};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ fn envelope(recipients: &[&str]) -> OutboundEnvelope {
 
 /// Sends a small message to these recipients.
 async fn send(connection: &mut Connection, recipients: &[&str]) -> TransactionResult {
-    connection.transact(&envelope(recipients), &mut small()).await
+    transact(connection, &envelope(recipients), &mut small()).await
 }
 
 fn small() -> Outgoing {
@@ -91,7 +92,7 @@ fn small() -> Outgoing {
 fn short(transaction: &TransactionResult) -> Vec<String> {
     let short = |answer: &RecipientAnswer| match answer {
         RecipientAnswer::Accepted(_) => "ok".to_owned(),
-        RecipientAnswer::Refused(step, reply) => format!("{step:?} {}", reply.code),
+        RecipientAnswer::Refused { step, reply, .. } => format!("{step:?} {}", reply.code),
         RecipientAnswer::Unable(Missing::Size { .. }) => "Size".to_owned(),
         RecipientAnswer::Unable(missing) => format!("{missing:?}"),
         RecipientAnswer::Unknown(_) => "unknown".to_owned(),

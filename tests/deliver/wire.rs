@@ -6,6 +6,7 @@ use postroom::deliver::connection::Connection;
 use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::session_error::SessionErrorKind;
+use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::{RecipientAnswer, TransactionResult};
 use postroom::mail::ReversePath;
 use std::sync::Arc;
@@ -90,12 +91,12 @@ async fn what_a_message_needs_and_is_not_there_is_found_out_without_talking() {
     let mut from_foreign = envelope(&["a@y"]);
     from_foreign.reverse_path = ReversePath::Address("ü@x.test".parse().unwrap());
     for (envelope, missing) in [(large, "Size"), (foreign, "SmtpUtf8"), (from_foreign, "SmtpUtf8")] {
-        let done = connection.transact(&envelope, &mut small()).await;
+        let done = transact(&mut connection, &envelope, &mut small()).await;
         assert_eq!((short(&done), done.began), (vec![missing.to_owned()], false));
     }
     let mut fits = envelope(&["a@y"]);
     fits.size = 1_000;
-    assert_eq!(short(&connection.transact(&fits, &mut small()).await), ["ok"]);
+    assert_eq!(short(&transact(&mut connection, &fits, &mut small()).await), ["ok"]);
     assert_eq!(server.sessions()[0].commands.len(), 4);
 }
 
@@ -281,7 +282,7 @@ async fn a_refusal_in_the_middle_of_the_content_counts() {
         (Act::Close, "undecided"),
     ] {
         let server = Scripted::start(|script| script.in_content(1_000_000, act.clone()));
-        let done = connected(&server).await.transact(&envelope(&["a@y"]), &mut large()).await;
+        let done = transact(&mut connected(&server).await, &envelope(&["a@y"]), &mut large()).await;
         assert_eq!(short(&done), [expected], "{act:?}");
         assert_eq!(lost(&done).is_some(), expected == "undecided");
     }
@@ -293,7 +294,7 @@ async fn a_refusal_is_heard_while_the_server_reads_no_more() {
     let server =
         Scripted::start(|script| script.in_content(1_000_000, "552 5.3.4 too much").on("NEVER", Act::Hang));
     let start = std::time::Instant::now();
-    let done = connected(&server).await.transact(&envelope(&["a@y"]), &mut large()).await;
+    let done = transact(&mut connected(&server).await, &envelope(&["a@y"]), &mut large()).await;
     assert_eq!(short(&done), ["Content 552"]);
     assert!(start.elapsed() < LONG);
 }
@@ -303,7 +304,7 @@ async fn a_refusal_is_heard_while_the_server_reads_no_more() {
 async fn a_server_that_stops_reading_is_given_up_before_the_dot() {
     let server = Scripted::start(|script| script.in_content(100_000, Act::Hang));
     let upstream = upstream_at(server.port(), |upstream| upstream.data_timeout = SHORT);
-    let done = open(&upstream).await.unwrap().transact(&envelope(&["a@y"]), &mut large()).await;
+    let done = transact(&mut open(&upstream).await.unwrap(), &envelope(&["a@y"]), &mut large()).await;
     assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Lost)));
 }
 
@@ -352,7 +353,7 @@ async fn content_that_cannot_be_read_is_never_ended() {
     let mut connection = connected(&server).await;
     let (queue, message) = super::broken::queue_with_two_chunks_of_three();
     let mut outgoing = Outgoing::stored("Received: x\r\n", queue, &message);
-    let done = connection.transact(&envelope(&["a@y"]), &mut outgoing).await;
+    let done = transact(&mut connection, &envelope(&["a@y"]), &mut outgoing).await;
     assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Content)));
     assert!(!connection.is_reusable());
     connection.quit().await;

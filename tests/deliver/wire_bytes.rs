@@ -3,6 +3,7 @@
 use super::{connected, envelope, open, short, upstream};
 use crate::support::scripted::{Received, Scripted};
 use postroom::deliver::outgoing::Outgoing;
+use postroom::deliver::transact::transact;
 use postroom::mail::{BodyType, ReversePath};
 use proptest::prelude::*;
 
@@ -10,7 +11,7 @@ async fn relayed(prefix: &str, content: &[u8], drop_bcc: bool) -> Received {
     let server = Scripted::start(|script| script.ehlo(&["PIPELINING"]));
     let mut connection = connected(&server).await;
     let mut outgoing = Outgoing::memory(prefix.to_owned(), content.to_vec(), drop_bcc);
-    let transaction = connection.transact(&envelope(&["b@y.test"]), &mut outgoing).await;
+    let transaction = transact(&mut connection, &envelope(&["b@y.test"]), &mut outgoing).await;
     assert_eq!(short(&transaction), ["ok"]);
     assert!(connection.is_reusable());
     server.wait_for(1).remove(0)
@@ -69,13 +70,13 @@ async fn addresses_are_sent_byte_for_byte() {
     ];
     let mut envelope = envelope(&addresses);
     (envelope.smtp_utf8, envelope.body, envelope.size) = (true, BodyType::EightBitMime, 4711);
-    let transaction = connection.transact(&envelope, &mut super::small()).await;
+    let transaction = transact(&mut connection, &envelope, &mut super::small()).await;
     assert_eq!(short(&transaction), ["ok"; 5]);
     let received = server.wait_for(1).remove(0);
     assert_eq!(received.mail, "<a@x.test> SIZE=4711 BODY=8BITMIME SMTPUTF8");
     assert_eq!(received.recipients, addresses.map(|address| format!("<{address}>")));
     envelope.reverse_path = ReversePath::Null;
-    connection.transact(&envelope, &mut super::small()).await;
+    transact(&mut connection, &envelope, &mut super::small()).await;
     assert_eq!(server.wait_for(2)[1].mail, "<> SIZE=4711 BODY=8BITMIME SMTPUTF8");
 }
 

@@ -4,6 +4,7 @@ use super::{PATIENCE, open, send, short, upstream_at};
 use crate::support::scripted::{Act, Identity, Scripted};
 use postroom::config::settings::{Auth, TlsMode, Upstream};
 use postroom::deliver::session_error::SessionErrorKind;
+use postroom::deliver::transact::transact;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ async fn mail_travels_encrypted_where_it_should() {
     assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
     let content = "x".repeat(99_998) + "\r\n";
     let mut large = postroom::deliver::outgoing::Outgoing::memory("", content.clone(), false);
-    connection.transact(&super::envelope(&["a@y"]), &mut large).await;
+    transact(&mut connection, &super::envelope(&["a@y"]), &mut large).await;
     assert_eq!(server.wait_for(2)[1].content, content.as_bytes());
     connection.quit().await;
     assert_eq!(server.wait_for_ends(1)[0].commands.last().unwrap(), "QUIT");

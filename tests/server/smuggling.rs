@@ -10,6 +10,7 @@ use postroom::deliver::connection::Connection;
 use postroom::deliver::envelope::OutboundEnvelope;
 use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
+use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::RecipientAnswer;
 use postroom::mail::{BodyType, ReversePath};
 use postroom::smtp::content::ContentReader;
@@ -213,7 +214,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
                 size: stored.len() as u64,
             };
             let mut outgoing = Outgoing::memory("", stored.clone(), false);
-            let done = connection.transact(&envelope, &mut outgoing).await;
+            let done = transact(&mut connection, &envelope, &mut outgoing).await;
             assert!(matches!(done.answers[..], [RecipientAnswer::Accepted(_)]), "{done:?}");
             sent += 1;
             let taken = lax.wait_for_exactly(sent);

@@ -1,0 +1,277 @@
+//! The I/O of one mail transaction: MAIL, RCPT, DATA, the content, the final dot. What the replies decide is in
+//! [`OutboundTransaction`].
+//!
+//! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
+//! Nothing but [`Transfer::finish`] writes the final dot.
+
+use super::connection::{Connection, ConnectionState};
+use super::envelope::OutboundEnvelope;
+use super::outgoing::Outgoing;
+use super::session_error::SessionErrorKind;
+use super::too_many_connections;
+use super::transaction::{AfterCommands, OutboundCommand, OutboundTransaction, SessionEnd};
+use super::transaction_result::TransactionResult;
+use super::wire::{NotSent, WireError};
+use crate::mail::Reply;
+use crate::queue::QueueError;
+use lettre::transport::smtp::commands::{Data, Rset};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Commands that leave in one write: their replies fit into the buffers between the two sides, so that nobody waits
+/// for the other to read.
+const PIPELINE_WINDOW: usize = 100;
+
+/// Bytes of content that leave in one write.
+const WRITE_SIZE: usize = 64 * 1024;
+
+/// Longest content that leaves together with the final dot when it is encrypted: one TLS record. (In clear text the
+/// system says how much of a failed write it took, so the dot can always go along.)
+const TLS_RECORD_SIZE: usize = 16 * 1024;
+
+/// How long a server that stopped reading may take to send a last reply.
+const FINAL_REPLY_GRACE: Duration = Duration::from_secs(1);
+
+const FINAL_DOT: &[u8] = b".\r\n";
+
+const OUT_OF_TIME: &str = "the attempt took too long in all and was ended";
+
+/// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
+/// [`TransactionResult::lost`]. Afterwards see [`Connection::is_reusable`].
+pub async fn transact(
+    connection: &mut Connection,
+    envelope: &OutboundEnvelope,
+    content: &mut Outgoing,
+) -> TransactionResult {
+    transact_until(connection, envelope, content, std::future::pending()).await
+}
+
+/// The same, given up when `out_of_time` is ready: each step has its own deadline, but a thousand steps may take days.
+pub(super) async fn transact_until(
+    connection: &mut Connection,
+    envelope: &OutboundEnvelope,
+    content: &mut Outgoing,
+    out_of_time: impl Future<Output = ()>,
+) -> TransactionResult {
+    let needs = |recipient| connection.capabilities().missing(envelope, recipient);
+    let transaction = OutboundTransaction::new(envelope.recipients.iter().map(needs));
+    if !transaction.expects_commands() {
+        let answers = transaction.into_answers();
+        return TransactionResult { answers, lost: None, began: false, answered: false, transmit_ms: 0 };
+    }
+    let start = Instant::now();
+    let reused = connection.transactions > 0;
+    connection.transactions += 1;
+    // Until the end is reached: a connection that is dropped half-way must not be used again.
+    let before = std::mem::replace(&mut connection.state, ConnectionState::InTransaction);
+    let mut transfer = Transfer { connection, envelope, transaction };
+    let ended = tokio::select! {
+        biased;
+        ended = transfer.run(before == ConnectionState::NeedsReset, content) => ended,
+        () = out_of_time => Err(Interruption::OutOfTime),
+    };
+    let mut transaction = transfer.transaction;
+    let (mut began, answered) = (transaction.has_begun(), transaction.is_answered());
+    let mut lost = None;
+    match ended {
+        Ok(next) => connection.state = next,
+        Err(Interruption::Close) => {}
+        // The pooled connection was closed before it answered: the attempt opens a new one and counts nothing.
+        Err(Interruption::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_)))
+            if reused && !answered =>
+        {
+            let why = "the idle connection was closed by the server";
+            lost = Some(connection.session_error(SessionErrorKind::Stale, &why));
+            began = false;
+        }
+        // The server closed after it had decided about every recipient: nothing was lost.
+        Err(Interruption::Lost(WireError::Closed)) if transaction.is_decided() => {}
+        Err(Interruption::Lost(fault)) => {
+            transaction.on_session_end(format!("no valid reply to the final dot: {fault}"));
+            lost = Some(connection.session_error(too_many_connections::kind_of_loss(&fault), &fault));
+        }
+        Err(Interruption::RepliesMismatch(fault)) => {
+            transaction.forget_replies();
+            connection.stop_pipelining();
+            lost = Some(connection.session_error(SessionErrorKind::Lost, &fault));
+        }
+        Err(Interruption::OutOfTime) => {
+            transaction.on_session_end(OUT_OF_TIME.to_owned());
+            lost = Some(connection.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME));
+        }
+        Err(Interruption::Content(error)) => {
+            lost = Some(connection.session_error(SessionErrorKind::Content, &error));
+        }
+        Err(Interruption::Unauthorized(reply)) => {
+            let why = format!("MAIL refused: {reply}");
+            lost = Some(connection.session_error(SessionErrorKind::Unauthorized, &why));
+            began = false;
+        }
+    }
+    let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    TransactionResult { answers: transaction.into_answers(), lost, began, answered, transmit_ms }
+}
+
+/// Why a transaction ends with its connection.
+enum Interruption {
+    /// The connection cannot be used any more, without an error of either side.
+    Close,
+    Lost(WireError),
+    /// There are more or other replies than commands.
+    RepliesMismatch(WireError),
+    OutOfTime,
+    Content(QueueError),
+    /// The server wants TLS or authentication before MAIL: this was no usable session.
+    Unauthorized(Reply),
+}
+
+impl From<WireError> for Interruption {
+    fn from(fault: WireError) -> Interruption {
+        Interruption::Lost(fault)
+    }
+}
+
+impl From<SessionEnd> for Interruption {
+    fn from(end: SessionEnd) -> Interruption {
+        match end {
+            SessionEnd::Lost(fault) => Interruption::Lost(fault),
+            SessionEnd::Unauthorized(reply) => Interruption::Unauthorized(reply),
+        }
+    }
+}
+
+/// A transaction under way on its connection.
+struct Transfer<'a> {
+    connection: &'a mut Connection,
+    envelope: &'a OutboundEnvelope,
+    transaction: OutboundTransaction,
+}
+
+impl Transfer<'_> {
+    /// Returns what may be sent on the connection next.
+    async fn run(&mut self, reset: bool, content: &mut Outgoing) -> Result<ConnectionState, Interruption> {
+        match self.send_all_commands(reset).await {
+            Err(Interruption::Lost(fault @ WireError::Protocol(_))) => {
+                return Err(Interruption::RepliesMismatch(fault));
+            }
+            sent => sent?,
+        }
+        match self.transaction.after_commands() {
+            AfterCommands::SendContent => {}
+            AfterCommands::Reset => return Ok(ConnectionState::NeedsReset),
+            AfterCommands::Close => return Err(Interruption::Close),
+        }
+        self.send_content(content).await?;
+        self.finish().await?;
+        Ok(ConnectionState::Ready)
+    }
+
+    /// MAIL, RCPT and DATA, as many in one write as the server can take, and their replies.
+    async fn send_all_commands(&mut self, reset: bool) -> Result<(), Interruption> {
+        let within = self.connection.upstream.command_timeout;
+        if self.connection.wire.has_unexpected_input() {
+            // The only reply that may come here is 421.
+            let reply = self.connection.wire.reply(within).await?;
+            return Err(Interruption::Lost(WireError::ServiceClosing(reply)));
+        }
+        let window = if self.connection.pipelines() { PIPELINE_WINDOW } else { 1 };
+        for commands in self.transaction.commands(reset).chunks(window) {
+            if !self.transaction.expects_commands() {
+                return Ok(());
+            }
+            self.send_commands(commands).await?;
+            for command in commands {
+                let reply = self.connection.wire.reply(within).await?;
+                self.transaction.on_reply(*command, reply)?;
+            }
+            self.connection.wire.expect_no_reply()?;
+        }
+        Ok(())
+    }
+
+    async fn send_commands(&mut self, commands: &[OutboundCommand]) -> Result<(), WireError> {
+        let Transfer { connection, envelope, transaction } = self;
+        let Connection { wire, buffer, upstream, capabilities, .. } = &mut **connection;
+        buffer.clear();
+        for command in commands {
+            // Addresses are written as they came, byte for byte; writing to a Vec does not fail.
+            let _ = match command {
+                OutboundCommand::Reset => write!(buffer, "{Rset}"),
+                OutboundCommand::Mail => {
+                    let parameters = capabilities.mail_parameters(envelope);
+                    write!(buffer, "MAIL FROM:<{}>{parameters}\r\n", envelope.reverse_path.as_str())
+                }
+                OutboundCommand::Rcpt(place) => {
+                    write!(buffer, "RCPT TO:<{}>\r\n", envelope.recipients[*place])
+                }
+                OutboundCommand::Data => write!(buffer, "{Data}"),
+            };
+        }
+        transaction.on_commands_sent();
+        // A server that refuses and closes while we still write has its replies read all the same (CASES F33).
+        match wire.send(buffer, upstream.command_timeout).await {
+            Err(NotSent { fault: fault @ WireError::TimedOut(_), .. }) => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// All content but what is left in the buffer at its end.
+    async fn send_content(&mut self, content: &mut Outgoing) -> Result<(), Interruption> {
+        content.rewind();
+        self.connection.buffer.clear();
+        loop {
+            let filled = content.fill(&mut self.connection.buffer, WRITE_SIZE).await;
+            let end = filled.map_err(Interruption::Content)?;
+            let separately =
+                self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE;
+            if !end || separately {
+                let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+                match wire.send_until_reply(buffer, upstream.data_timeout).await {
+                    Ok(true) => buffer.clear(),
+                    Ok(false) => return Err(self.interrupted(None).await),
+                    Err(not_sent) => return Err(self.interrupted(Some(not_sent.fault)).await),
+                }
+            }
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
+    async fn interrupted(&mut self, fault: Option<WireError>) -> Interruption {
+        let within = match fault {
+            Some(_) => FINAL_REPLY_GRACE,
+            None => self.connection.upstream.command_timeout,
+        };
+        match self.connection.wire.reply(within).await {
+            Ok(reply) => match self.transaction.on_content_reply(reply) {
+                Ok(()) => Interruption::Close,
+                Err(fault) => Interruption::Lost(fault),
+            },
+            Err(silence) => Interruption::Lost(fault.unwrap_or(silence)),
+        }
+    }
+
+    /// The rest of the content, the final dot, and the reply to it.
+    async fn finish(&mut self) -> Result<(), Interruption> {
+        if self.connection.wire.has_unexpected_input() {
+            return Err(self.interrupted(None).await);
+        }
+        let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+        let dot = buffer.len();
+        buffer.extend_from_slice(FINAL_DOT);
+        let mut within = upstream.final_timeout;
+        self.transaction.begin_final_dot();
+        if let Err(NotSent { sent, fault }) = wire.send(buffer, upstream.data_timeout).await {
+            if !wire.is_encrypted() && sent <= dot {
+                self.transaction.final_dot_not_sent();
+                return Err(self.interrupted(Some(fault)).await);
+            }
+            within = FINAL_REPLY_GRACE;
+        }
+        let reply = wire.reply(within).await?;
+        self.transaction.on_content_reply(reply)?;
+        wire.expect_no_reply().map_err(|_| Interruption::Close)
+    }
+}
