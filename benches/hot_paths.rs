@@ -13,7 +13,7 @@ use postroom::event::{EventType, Fact};
 use postroom::log::Log;
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Claim, Queue, Settlement};
+use postroom::queue::{Claim, DeliveryQueue, MailStore, Settlement, Timeline};
 use postroom::smtp::{command, content::ContentReader};
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,12 +21,12 @@
 //! # Life of a message
 //! [`smtp::listener`] accepts a client, [`smtp::session`] reads its commands, [`smtp::transaction`] decides what they
 //! mean, [`smtp::content`] reads what follows DATA and [`smtp::reception`] carries it into the queue:
-//! [`queue::Queue::put`] commits it to disk, and only then the client hears `250 2.0.0 queued as <id>`.
+//! [`queue::MailStore::put`] commits it to disk, and only then the client hears `250 2.0.0 queued as <id>`.
 //!
 //! That commit wakes [`deliver::engine`], which claims the message and asks [`deliver::route`] for the best upstream that
 //! [`deliver::health`] says is available. [`deliver::attempt`] goes from upstream to upstream, talking through a
 //! [`deliver::connection`], until [`deliver::disposition`] has turned the answers into one verdict for each recipient or
-//! nobody is left to ask. [`queue::Queue::settle`] writes the verdicts and their events in one commit; what is still open
+//! nobody is left to ask. [`queue::DeliveryQueue::settle`] writes the verdicts and their events in one commit; what is still open
 //! is due again by [`deliver::retry`]'s schedule, and a message with nothing left open is removed.
 //!
 //! # Promises

@@ -40,7 +40,7 @@ pub async fn list(
 pub async fn stream(
     State(admin): State<Admin>,
 ) -> Sse<impl futures_util::Stream<Item = Result<sse::Event, Infallible>> + Send> {
-    let follow = futures_util::stream::unfold(admin.queue.follow(), async |receiver| {
+    let follow = futures_util::stream::unfold(admin.queue.subscribe(), async |receiver| {
         let (event, receiver) = next(receiver).await?;
         let data = answer::json(&*event).unwrap_or_default();
         Some((Ok(sse::Event::default().id(event.id.to_string()).data(data)), receiver))

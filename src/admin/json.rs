@@ -3,7 +3,7 @@
 use crate::clock::Moment;
 use crate::event::words;
 use crate::mail::{Class, Message, MessageState, RecipientState};
-use crate::queue::{Filter, Health as QueueHealth, Order, Page};
+use crate::queue::{Action, Filter, Page, QueueStatus};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -209,8 +209,8 @@ impl MessagesJson {
     }
 }
 
-impl From<QueueHealth> for StatsJson {
-    fn from(health: QueueHealth) -> StatsJson {
+impl From<QueueStatus> for StatsJson {
+    fn from(health: QueueStatus) -> StatsJson {
         StatsJson {
             queued: health.queued,
             deferred: health.deferred,
@@ -265,13 +265,13 @@ pub fn expression(text: &str) -> (Option<String>, Option<String>) {
     (state, (!words.is_empty()).then(|| words.join(" ")))
 }
 
-/// The order that a word means.
-pub fn order(word: &str) -> Result<Order, QueryError> {
+/// The action that a word names.
+pub fn action(word: &str) -> Result<Action, QueryError> {
     match word {
-        "retry" => Ok(Order::Retry),
-        "hold" => Ok(Order::Hold),
-        "release" => Ok(Order::Release),
-        "delete" => Ok(Order::Delete),
+        "retry" => Ok(Action::Retry),
+        "hold" => Ok(Action::Hold),
+        "release" => Ok(Action::Release),
+        "delete" => Ok(Action::Delete),
         _ => Err(QueryError(format!("`{word}` is no action: retry, hold, release or delete"))),
     }
 }
@@ -299,7 +299,7 @@ mod tests {
         assert!(filter(Some("lost"), None).unwrap_err().0.contains("`lost`"));
         assert_eq!(expression("state=failed big shop"), (Some("failed".into()), Some("big shop".into())));
         assert_eq!(
-            order("resend"),
+            action("resend"),
             Err(QueryError("`resend` is no action: retry, hold, release or delete".into()))
         );
     }

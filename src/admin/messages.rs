@@ -5,7 +5,7 @@ use super::answer::Answer;
 use super::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson, MessagesQuery, QueryError};
 use super::problem::Problem;
 use crate::mail::{Message, QueueId};
-use crate::queue::{Filter, Obeyed, Order, Queue, QueueError};
+use crate::queue::{Action, ActionResult, Filter, MailStore, QueueError};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -55,7 +55,7 @@ pub async fn raw(State(admin): State<Admin>, Path(name): Path<String>) -> Result
 }
 
 fn chunks(
-    queue: Arc<dyn Queue>,
+    queue: Arc<dyn MailStore>,
     message: Arc<Message>,
 ) -> impl futures_util::Stream<Item = Result<Bytes, QueueError>> + Send {
     futures_util::stream::unfold(0, move |number| {
@@ -71,33 +71,33 @@ fn chunks(
 
 /// `DELETE /api/v1/messages/{id}`.
 pub async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    obey(&admin, Order::Delete, id(&name)?).await?;
+    act_on(&admin, Action::Delete, id(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
 pub async fn act(
     State(admin): State<Admin>,
-    Path((name, action)): Path<(String, String)>,
+    Path((name, name_of_action)): Path<(String, String)>,
 ) -> Result<Answer<MessageJson>, Problem> {
-    let order = match action.as_str() {
+    let action = match name_of_action.as_str() {
         "delete" => Err(QueryError("a message is deleted with DELETE".into())),
-        word => json::order(word),
+        word => json::action(word),
     };
-    let (id, order) = (id(&name)?, order?);
-    obey(&admin, order, id).await?;
+    let (id, action) = (id(&name)?, action?);
+    act_on(&admin, action, id).await?;
     let message = admin.queue.show(id).await?;
     Ok(Answer(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
-async fn obey(admin: &Admin, order: Order, id: QueueId) -> Result<(), Problem> {
-    let obeyed = admin.queue.order(order, vec![id]).await?;
-    if order == Order::Retry {
+async fn act_on(admin: &Admin, action: Action, id: QueueId) -> Result<(), Problem> {
+    let results = admin.queue.act(action, vec![id]).await?;
+    if action == Action::Retry {
         admin.health.probe_now();
     }
-    match obeyed.first() {
-        Some(Obeyed::NotFound) | None => Err(QueueError::NotFound(id).into()),
-        Some(Obeyed::Done | Obeyed::Unchanged) => Ok(()),
+    match results.first() {
+        Some(ActionResult::NotFound) | None => Err(QueueError::NotFound(id).into()),
+        Some(ActionResult::Done | ActionResult::Unchanged) => Ok(()),
     }
 }
 
@@ -106,7 +106,7 @@ pub async fn bulk(
     State(admin): State<Admin>,
     Json(query): Json<BulkQuery>,
 ) -> Result<Answer<BulkJson>, Problem> {
-    let order = json::order(&query.action)?;
+    let action = json::action(&query.action)?;
     let by_filter = query.all || query.state.is_some() || query.q.is_some();
     if by_filter != query.ids.is_empty() {
         let what = "name either `ids`, or `all`, `state` or `q`: what the action is for has to be said";
@@ -115,25 +115,30 @@ pub async fn bulk(
     let mut done = BulkJson::default();
     if by_filter {
         let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
-        each_page(&admin, order, filter, &mut done).await?;
+        each_page(&admin, action, filter, &mut done).await?;
     } else {
         let ids = query.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
-        obey_all(&admin, order, ids, &mut done).await?;
+        act_on_all(&admin, action, ids, &mut done).await?;
     }
-    if order == Order::Retry {
+    if action == Action::Retry {
         admin.health.probe_now();
     }
     Ok(Answer(done))
 }
 
 /// Page by page, so that neither memory nor one commit follows the length of the queue.
-async fn each_page(admin: &Admin, order: Order, filter: Filter, done: &mut BulkJson) -> Result<(), Problem> {
+async fn each_page(
+    admin: &Admin,
+    action: Action,
+    filter: Filter,
+    done: &mut BulkJson,
+) -> Result<(), Problem> {
     let mut cursor = None;
     loop {
         let page = admin.queue.list(filter.clone(), cursor, LARGEST_PAGE).await?;
-        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| order == Order::Delete);
+        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| action == Action::Delete);
         let ids: Vec<QueueId> = page.messages.iter().map(|message| message.id).chain(damaged).collect();
-        obey_all(admin, order, ids, done).await?;
+        act_on_all(admin, action, ids, done).await?;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(());
@@ -141,21 +146,21 @@ async fn each_page(admin: &Admin, order: Order, filter: Filter, done: &mut BulkJ
     }
 }
 
-async fn obey_all(
+async fn act_on_all(
     admin: &Admin,
-    order: Order,
+    action: Action,
     ids: Vec<QueueId>,
     done: &mut BulkJson,
 ) -> Result<(), Problem> {
     if ids.is_empty() {
         return Ok(());
     }
-    let obeyed = admin.queue.order(order, ids.clone()).await?;
-    for (id, obeyed) in ids.iter().zip(obeyed) {
-        match obeyed {
-            Obeyed::Done => done.changed += 1,
-            Obeyed::Unchanged => done.unchanged += 1,
-            Obeyed::NotFound => done.not_found.push(id.to_string()),
+    let results = admin.queue.act(action, ids.clone()).await?;
+    for (id, result) in ids.iter().zip(results) {
+        match result {
+            ActionResult::Done => done.changed += 1,
+            ActionResult::Unchanged => done.unchanged += 1,
+            ActionResult::NotFound => done.not_found.push(id.to_string()),
         }
     }
     Ok(())

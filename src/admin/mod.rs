@@ -12,7 +12,7 @@ pub mod service;
 
 use crate::config::{ConfigErrors, Settings};
 use crate::deliver::health::UpstreamHealth;
-use crate::queue::Queue;
+use crate::queue::Operations;
 use axum::Router;
 use axum::routing::{get, post};
 use problem::Problem;
@@ -27,7 +27,7 @@ pub type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
 #[derive(Clone)]
 pub struct Admin {
     /// Messages and events.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn Operations>,
     /// Of the upstreams.
     pub health: Arc<UpstreamHealth>,
     /// In force.

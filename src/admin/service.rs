@@ -22,7 +22,7 @@ pub async fn ready(State(admin): State<Admin>) -> Result<Answer<Value>, Problem>
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
     }
-    if !admin.queue.health().writable {
+    if !admin.queue.status().writable {
         return no("the queue cannot be written; the log says why");
     }
     Ok(Answer(json!({ "status": "ready" })))
@@ -30,7 +30,7 @@ pub async fn ready(State(admin): State<Admin>) -> Result<Answer<Value>, Problem>
 
 /// `GET /api/v1/stats`: from counters, never by a scan.
 pub async fn stats(State(admin): State<Admin>) -> Answer<StatsJson> {
-    Answer(admin.queue.health().into())
+    Answer(admin.queue.status().into())
 }
 
 /// `GET /api/v1/upstreams`: how each of them fares.

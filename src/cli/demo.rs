@@ -59,7 +59,7 @@ pub fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
         let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;
         let server = Server::start(loaded, sources, log).await.context("the demo cannot start")?;
         say(&introduction(args.listen, &file, flaky.address(), steady.address()));
-        let events = tokio::spawn(tell(server.queue().follow()));
+        let events = tokio::spawn(tell(server.queue().subscribe()));
         server.run(signals).await;
         events.abort();
         flaky.stop().await;

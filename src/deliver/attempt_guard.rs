@@ -2,7 +2,7 @@
 //! each message has lost.
 
 use crate::mail::QueueId;
-use crate::queue::{Claim, Queue};
+use crate::queue::{Claim, DeliveryQueue};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ const LOSSES_KEPT: usize = 10_000;
 pub(super) struct AttemptGuard {
     count: Arc<AtomicUsize>,
     ended: Arc<Notify>,
-    queue: Arc<dyn Queue>,
+    queue: Arc<dyn DeliveryQueue>,
     claim: Option<Claim>,
 }
 
@@ -25,7 +25,7 @@ impl AttemptGuard {
     pub(super) fn new(
         count: &Arc<AtomicUsize>,
         ended: Arc<Notify>,
-        queue: Arc<dyn Queue>,
+        queue: Arc<dyn DeliveryQueue>,
         claim: Claim,
     ) -> AttemptGuard {
         count.fetch_add(1, Ordering::Relaxed);

@@ -7,14 +7,14 @@ use super::pool::Pool;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::event::logemails::LogEmails;
-use crate::queue::Queue;
+use crate::queue::DeliveryQueue;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 /// What the engine and its attempts share. Whoever starts the engine makes it.
 pub struct Services {
     /// Where messages come from and their verdicts go.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn DeliveryQueue>,
     /// The wall clock and the monotonic one.
     pub clock: Arc<dyn Clock>,
     /// The state of each upstream: free connections, circuit, rate.

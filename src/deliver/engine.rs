@@ -113,7 +113,7 @@ impl Engine {
     }
 
     async fn work(&mut self) {
-        let (woken, freed) = (self.services.queue.woken(), self.services.health.changed());
+        let (due_changed, freed) = (self.services.queue.due_changed(), self.services.health.changed());
         while !self.stop.gently.is_cancelled() {
             let settings = self.settings.borrow_and_update().clone();
             // Compared here and not on the notification, because another wake-up may come first.
@@ -136,7 +136,7 @@ impl Engine {
             let wake = self.next_wake(&settings, looked);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
-                () = woken.notified() => self.nothing_due_until = None,
+                () = due_changed.notified() => self.nothing_due_until = None,
                 () = freed.notified() => {}
                 changed = self.settings.changed() => {
                     if changed.is_err() {
@@ -239,11 +239,11 @@ impl Engine {
         self.put_back_all();
         let (queue, stop) = (self.services.queue.clone(), self.stop.gently.clone());
         self.attempts.spawn(async move {
-            let hastened = tokio::select! {
-                hastened = queue.hasten_refused() => hastened,
+            let made_due = tokio::select! {
+                made_due = queue.make_refused_due() => made_due,
                 () = stop.cancelled() => Ok(()),
             };
-            if let Err(error) = hastened {
+            if let Err(error) = made_due {
                 tracing::warn!("mail that upstreams refused waits for its due time: {error}");
             }
         });

@@ -9,7 +9,7 @@
 //! Memory does not follow message size: one chunk is held at a time.
 
 use crate::mail::{FieldFilter, Message, QueueId};
-use crate::queue::{Queue, QueueError};
+use crate::queue::{MailStore, QueueError};
 use bytes::Bytes;
 use memchr::memchr3;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Outgoing {
 /// Where the stored part is.
 enum Store {
     Memory(Bytes),
-    Queue { queue: Arc<dyn Queue>, id: QueueId, chunks: u32 },
+    Queue { queue: Arc<dyn MailStore>, id: QueueId, chunks: u32 },
 }
 
 /// How far it has been sent.
@@ -45,7 +45,7 @@ struct Progress {
 impl Outgoing {
     /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`]), without its `Bcc:` and
     /// `Resent-Bcc:`.
-    pub fn stored(prefix: impl Into<Bytes>, queue: Arc<dyn Queue>, message: &Message) -> Outgoing {
+    pub fn stored(prefix: impl Into<Bytes>, queue: Arc<dyn MailStore>, message: &Message) -> Outgoing {
         let store = Store::Queue { queue, id: message.id, chunks: message.chunks };
         Outgoing::new(prefix.into(), store, message.size, true)
     }

@@ -28,7 +28,7 @@ pub mod transaction;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::queue::Queue;
+use crate::queue::MailStore;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub struct FrontDoor {
     /// What is in force: a session keeps what it found at its start.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Where accepted mail goes.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn MailStore>,
     /// For the time of reception.
     pub clock: Arc<dyn Clock>,
     /// `content_memory` in permits of one KiB, shared with delivery.
@@ -55,7 +55,7 @@ impl FrontDoor {
     /// A front door with nobody in it.
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
-        queue: Arc<dyn Queue>,
+        queue: Arc<dyn MailStore>,
         clock: Arc<dyn Clock>,
         content_memory: Arc<Semaphore>,
     ) -> FrontDoor {

@@ -14,7 +14,7 @@ use super::transaction::{Dialogue, Envelope, Terms, too_big};
 use crate::event::{EventType, Fact, code};
 use crate::mail::header::HeaderScan;
 use crate::mail::{Message, Origin, QueueId, Recipient};
-use crate::queue::{CHUNK_SIZE, Pending, Queue, QueueError};
+use crate::queue::{CHUNK_SIZE, MailStore, Pending, QueueError};
 use bytes::Bytes;
 use std::task::Poll;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,7 +26,7 @@ const SMALL: usize = 32 * 1024;
 
 /// Carries one content into the queue.
 pub struct Reception<'q> {
-    queue: &'q dyn Queue,
+    queue: &'q dyn MailStore,
     id: QueueId,
     reader: ContentReader,
     scan: HeaderScan,

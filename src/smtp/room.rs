@@ -47,7 +47,7 @@ impl FrontDoor {
     /// Whether the queue may hold one more message.
     pub fn below_cap(&self, settings: &Settings) -> Result<(), Reply> {
         let cap = settings.queue.max_messages;
-        if cap == 0 || self.queue.health().messages() < cap {
+        if cap == 0 || self.queue.status().messages() < cap {
             return Ok(());
         }
         Err(Reply::new(
@@ -60,7 +60,7 @@ impl FrontDoor {
 
     /// Whether there is less room than `min_free_space` now. The beginning of an episode is an event, and its end is.
     pub fn watch_room(&self, settings: &Settings) {
-        let Some(room) = self.queue.room() else { return };
+        let Some(room) = self.queue.free_space() else { return };
         let state = self.room_state();
         let floor = settings.queue.min_free_space;
         if !state.low && room < floor {
@@ -107,7 +107,7 @@ impl Promise<'_> {
         let mut state = self.door.room_state();
         if floor > 0
             && (more > 0 || self.octets == 0)
-            && let Some(room) = self.door.queue.room()
+            && let Some(room) = self.door.queue.free_space()
             && room.saturating_sub(state.promised).saturating_sub(more) < floor
         {
             // Else it is this message that is too large for what there is.

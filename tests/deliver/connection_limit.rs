@@ -9,7 +9,6 @@ use postroom::config::settings::Auth;
 use postroom::deliver::session_error::{SessionError, SessionErrorKind};
 use postroom::event::code;
 use postroom::mail::MessageState;
-use postroom::queue::Queue;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -87,7 +86,7 @@ async fn after_a_while_one_connection_more_is_tried_and_ever_more_seldom_while_i
         put(&stage, 2).await;
         only.wait_for(before.1 + 2);
         stage
-            .until("both to be settled", async || (stage.queue.health().messages() == 0).then_some(()))
+            .until("both to be settled", async || (stage.queue.status().messages() == 0).then_some(()))
             .await;
         if refused(&only) > before.0 {
             tried.push(minute);
@@ -146,7 +145,7 @@ async fn a_probe_goes_on_a_new_connection_after_the_old_ones_are_closed() {
     put(&stage, 1).await;
     only.wait_for(1);
     stage
-        .until("its session to be idle", async || (stage.queue.health().messages() == 0).then_some(()))
+        .until("its session to be idle", async || (stage.queue.status().messages() == 0).then_some(()))
         .await;
     let settings = upstream_at(only.port(), |upstream| upstream.name = "only".to_owned());
     let mut slot = stage.health.take(&settings).unwrap();

@@ -3,7 +3,6 @@
 use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Scripted, Session};
 use postroom::mail::{QueueId, RecipientState};
-use postroom::queue::Queue;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

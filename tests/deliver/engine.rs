@@ -5,7 +5,7 @@ use crate::support::free_address;
 use crate::support::scripted::Act;
 use postroom::event::code;
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::{Order, Queue};
+use postroom::queue::Action;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -229,7 +229,7 @@ async fn beyond_the_rate_mail_waits_and_never_fails() {
     for (taken, left) in [(2, 3), (4, 1), (5, 0)] {
         stage.until("what may leave", async || (only.transactions().len() >= taken).then_some(())).await;
         stage
-            .until("the rest to wait", async || (stage.queue.health().messages() == left).then_some(()))
+            .until("the rest to wait", async || (stage.queue.status().messages() == left).then_some(()))
             .await;
         assert_eq!(only.transactions().len(), taken);
         stage.clock.advance(MINUTE);
@@ -275,7 +275,7 @@ async fn five_days_of_retries_end_in_expired_and_the_message_stays_listed() {
     assert_eq!(message.state(), MessageState::Failed);
     assert_eq!(stage.count(code::EXPIRED).await, 1);
     stage.clock.advance(DAY);
-    assert_eq!(stage.queue.order(Order::Retry, vec![id]).await.unwrap().len(), 1);
+    assert_eq!(stage.queue.act(Action::Retry, vec![id]).await.unwrap().len(), 1);
     let again =
         stage.when(id, |message| message.state() == MessageState::Deferred && message.attempts > 0).await;
     assert_eq!(again.attempts, 1, "a fresh schedule and life");

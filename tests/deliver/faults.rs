@@ -4,7 +4,6 @@ use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Script, Scripted};
 use postroom::event::code;
 use postroom::mail::RecipientState;
-use postroom::queue::Queue;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -129,7 +128,7 @@ async fn a_421_at_any_step_harms_no_other_message() {
         stage
             .until("both to be delivered", async || {
                 stage.clock.advance(Duration::from_secs(1));
-                (stage.queue.health().messages() == 0).then_some(())
+                (stage.queue.status().messages() == 0).then_some(())
             })
             .await;
         let mut taken: Vec<String> = only.transactions().into_iter().flat_map(|one| one.recipients).collect();

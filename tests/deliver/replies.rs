@@ -4,7 +4,6 @@ use super::stage::{Stage, outcomes, server, upstream};
 use crate::support::scripted::{Act, Script, Scripted};
 use postroom::event::code;
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::Queue;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Stage {
     pub clock: Arc<ManualClock>,
-    pub queue: Arc<RedbQueue>,
+    pub queue: Arc<dyn Queue>,
     pub health: Arc<UpstreamHealth>,
     settings: watch::Sender<Arc<Settings>>,
     stop: Stop,
@@ -59,7 +59,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()));
         let queue = RedbQueue::open(&folder.path().join("queue.redb"), Options::new(clock.clone())).unwrap();
-        let queue = Arc::new(queue);
+        let queue: Arc<dyn Queue> = Arc::new(queue);
         let (settings, receiver) = watch::channel(load(&folder, config));
         let health = UpstreamHealth::new(clock.clone());
         let services = Services {

@@ -7,7 +7,7 @@ use crate::support::recorder::Recorder;
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::{Order, Queue, QueueError};
+use postroom::queue::{Action, QueueError};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::await_holding_lock, reason = "whoever waits for it is a thread of the recorder's")]
 async fn what_is_held_or_deleted_while_it_waits_does_not_leave() {
-    for order in [Order::Hold, Order::Delete] {
+    for action in [Action::Hold, Action::Delete] {
         let only = Recorder::start();
         let config = only.upstream("only") + "connection_limit = 1\n";
         let stage = Stage::start(&(config.clone() + "[sending]\nenabled = false\n")).await;
@@ -29,24 +29,24 @@ async fn what_is_held_or_deleted_while_it_waits_does_not_leave() {
         // Both are claimed at once; the second one waits for the first one's connection.
         let gate = only.hold_final_replies();
         stage.configure(&config);
-        stage.until("both to be claimed", async || (stage.queue.health().claimed == 2).then_some(())).await;
+        stage.until("both to be claimed", async || (stage.queue.status().claimed == 2).then_some(())).await;
         only.wait(1);
         stage.clock.advance(MINUTE / 10);
-        stage.queue.order(order, vec![second]).await.unwrap();
+        stage.queue.act(action, vec![second]).await.unwrap();
         drop(gate);
         stage.delivered(first).await;
-        stage.until("its claim to end", async || (stage.queue.health().claimed == 0).then_some(())).await;
+        stage.until("its claim to end", async || (stage.queue.status().claimed == 0).then_some(())).await;
         let mut expected = vec!["<first@y.test>"];
-        if order == Order::Delete {
+        if action == Action::Delete {
             assert!(matches!(stage.queue.show(second).await, Err(QueueError::NotFound(_))));
         } else {
             assert_eq!(stage.queue.show(second).await.unwrap().state(), MessageState::Held);
-            stage.queue.order(Order::Release, vec![second]).await.unwrap();
+            stage.queue.act(Action::Release, vec![second]).await.unwrap();
             stage.delivered(second).await;
             expected.push("<second@y.test>");
         }
         let taken: Vec<String> = only.wait(1).into_iter().flat_map(|one| one.rcpt).collect();
-        assert_eq!(taken, expected, "{order:?}");
+        assert_eq!(taken, expected, "{action:?}");
         stage.stop().await;
     }
 }

@@ -1,7 +1,7 @@
 //! What the trait promises, whatever engine keeps it.
 
 use super::*;
-use postroom::queue::{Filter, Obeyed, Order};
+use postroom::queue::{Action, ActionResult, Filter};
 
 /// A restart: the queue is closed and opened again.
 async fn restart(queue: RedbQueue, home: &Home) -> RedbQueue {
@@ -29,19 +29,19 @@ async fn what_was_put_is_claimed_with_its_content_in_the_order_it_became_due() {
         assert_eq!(read(&queue, message).await.unwrap(), content(message));
     }
     assert!(claim(&queue, 100).await.is_empty(), "leased messages are not claimed again");
-    assert_eq!((queue.health().queued, queue.health().claimed), (9, 9));
+    assert_eq!((queue.status().queued, queue.status().claimed), (9, 9));
 }
 
 #[tokio::test]
 async fn a_delivered_message_is_gone_for_good_and_its_facts_are_recorded() {
     let home = Home::new();
     let queue = home.open();
-    let mut follow = queue.follow();
+    let mut follow = queue.subscribe();
     let message = put_new(&queue, &["ann@example.com", "bob@example.com"]).await;
     let claim = claim_one(&queue).await;
     settle(&queue, claim, &[Outcome::Delivered, Outcome::Delivered]).await;
     assert_eq!(follow.recv().await.unwrap().fact.code, "QUEUED");
-    assert_eq!((follow.recv().await.unwrap().id, queue.health()), (2, idle(0, 0, 0, 0)));
+    assert_eq!((follow.recv().await.unwrap().id, queue.status()), (2, idle(0, 0, 0, 0)));
     let queue = restart(queue, &home).await;
     home.clock.advance(60 * MINUTE);
     assert!(super::claim(&queue, 10).await.is_empty());
@@ -52,8 +52,8 @@ async fn a_delivered_message_is_gone_for_good_and_its_facts_are_recorded() {
 }
 
 /// Nothing claimed, nothing damaged.
-fn idle(queued: u64, deferred: u64, held: u64, failed: u64) -> postroom::queue::Health {
-    postroom::queue::Health { writable: true, queued, deferred, held, failed, damaged: 0, claimed: 0 }
+fn idle(queued: u64, deferred: u64, held: u64, failed: u64) -> postroom::queue::QueueStatus {
+    postroom::queue::QueueStatus { writable: true, queued, deferred, held, failed, damaged: 0, claimed: 0 }
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn every_recipient_has_its_own_outcome() {
     assert!(claim(&queue, 1).await.is_empty(), "due in a minute");
     assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(moment_in(&queue, MINUTE)));
     let queue = restart(queue, &home).await;
-    assert_eq!(queue.health(), idle(0, 1, 0, 0));
+    assert_eq!(queue.status(), idle(0, 1, 0, 0));
 
     home.clock.advance(MINUTE);
     let second = claim_one(&queue).await;
@@ -85,7 +85,7 @@ async fn every_recipient_has_its_own_outcome() {
     assert_eq!(states, [Delivered, Delivered, Failed, Expired]);
     assert_eq!(shown.recipients[2].reply.as_deref(), Some("550 5.1.1 nobody"));
     assert_eq!((shown.state(), shown.due, shown.attempts), (MessageState::Failed, None, 2));
-    assert_eq!(queue.health(), idle(0, 0, 0, 1));
+    assert_eq!(queue.status(), idle(0, 0, 0, 1));
     home.clock.advance(100 * MINUTE);
     assert!(claim(&queue, 1).await.is_empty());
     assert_eq!(read(&queue, &message).await.unwrap(), content(&message), "it can be sent again");
@@ -109,7 +109,7 @@ async fn a_lease_that_ran_out_fences_its_holder_off() {
     settle(&queue, fast, &[Outcome::Failed]).await;
     settle(&queue, slow, &[Outcome::Delivered]).await;
     assert_eq!(queue.show(message.id).await.unwrap().attempts, 1, "each claim is settled once");
-    assert_eq!(queue.health(), idle(0, 1, 0, 0));
+    assert_eq!(queue.status(), idle(0, 1, 0, 0));
     assert_eq!(codes(&queue.events(None, 10).await.unwrap()), ["QUEUED", "attempted"]);
 }
 
@@ -140,18 +140,18 @@ async fn held_mail_goes_nowhere_until_released_and_the_time_held_does_not_count(
     let home = Home::new();
     let queue = home.open();
     let message = put_new(&queue, &["ann@example.com"]).await;
-    assert_eq!(queue.order(Order::Release, vec![message.id]).await.unwrap(), [Obeyed::Unchanged]);
-    assert_eq!(queue.order(Order::Hold, vec![message.id]).await.unwrap(), [Obeyed::Done]);
-    assert_eq!(queue.order(Order::Hold, vec![message.id]).await.unwrap(), [Obeyed::Unchanged]);
-    assert_eq!(queue.order(Order::Retry, vec![message.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(queue.act(Action::Release, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
     let queue = restart(queue, &home).await;
-    assert_eq!(queue.health(), idle(0, 0, 1, 0));
+    assert_eq!(queue.status(), idle(0, 0, 1, 0));
     let held = queue.show(message.id).await.unwrap();
     assert_eq!((held.state(), held.recipients[0].state), (MessageState::Held, RecipientState::Held));
     home.clock.advance(90 * MINUTE);
     assert!(claim(&queue, 1).await.is_empty());
     assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
-    assert_eq!(queue.order(Order::Release, vec![message.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Release, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     let released = claim_one(&queue).await.message;
     assert_eq!(released.life_start, message.life_start.after(90 * MINUTE));
     assert_eq!(released.recipients[0].state, RecipientState::Pending);
@@ -164,12 +164,12 @@ async fn a_hold_during_an_attempt_takes_what_the_attempt_leaves() {
     let queue = home.open();
     let message = put_new(&queue, &["a@x.test", "b@x.test"]).await;
     let attempt = claim_one(&queue).await;
-    assert_eq!(queue.order(Order::Hold, vec![message.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     settle(&queue, attempt, &[Outcome::Delivered, Outcome::Deferred]).await;
     let held = queue.show(message.id).await.unwrap();
     assert_eq!((held.state(), held.due, held.attempts), (MessageState::Held, None, 1));
     assert_eq!(held.recipients[1].state, RecipientState::Held);
-    queue.order(Order::Release, vec![message.id]).await.unwrap();
+    queue.act(Action::Release, vec![message.id]).await.unwrap();
     let released = claim_one(&queue).await;
     assert_eq!(released.message.recipients[1].state, RecipientState::Deferred);
 }
@@ -182,19 +182,19 @@ async fn retry_makes_due_now_and_opens_what_failed_but_never_what_was_delivered(
     let attempt = claim_one(&queue).await;
     settle(&queue, attempt, &[Outcome::Delivered, Outcome::Failed, Outcome::Expired]).await;
     home.clock.advance(MINUTE);
-    assert_eq!(queue.order(Order::Retry, vec![message.id]).await.unwrap(), [Obeyed::Done]);
-    assert_eq!(queue.health(), idle(1, 0, 0, 0));
+    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.status(), idle(1, 0, 0, 0));
     let again = claim_one(&queue).await;
     assert_eq!(again.message.life_start, queue.now(), "a fresh life");
     assert_eq!(again.message.attempts, 0, "and a fresh schedule");
     assert_eq!(again.message.open_recipients().map(|(place, _)| place).collect::<Vec<_>>(), [1, 2]);
     settle(&queue, again, &[Outcome::Deferred, Outcome::Deferred]).await;
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.order(Order::Retry, vec![message.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     let deferred = claim_one(&queue).await;
     assert_eq!(deferred.message.attempts, 1, "what was only deferred keeps its count");
     let unknown = QueueId::fresh(1);
-    assert_eq!(queue.order(Order::Retry, vec![unknown]).await.unwrap(), [Obeyed::NotFound]);
+    assert_eq!(queue.act(Action::Retry, vec![unknown]).await.unwrap(), [ActionResult::NotFound]);
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn upstreams_that_refused_are_remembered_until_a_retry_and_only_counted_at
         );
         home.clock.advance(MINUTE);
     }
-    queue.order(Order::Retry, vec![message.id]).await.unwrap();
+    queue.act(Action::Retry, vec![message.id]).await.unwrap();
     assert!(claim_one(&queue).await.message.recipients[0].refused_by.is_empty());
 }
 
@@ -230,7 +230,7 @@ async fn recipients_reopened_during_an_attempt_are_due_at_once() {
     settle(&queue, attempt, &[Outcome::Failed, Outcome::Deferred]).await;
     home.clock.advance(MINUTE);
     let attempt = claim_one(&queue).await;
-    assert_eq!(queue.order(Order::Retry, vec![message.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     settle(&queue, attempt, &[Outcome::Delivered]).await;
     let again = claim_one(&queue).await;
     assert_eq!(again.message.open_recipients().map(|(place, _)| place).collect::<Vec<_>>(), [0]);
@@ -242,8 +242,8 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
     let queue = home.open();
     let waiting = put_new(&queue, &["a@x.test"]).await;
     assert_eq!(
-        queue.order(Order::Delete, vec![waiting.id, waiting.id]).await.unwrap(),
-        [Obeyed::Done, Obeyed::NotFound]
+        queue.act(Action::Delete, vec![waiting.id, waiting.id]).await.unwrap(),
+        [ActionResult::Done, ActionResult::NotFound]
     );
     assert!(queue.chunk(waiting.id, 0).await.is_err());
 
@@ -251,9 +251,13 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
         let large = message(&queue, &["a@x.test", "b@x.test"], 2 * CHUNK_SIZE + 5);
         put(&queue, &large).await.unwrap();
         let attempt = claim_one(&queue).await;
-        assert_eq!(queue.order(Order::Delete, vec![large.id]).await.unwrap(), [Obeyed::Done], "{ending}");
+        assert_eq!(
+            queue.act(Action::Delete, vec![large.id]).await.unwrap(),
+            [ActionResult::Done],
+            "{ending}"
+        );
         assert!(queue.show(large.id).await.is_err());
-        assert_eq!(queue.health().messages(), 0);
+        assert_eq!(queue.status().messages(), 0);
         assert_eq!(read(&queue, &large).await.unwrap(), content(&large), "the attempt can still read it");
         match ending {
             "settled" => settle(&queue, attempt, &[Outcome::Deferred, Outcome::Delivered]).await,
@@ -262,7 +266,7 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
         }
         if ending != "killed" {
             // The removal is in the writer's hands: whatever is committed after it comes after it.
-            queue.order(Order::Delete, vec![waiting.id]).await.unwrap();
+            queue.act(Action::Delete, vec![waiting.id]).await.unwrap();
             assert!(queue.chunk(large.id, 0).await.is_err(), "{ending}");
         }
         home.clock.advance(10 * MINUTE);
@@ -270,7 +274,7 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
     }
     let queue = restart(queue, &home).await;
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.health(), idle(0, 0, 0, 0));
+    assert_eq!(queue.status(), idle(0, 0, 0, 0));
 }
 
 #[tokio::test]
@@ -289,11 +293,11 @@ async fn failed_messages_go_when_they_are_old_enough() {
     assert_eq!(queue.remove_failed(before).await.unwrap(), 1);
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!(ids(&page.messages), [queued, failed[2], failed[1]]);
-    assert_eq!(queue.health(), idle(1, 0, 0, 2));
+    assert_eq!(queue.status(), idle(1, 0, 0, 2));
     // Opened again it is no failed message any more.
-    queue.order(Order::Retry, vec![failed[1]]).await.unwrap();
+    queue.act(Action::Retry, vec![failed[1]]).await.unwrap();
     assert_eq!(queue.remove_failed(Timestamp::MAX).await.unwrap(), 1);
-    assert_eq!(queue.health(), idle(2, 0, 0, 0));
+    assert_eq!(queue.status(), idle(2, 0, 0, 0));
 }
 
 #[tokio::test]
@@ -324,7 +328,7 @@ async fn listings_are_newest_first_page_by_page_and_filtered_by_state_and_text()
     };
     assert_eq!(list(&[], None, 7).await, all);
     assert_eq!(list(&[], None, 40).await, all);
-    queue.order(Order::Hold, vec![all[3], all[9]]).await.unwrap();
+    queue.act(Action::Hold, vec![all[3], all[9]]).await.unwrap();
     assert_eq!(list(&[MessageState::Held], None, 1).await, [all[3], all[9]]);
     assert_eq!(list(&[MessageState::Held, MessageState::Queued], None, 7).await, all, "merged in order");
     assert_eq!(list(&[MessageState::Failed, MessageState::Sent], None, 7).await, []);
@@ -440,16 +444,16 @@ async fn a_lowered_limit_on_events_holds_after_some_commits_and_stops_none() {
 async fn whoever_waits_for_mail_is_woken() {
     let home = Home::new();
     let queue = home.open();
-    let woken = queue.woken();
+    let woken = queue.due_changed();
     let message = put_new(&queue, &["a@x.test"]).await;
     woken.notified().await;
-    queue.order(Order::Hold, vec![message.id]).await.unwrap();
-    queue.order(Order::Release, vec![message.id]).await.unwrap();
+    queue.act(Action::Hold, vec![message.id]).await.unwrap();
+    queue.act(Action::Release, vec![message.id]).await.unwrap();
     woken.notified().await;
     let attempt = claim_one(&queue).await;
     settle(&queue, attempt, &[Outcome::Deferred]).await;
     woken.notified().await;
-    queue.order(Order::Retry, vec![message.id]).await.unwrap();
+    queue.act(Action::Retry, vec![message.id]).await.unwrap();
     woken.notified().await;
     let claim = claim_one(&queue).await;
     queue.put_back(claim);
@@ -532,7 +536,7 @@ async fn a_closed_queue_says_so() {
     assert!(matches!(queue.settle(attempt, outcome).await, Err(QueueError::Closed)));
     assert!(matches!(queue.show(message.id).await, Err(QueueError::Closed)));
     assert!(matches!(queue.list(Filter::default(), None, 1).await, Err(QueueError::Closed)));
-    assert!(!queue.health().writable);
+    assert!(!queue.status().writable);
     // The file is free for the next one, though the handle still lives.
     drop(home.open());
 }

@@ -3,7 +3,7 @@
 
 use super::disk::{Disk, Fate, Mounted};
 use super::*;
-use postroom::queue::{Filter, Order};
+use postroom::queue::{Action, Filter};
 use std::collections::BTreeMap;
 
 /// What the outside world knows of a message.
@@ -69,12 +69,12 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
         }
         let listed = queue.list(Filter::default(), None, 1).await.ok()?;
         let newest = listed.messages.first()?.id;
-        let order = [Order::Hold, Order::Delete, Order::Retry][round % 3];
-        if order == Order::Delete {
+        let action = [Action::Hold, Action::Delete, Action::Retry][round % 3];
+        if action == Action::Delete {
             known.get_mut(&newest)?.removed = Knowledge::Perhaps;
         }
-        queue.order(order, vec![newest]).await.ok()?;
-        if order == Order::Delete {
+        queue.act(action, vec![newest]).await.ok()?;
+        if action == Action::Delete {
             known.get_mut(&newest)?.removed = Knowledge::Yes;
         }
         // Staged and never put.
@@ -84,7 +84,7 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
 }
 
 async fn no_longer_writable(queue: &RedbQueue) {
-    while queue.health().writable {
+    while queue.status().writable {
         tokio::task::yield_now().await;
     }
 }
@@ -107,7 +107,7 @@ async fn check(disk: Arc<Disk>, clock: &Arc<ManualClock>, known: &BTreeMap<Queue
     }
     // The counters and indexes say what the records say.
     let count = |state| listed.messages.iter().filter(|one| one.state() == state).count() as u64;
-    let health = queue.health();
+    let health = queue.status();
     assert_eq!(
         [health.queued, health.deferred, health.held, health.failed],
         [MessageState::Queued, MessageState::Deferred, MessageState::Held, MessageState::Failed].map(count),

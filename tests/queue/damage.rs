@@ -3,7 +3,7 @@
 use super::disk::{Disk, Fate, Mounted};
 use super::failing::open;
 use super::*;
-use postroom::queue::{Filter, Obeyed, Order};
+use postroom::queue::{Action, ActionResult, Filter};
 
 #[tokio::test]
 async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
@@ -26,7 +26,7 @@ async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
         queue.put_back(claim);
     }
     // The writer does things in their order: after this answer the message has been set aside.
-    assert_eq!(queue.order(Order::Hold, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(queue.act(Action::Hold, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
     drop(queue);
     let queue = open(&disk, &clock);
@@ -34,11 +34,11 @@ async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
     assert_eq!(ids(&page.messages), [whole.id]);
     assert_eq!(page.damaged.len(), 1);
     assert!(page.damaged[0].0 == broken.id && page.damaged[0].1.contains("checksum"), "{:?}", page.damaged);
-    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    assert_eq!((queue.status().damaged, queue.status().queued), (1, 1));
     let events = queue.events(None, 10).await.unwrap();
     assert_eq!(codes(&events), ["QUEUED", "QUEUED", "DAMAGED"]);
-    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
-    assert_eq!(queue.health().damaged, 0);
+    assert_eq!(queue.act(Action::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.status().damaged, 0);
 }
 
 /// A start after a kill is no occasion to doubt the whole file. redb's commits of one flush are told from unfinished ones by
@@ -84,14 +84,14 @@ async fn a_damaged_record_is_set_aside_and_shown_and_stops_no_other_mail() {
     let queue = open(&disk, &clock);
     assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
     assert!(matches!(queue.show(broken.id).await, Err(QueueError::Damaged { .. })));
-    assert_eq!(queue.order(Order::Retry, vec![broken.id]).await.unwrap(), [Obeyed::Unchanged]);
-    assert_eq!((queue.health().damaged, queue.health().queued), (1, 1));
+    assert_eq!(queue.act(Action::Retry, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!((queue.status().damaged, queue.status().queued), (1, 1));
     assert_eq!(queue.next_due(&no_site()).await.unwrap(), None, "its index entry is gone");
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!((page.messages.len(), page.damaged.len()), (1, 1));
-    assert_eq!(queue.order(Order::Delete, vec![broken.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().damaged, []);
-    assert_eq!((queue.health().damaged, queue.health().queued), (0, 1));
+    assert_eq!((queue.status().damaged, queue.status().queued), (0, 1));
 }
 
 /// Flips a bit of the message's entry in the due index: of the moment (8 octets) or of the id behind it.
@@ -119,7 +119,7 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
         queue.next_due(&no_site()).await.unwrap();
         assert_eq!(ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages).len(), 3);
         // The writer does things in their order: after this answer it has looked after what was noticed.
-        assert_eq!(queue.order(Order::Release, all.to_vec()).await.unwrap(), [Obeyed::Unchanged; 3]);
+        assert_eq!(queue.act(Action::Release, all.to_vec()).await.unwrap(), [ActionResult::Unchanged; 3]);
         claims.extend(claimed(&claim(&queue, 10).await));
         claims.sort();
         assert_eq!(claims, all, "{place}");
@@ -128,7 +128,7 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
         // Nobody trips over it again.
         assert!(claim(&queue, 10).await.is_empty());
         assert_eq!(queue.next_due(&no_site()).await.unwrap(), None, "{place}");
-        let health = queue.health();
+        let health = queue.status();
         assert_eq!((health.queued, health.damaged), (3, 0));
     }
 }
@@ -146,7 +146,7 @@ async fn a_message_that_is_due_too_early_keeps_to_its_schedule() {
     misplace(&disk, &early, 4);
     let queue = open(&disk, &clock);
     assert_eq!(claimed(&claim(&queue, 10).await), [other.id]);
-    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
     let attempt = claim_one(&queue).await;
     assert_eq!(attempt.message.id, early.id);
     settle(&queue, attempt, &[Outcome::Deferred]).await;
@@ -170,15 +170,15 @@ async fn the_due_index_is_mended_once() {
     drop(queue);
     misplace(&disk, &all[3], 4);
     let queue = open(&disk, &clock);
-    for order in [Order::Release, Order::Retry, Order::Hold] {
+    for action in [Action::Release, Action::Retry, Action::Hold] {
         for _ in 0..3 {
             queue.next_due(&no_site()).await.unwrap();
-            assert_eq!(queue.order(Order::Release, vec![all[3].id]).await.unwrap(), [Obeyed::Unchanged]);
+            assert_eq!(queue.act(Action::Release, vec![all[3].id]).await.unwrap(), [ActionResult::Unchanged]);
         }
-        queue.order(order, vec![all[3].id]).await.unwrap();
+        queue.act(action, vec![all[3].id]).await.unwrap();
         let events = queue.events(None, 20).await.unwrap();
-        assert_eq!(codes(&events).iter().filter(|code| **code == "DAMAGED").count(), 1, "{order:?}");
-        queue.order(Order::Release, vec![all[3].id]).await.unwrap();
+        assert_eq!(codes(&events).iter().filter(|code| **code == "DAMAGED").count(), 1, "{action:?}");
+        queue.act(Action::Release, vec![all[3].id]).await.unwrap();
     }
     assert_eq!(
         queue.next_due(&no_site()).await.unwrap(),
@@ -204,14 +204,14 @@ async fn a_damaged_record_is_noticed_though_the_index_was_made_anew() {
     assert!(claim(&queue, 10).await.is_empty());
     // The writer does things in their order: the index has been mended after the first answer, and what the claim
     // between the two found has been set aside after the second.
-    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
+    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!(claimed(&claim(&queue, 10).await), [early.id]);
-    assert_eq!(queue.order(Order::Release, vec![early.id]).await.unwrap(), [Obeyed::Unchanged]);
-    assert_eq!((queue.health().queued, queue.health().damaged), (1, 1));
+    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!((queue.status().queued, queue.status().damaged), (1, 1));
 }
 
 /// Alone and due in a distant future, it looks like any message that waits. An operator who does not want to wait is
-/// obeyed, though the record says that it is due already.
+/// done, though the record says that it is due already.
 #[tokio::test]
 async fn a_retry_puts_a_message_back_among_those_that_are_due() {
     let (disk, clock) = (Disk::new(), clock());
@@ -222,7 +222,7 @@ async fn a_retry_puts_a_message_back_among_those_that_are_due() {
     misplace(&disk, &lost, 7);
     let queue = open(&disk, &clock);
     assert!(claim(&queue, 10).await.is_empty());
-    assert_eq!(queue.order(Order::Retry, vec![lost.id]).await.unwrap(), [Obeyed::Done]);
+    assert_eq!(queue.act(Action::Retry, vec![lost.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(claimed(&claim(&queue, 10).await), [lost.id]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, EIO, ENOSPC, Faults, Mounted};
 use super::*;
-use postroom::queue::{Filter, Obeyed, Order};
+use postroom::queue::{Action, ActionResult, Filter};
 
 pub fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> RedbQueue {
     let disk = disk.clone();
@@ -12,7 +12,7 @@ pub fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> RedbQueue {
 /// Waits until the queue has found out that it can be written again.
 async fn writable(queue: &RedbQueue) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !queue.health().writable {
+    while !queue.status().writable {
         assert!(std::time::Instant::now() < deadline, "the queue never became writable again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -42,8 +42,8 @@ async fn a_full_disk_refuses_mail_and_takes_it_again_when_there_is_room() {
     }
     assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().messages.len(), 1, "reading goes on");
     disk.set_faults(no_writes());
-    assert!(queue.order(Order::Hold, vec![before.id]).await.is_err());
-    assert!(!queue.health().writable);
+    assert!(queue.act(Action::Hold, vec![before.id]).await.is_err());
+    assert!(!queue.status().writable);
     disk.set_faults(Faults::default());
     writable(&queue).await;
     let after = put_new(&queue, &["c@x.test"]).await;
@@ -64,7 +64,7 @@ async fn an_outcome_that_cannot_be_recorded_is_recorded_later_and_nobody_else_ge
         disk.set_faults(fault);
         let outcome = settlement(&queue, &attempt, &[Outcome::Delivered, Outcome::Deferred]);
         let mut settling = queue.settle(attempt, outcome);
-        while queue.health().writable {
+        while queue.status().writable {
             assert!(futures_poll(&mut settling).is_none());
             tokio::task::yield_now().await;
         }
@@ -126,33 +126,34 @@ async fn what_was_answered_with_an_error_never_appears_though_its_commit_may_hav
         let again = claim(&queue, 10).await;
         assert!(claimed(&again).contains(&owed.id) && !claimed(&again).contains(&refused.id), "{good_syncs}");
         assert!(queue.chunk(refused.id, 0).await.is_err(), "{good_syncs}");
-        let health = queue.health();
+        let health = queue.status();
         drop(queue);
         let queue = open(&disk, &clock);
         let listed = ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages);
         assert!(listed.contains(&owed.id) && listed.contains(&failed.id), "{good_syncs}");
         assert!(!listed.contains(&refused.id), "{good_syncs}");
-        assert_eq!(queue.health().messages(), health.messages());
-        assert_eq!(queue.health().messages(), listed.len() as u64);
+        assert_eq!(queue.status().messages(), health.messages());
+        assert_eq!(queue.status().messages(), listed.len() as u64);
     }
 }
 
 #[tokio::test]
 async fn an_order_that_landed_though_it_reported_an_error_leaves_memory_and_file_of_one_mind() {
-    for order in [Order::Delete, Order::Hold] {
+    for action in [Action::Delete, Action::Hold] {
         let (disk, clock) = (Disk::new(), clock());
         let queue = open(&disk, &clock);
         let message = put_new(&queue, &["a@x.test"]).await;
         disk.set_faults(Faults { sync: Some(EIO), good_syncs: 1, ..Faults::default() });
-        assert!(queue.order(order, vec![message.id]).await.is_err());
+        assert!(queue.act(action, vec![message.id]).await.is_err());
         disk.set_faults(Faults::default());
         writable(&queue).await;
-        let obeyed = queue.order(order, vec![message.id]).await.unwrap();
-        let expected = if order == Order::Delete { Obeyed::NotFound } else { Obeyed::Unchanged };
-        assert_eq!(obeyed, [expected]);
+        let results = queue.act(action, vec![message.id]).await.unwrap();
+        let expected =
+            if action == Action::Delete { ActionResult::NotFound } else { ActionResult::Unchanged };
+        assert_eq!(results, [expected]);
         assert!(claim(&queue, 1).await.is_empty());
-        let health = queue.health();
-        assert_eq!((health.queued, health.held), (0, u64::from(order == Order::Hold)));
+        let health = queue.status();
+        assert_eq!((health.queued, health.held), (0, u64::from(action == Action::Hold)));
     }
 }
 
@@ -162,7 +163,7 @@ async fn an_order_that_failed_leaves_the_message_as_it_was() {
     let queue = open(&disk, &clock);
     let message = put_new(&queue, &["a@x.test"]).await;
     disk.set_faults(no_writes());
-    assert!(queue.order(Order::Delete, vec![message.id]).await.is_err());
+    assert!(queue.act(Action::Delete, vec![message.id]).await.is_err());
     disk.set_faults(Faults::default());
     writable(&queue).await;
     assert!(queue.show(message.id).await.is_ok(), "not hidden any more");
@@ -222,7 +223,7 @@ async fn callers_that_come_together_share_one_commit() {
     // One more sync may be that of a file that grows.
     let syncs = disk.syncs() - start;
     assert!(syncs <= 2 * one_commit + 1, "{syncs} syncs, one commit takes {one_commit}");
-    assert_eq!(queue.health().queued, 101);
+    assert_eq!(queue.status().queued, 101);
 }
 
 /// Chunks are not synced one by one, so an error may have taken some of them with it: the message must not come to be without

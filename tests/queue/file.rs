@@ -2,7 +2,7 @@
 
 use super::*;
 use postroom::queue::redb::OpenError;
-use postroom::queue::{Filter, Order};
+use postroom::queue::{Action, Filter};
 use std::fs;
 
 fn refused(home: &Home) -> String {
@@ -111,7 +111,7 @@ async fn the_file_is_read_while_no_proxy_runs_even_after_a_kill() {
     let message = super::message(&queue, &["a@x.test"], CHUNK_SIZE + 10);
     put(&queue, &message).await.unwrap();
     let held = put_new(&queue, &["b@x.test"]).await;
-    queue.order(Order::Hold, vec![held.id]).await.unwrap();
+    queue.act(Action::Hold, vec![held.id]).await.unwrap();
     // As a kill leaves it: the file as it is now, never closed.
     let killed = home.folder.path().join("killed.redb");
     fs::copy(home.path(), &killed).unwrap();
@@ -124,7 +124,7 @@ async fn the_file_is_read_while_no_proxy_runs_even_after_a_kill() {
         let read = [reader.chunk(message.id, 0).unwrap(), reader.chunk(message.id, 1).unwrap()].concat();
         assert!(read == content(&message));
         assert_eq!(codes(&reader.events(None, 10).unwrap()), ["QUEUED", "QUEUED", "HELD"]);
-        let health = reader.health().unwrap();
+        let health = reader.status().unwrap();
         assert_eq!((health.queued, health.held, health.writable), (1, 1, false));
         assert_eq!(reader.instance(), instance);
     }

@@ -1,7 +1,7 @@
 //! Who goes first among the mail that waits.
 
 use super::*;
-use postroom::queue::{Filter, Order};
+use postroom::queue::{Action, Filter};
 
 async fn put_as(queue: &dyn Queue, class: Class) -> QueueId {
     let message = Message { class, ..message(queue, &["a@x.test"], 100) };
@@ -18,13 +18,13 @@ async fn urgent_goes_before_normal_before_bulk_and_first_attempts_before_retries
         let retried = put_as(&queue, class).await;
         settle(&queue, claim_one(&queue).await, &[Outcome::Deferred]).await;
         home.clock.advance(MINUTE);
-        queue.order(Order::Retry, vec![retried]).await.unwrap();
+        queue.act(Action::Retry, vec![retried]).await.unwrap();
         let fresh = put_as(&queue, class).await;
         // What is still to come does not take part.
-        queue.order(Order::Hold, vec![retried, fresh]).await.unwrap();
+        queue.act(Action::Hold, vec![retried, fresh]).await.unwrap();
         expected.splice(0..0, [fresh, retried]);
     }
-    queue.order(Order::Release, expected.clone()).await.unwrap();
+    queue.act(Action::Release, expected.clone()).await.unwrap();
     assert_eq!(claimed(&claim(&queue, 10).await), expected);
 }
 
@@ -99,7 +99,7 @@ async fn what_an_upstream_refused_is_made_due_and_nothing_else() {
     }
     let events = queue.events(None, 10_000).await.unwrap().len();
     assert!(claim(&queue, 1).await.is_empty());
-    queue.hasten_refused().await.unwrap();
+    queue.make_refused_due().await.unwrap();
     let mut due = claimed(&claim(&queue, 2_000).await);
     due.sort();
     assert_eq!(due, refused);
@@ -115,7 +115,7 @@ async fn a_retry_during_an_attempt_holds_when_that_has_ended() {
     let queue = home.open();
     let message = put_new(&queue, &["a@x.test"]).await;
     let attempt = claim_one(&queue).await;
-    queue.order(Order::Retry, vec![message.id]).await.unwrap();
+    queue.act(Action::Retry, vec![message.id]).await.unwrap();
     let mut settled = settlement(&queue, &attempt, &[Outcome::Deferred]);
     settled.verdicts[0].refused_by = vec![Refusal { upstream: "up".to_owned(), revision: 1 }];
     queue.settle(attempt, settled).await.unwrap();

@@ -19,7 +19,10 @@ use postroom::clock::{ManualClock, Moment};
 use postroom::event::{EventType, Fact};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{CHUNK_SIZE, Claim, Queue, QueueError, Settlement};
+use postroom::queue::{
+    CHUNK_SIZE, Claim, DeliveryQueue, EventLog, MailStore, Operations, Queue, QueueError, Settlement,
+    Timeline,
+};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use postroom::event::Event;
-use postroom::queue::{Filter, Obeyed, Order};
+use postroom::queue::{Action, ActionResult, Filter};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ enum Step {
     Claim { limit: usize },
     Settle { which: usize, outcomes: Vec<Outcome> },
     PutBack { which: usize },
-    Order { order: Order, which: usize },
+    Act { action: Action, which: usize },
     Wait { minutes: u64 },
     RemoveFailed { minutes: u64 },
     Record { kinds: Vec<EventType> },
@@ -25,7 +25,7 @@ const KEPT: usize = 4;
 fn step() -> impl Strategy<Value = Step> {
     use Outcome::{Deferred, Delivered, Expired, Failed};
     let outcomes = prop::collection::vec(prop::sample::select(vec![Delivered, Deferred, Failed, Expired]), 3);
-    let order = prop::sample::select(vec![Order::Retry, Order::Hold, Order::Release, Order::Delete]);
+    let action = prop::sample::select(vec![Action::Retry, Action::Hold, Action::Release, Action::Delete]);
     let kind = prop::sample::select(vec![EventType::Information, EventType::Warning, EventType::Error]);
     prop_oneof![
         4 => (1..4_usize, prop::sample::select(vec![0, 10, 4_100, 5_000])).prop_map(|(recipients, size)| {
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..4_usize).prop_map(|limit| Step::Claim { limit }),
         4 => (0..8_usize, outcomes).prop_map(|(which, outcomes)| Step::Settle { which, outcomes }),
         1 => (0..8_usize).prop_map(|which| Step::PutBack { which }),
-        4 => (order, 0..12_usize).prop_map(|(order, which)| Step::Order { order, which }),
+        4 => (action, 0..12_usize).prop_map(|(action, which)| Step::Act { action, which }),
         2 => (1..8_u64).prop_map(|minutes| Step::Wait { minutes }),
         1 => (0..5_u64).prop_map(|minutes| Step::RemoveFailed { minutes }),
         1 => prop::collection::vec(kind, 1..8).prop_map(|kinds| Step::Record { kinds }),
@@ -124,21 +124,21 @@ impl Model {
         }
     }
 
-    fn order(&mut self, order: Order, id: QueueId, now: Moment) -> Obeyed {
-        let Some(message) = self.messages.get_mut(&id) else { return Obeyed::NotFound };
+    fn act(&mut self, action: Action, id: QueueId, now: Moment) -> ActionResult {
+        let Some(message) = self.messages.get_mut(&id) else { return ActionResult::NotFound };
         let held = message.state() == MessageState::Held;
         let open = message.open_recipients().count();
         let each_open = |message: &mut Message, state| {
             message.recipients.iter_mut().filter(|one| one.state.is_open()).for_each(|one| one.state = state);
         };
-        match order {
-            Order::Delete => drop(self.messages.remove(&id)),
-            Order::Hold if !held && open > 0 => {
+        match action {
+            Action::Delete => drop(self.messages.remove(&id)),
+            Action::Hold if !held && open > 0 => {
                 each_open(message, RecipientState::Held);
                 (message.held_since, message.due) = (Some(now), None);
                 message.hold.insert(HoldReason::Operator);
             }
-            Order::Release if held => {
+            Action::Release if held => {
                 let state =
                     if message.attempts > 0 { RecipientState::Deferred } else { RecipientState::Pending };
                 each_open(message, state);
@@ -146,12 +146,12 @@ impl Model {
                 let time = now.since(message.held_since.take().unwrap());
                 (message.due, message.life_start) = (Some(now), message.life_start.after(time));
             }
-            Order::Retry if !held => {
+            Action::Retry if !held => {
                 let gone = [RecipientState::Failed, RecipientState::Expired];
                 let failed: Vec<_> =
                     message.recipients.iter_mut().filter(|one| gone.contains(&one.state)).collect();
                 if open == 0 && failed.is_empty() {
-                    return Obeyed::Unchanged;
+                    return ActionResult::Unchanged;
                 }
                 if !failed.is_empty() {
                     failed.into_iter().for_each(|one| one.state = RecipientState::Pending);
@@ -162,10 +162,10 @@ impl Model {
                     self.made_due.insert(id);
                 }
             }
-            _ => return Obeyed::Unchanged,
+            _ => return ActionResult::Unchanged,
         }
         self.facts += 1;
-        Obeyed::Done
+        ActionResult::Done
     }
 }
 
@@ -174,7 +174,7 @@ async fn live(steps: Vec<Step>) {
     let open = || {
         let queue = home.open();
         queue.keep_events(KEPT as u64);
-        let followed = queue.follow();
+        let followed = queue.subscribe();
         (queue, followed)
     };
     let (mut queue, mut followed) = open();
@@ -217,17 +217,13 @@ async fn live(steps: Vec<Step>) {
                 model.made_due.remove(&claim.message.id);
                 queue.put_back(claim);
             }
-            Step::Order { order, which } if !model.messages.is_empty() => {
+            Step::Act { action, which } if !model.messages.is_empty() => {
                 let id = *model.messages.keys().nth(which % model.messages.len()).unwrap();
-                let expected = model.order(*order, id, now);
-                if expected == Obeyed::Done {
+                let expected = model.act(*action, id, now);
+                if expected == ActionResult::Done {
                     model.changed.insert(id, wall);
                 }
-                assert_eq!(
-                    queue.order(*order, vec![id]).await.unwrap(),
-                    [expected],
-                    "step {number} {step:?}"
-                );
+                assert_eq!(queue.act(*action, vec![id]).await.unwrap(), [expected], "step {number} {step:?}");
             }
             Step::Wait { minutes } => home.clock.advance(*minutes as u32 * MINUTE),
             Step::RemoveFailed { minutes } => {
@@ -241,7 +237,7 @@ async fn live(steps: Vec<Step>) {
                     "step {number} {step:?}"
                 );
                 for id in old {
-                    model.order(Order::Delete, id, now);
+                    model.act(Action::Delete, id, now);
                 }
             }
             Step::Record { kinds } => {
@@ -249,7 +245,7 @@ async fn live(steps: Vec<Step>) {
                 let fact = |kind: &EventType| Fact::new(wall, *kind, "Test", "TEST", "");
                 queue.record(kinds.iter().map(fact).collect());
                 // Answered when what was asked before is done.
-                queue.order(Order::Hold, vec![QueueId::from_number(0)]).await.unwrap();
+                queue.act(Action::Hold, vec![QueueId::from_number(0)]).await.unwrap();
             }
             Step::Restart => {
                 queue.close().await.unwrap();
@@ -264,7 +260,7 @@ async fn live(steps: Vec<Step>) {
         let page = queue.list(Filter::default(), None, 1_000).await.unwrap();
         let listed: Vec<Message> = page.messages.iter().rev().map(|one| (**one).clone()).collect();
         assert_eq!(listed, model.messages.values().cloned().collect::<Vec<_>>(), "step {number} {step:?}");
-        let health = queue.health();
+        let health = queue.status();
         for (state, counted) in [
             (MessageState::Queued, health.queued),
             (MessageState::Deferred, health.deferred),

@@ -4,7 +4,7 @@ use super::{clock, options};
 use postroom::event::EventType;
 use postroom::mail::{Class, HoldReason, MessageState, RecipientState};
 use postroom::queue::redb::RedbQueue;
-use postroom::queue::{Filter, Health, Queue};
+use postroom::queue::{EventLog, Filter, MailStore, Operations, Queue, QueueStatus, Timeline};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,8 +35,8 @@ async fn what_the_first_release_stored_is_all_there() {
     let clock = clock();
     let queue = RedbQueue::open(&path, options(&clock)).unwrap();
     let expected =
-        Health { writable: true, queued: 1, deferred: 4, held: 1, failed: 1, damaged: 0, claimed: 0 };
-    assert_eq!(queue.health(), expected);
+        QueueStatus { writable: true, queued: 1, deferred: 4, held: 1, failed: 1, damaged: 0, claimed: 0 };
+    assert_eq!(queue.status(), expected);
     let page = queue.list(Filter::default(), None, 100).await.unwrap();
     let told: Vec<_> = page
         .messages

@@ -5,13 +5,10 @@ use jiff::Timestamp;
 use postroom::clock::Moment;
 use postroom::event::{Event, Fact};
 use postroom::mail::{Message, QueueId};
-use postroom::queue::{
-    CHUNK_SIZE, Claim, Filter, Health, Obeyed, Order, Page, Pending, Queue, QueueError, Settlement,
-};
+use postroom::queue::{CHUNK_SIZE, EventLog, MailStore, Pending, QueueError, QueueStatus, Timeline};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// What is to go wrong.
 #[derive(Default)]
@@ -45,7 +42,7 @@ fn unused<T>() -> Pending<'static, T> {
     Box::pin(async { Err(QueueError::Closed) })
 }
 
-impl Queue for MemoryQueue {
+impl Timeline for MemoryQueue {
     fn now(&self) -> Moment {
         Moment(7)
     }
@@ -53,14 +50,22 @@ impl Queue for MemoryQueue {
         Timestamp::UNIX_EPOCH
     }
     fn freeze(&self, _: bool) {}
-    fn room(&self) -> Option<u64> {
-        let staged =
-            self.staged.lock().unwrap().values().flatten().map(|chunk| chunk.len() as u64).sum::<u64>();
-        let stored =
-            self.messages.lock().unwrap().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
-        let disk = self.disk.lock().unwrap().unwrap_or(1 << 40);
-        Some(disk.saturating_sub(staged + stored))
+}
+
+impl EventLog for MemoryQueue {
+    fn record(&self, facts: Vec<Fact>) {
+        self.facts.lock().unwrap().extend(facts);
     }
+    fn events(&self, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+        unused()
+    }
+    fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+        tokio::sync::broadcast::channel(1).1
+    }
+    fn keep_events(&self, _: u64) {}
+}
+
+impl MailStore for MemoryQueue {
     fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()> {
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -97,58 +102,32 @@ impl Queue for MemoryQueue {
             Ok(())
         })
     }
-    fn claim(&self, _: Moment, _: Duration, _: &[String], _: usize) -> Pending<'_, Vec<Claim>> {
-        unused()
-    }
     fn chunk(&self, _: QueueId, _: u32) -> Pending<'_, Bytes> {
-        unused()
-    }
-    fn settle(&self, _: Claim, _: Settlement) -> Pending<'_, ()> {
-        unused()
-    }
-    fn put_back(&self, _: Claim) {}
-    fn next_due(&self, _: &[String]) -> Pending<'_, Option<Moment>> {
-        unused()
-    }
-    fn claim_old(&self, _: Moment, _: Moment, _: Duration, _: usize) -> Pending<'_, Vec<Claim>> {
-        unused()
-    }
-    fn order(&self, _: Order, _: Vec<QueueId>) -> Pending<'_, Vec<Obeyed>> {
-        unused()
-    }
-    fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
-        unused()
-    }
-    fn hasten_refused(&self) -> Pending<'_, ()> {
-        unused()
-    }
-    fn list(&self, _: Filter, _: Option<QueueId>, _: usize) -> Pending<'_, Page> {
         unused()
     }
     fn show(&self, _: QueueId) -> Pending<'_, Arc<Message>> {
         unused()
     }
-    fn record(&self, facts: Vec<Fact>) {
-        self.facts.lock().unwrap().extend(facts);
-    }
-    fn events(&self, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+    fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
         unused()
     }
-    fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
-        tokio::sync::broadcast::channel(1).1
-    }
-    fn keep_events(&self, _: u64) {}
-    fn woken(&self) -> Arc<tokio::sync::Notify> {
-        Arc::default()
-    }
-    fn health(&self) -> Health {
+    fn status(&self) -> QueueStatus {
         assert!(!self.faults.health_panics.load(Ordering::SeqCst), "a panic that a test asked for");
-        Health { writable: true, queued: self.messages.lock().unwrap().len() as u64, ..Health::default() }
+        QueueStatus {
+            writable: true,
+            queued: self.messages.lock().unwrap().len() as u64,
+            ..QueueStatus::default()
+        }
+    }
+    fn free_space(&self) -> Option<u64> {
+        let staged =
+            self.staged.lock().unwrap().values().flatten().map(|chunk| chunk.len() as u64).sum::<u64>();
+        let stored =
+            self.messages.lock().unwrap().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
+        let disk = self.disk.lock().unwrap().unwrap_or(1 << 40);
+        Some(disk.saturating_sub(staged + stored))
     }
     fn instance(&self) -> &str {
         "c0ffee0000000000"
-    }
-    fn close(&self) -> Pending<'_, ()> {
-        unused()
     }
 }

@@ -3,7 +3,7 @@
 use super::door::{Door, settings};
 use postroom::event::{EventType, code};
 use postroom::mail::{BodyType, MessageState};
-use postroom::queue::{CHUNK_SIZE, Queue, QueueError};
+use postroom::queue::{CHUNK_SIZE, MailStore, QueueError};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -192,7 +192,7 @@ async fn content_that_nobody_announced_is_refused_where_it_would_go_below_the_li
         client.begin_data().await;
         client.say(format!("{}\r\n.\r\n", "x".repeat(size))).await;
         client.expect(reply).await;
-        assert!(door.queue.room().unwrap() >= 500_000);
+        assert!(door.queue.free_space().unwrap() >= 500_000);
     }
     assert_eq!(door.queue.taken().len(), 2);
 }

@@ -4,11 +4,11 @@
 //! caller's operation, before it has written anything.
 
 use super::super::{Claim, QueueError, Settlement};
-use super::op::{Op, Reply};
+use super::op::{Op, OpResult};
 use super::record::{self, Ledger, Stored};
 use super::shared::Shared;
 use super::tables::{Place, Tables};
-use super::{content, journal};
+use super::{content, event_log};
 use crate::clock::Moment;
 use crate::event::{Event, EventType, Fact};
 use crate::mail::{Message, Outcome, QueueId, RecipientState};
@@ -41,7 +41,7 @@ pub(super) enum Effect {
 /// What a transaction has come to.
 pub(super) struct Done {
     pub(super) ledger: Ledger,
-    pub(super) replies: Vec<Reply>,
+    pub(super) replies: Vec<OpResult>,
     pub(super) effects: Vec<Effect>,
     pub(super) events: Vec<Event>,
 }
@@ -70,7 +70,7 @@ impl<'t, 's> Batch<'t, 's> {
         }
         if self.changed {
             let (added, keep) = (self.events.len() as u64, self.shared.keep_events.load(Ordering::Relaxed));
-            journal::trim(&mut self.tables, added, keep)?;
+            event_log::trim(&mut self.tables, added, keep)?;
             self.ledger.serial = self.ledger.serial.wrapping_add(1);
             self.ledger.timeline = self.shared.timeline.kept();
             self.ledger.usage = Some(self.tables.usage);
@@ -80,46 +80,46 @@ impl<'t, 's> Batch<'t, 's> {
         Ok((Done { ledger, replies, effects, events }, changed))
     }
 
-    fn apply(&mut self, op: &Op) -> Result<Reply, redb::Error> {
+    fn apply(&mut self, op: &Op) -> Result<OpResult, redb::Error> {
         match op {
             Op::Stage { id, number, chunk, .. } => {
                 if let Err(error) = self.stage(*id, *number, chunk)? {
-                    return Ok(Reply::Refused(error));
+                    return Ok(OpResult::Refused(error));
                 }
             }
-            Op::Discard { id } | Op::Sweep { id } => self.remove_orphan(*id)?,
+            Op::Discard { id } | Op::RemoveContent { id } => self.remove_orphan(*id)?,
             Op::Put { message, tail, facts, .. } => {
                 if let Err(error) = self.put(message, tail, facts)? {
-                    return Ok(Reply::Refused(error));
+                    return Ok(OpResult::Refused(error));
                 }
             }
             Op::Settle { claim, settlement, .. } => {
                 if let Err(error) = self.settle(claim, settlement)? {
-                    return Ok(Reply::Refused(error));
+                    return Ok(OpResult::Refused(error));
                 }
             }
-            Op::Order { order, ids, .. } => {
-                let obeyed = ids.iter().map(|id| self.obey(*order, *id)).collect::<Result<_, _>>()?;
-                return Ok(Reply::Obeyed(obeyed));
+            Op::Act { action, ids, .. } => {
+                let results = ids.iter().map(|id| self.act_on(*action, *id)).collect::<Result<_, _>>()?;
+                return Ok(OpResult::Acted(results));
             }
             Op::RemoveFailed { before_ms, limit, .. } => {
-                return Ok(Reply::Count(self.remove_failed(*before_ms, *limit)?));
+                return Ok(OpResult::Count(self.remove_failed(*before_ms, *limit)?));
             }
-            Op::HastenRefused { from, limit, .. } => {
-                return Ok(Reply::Next(self.hasten_refused(*from, *limit)?));
+            Op::MakeRefusedDue { from, limit, .. } => {
+                return Ok(OpResult::Next(self.make_refused_due(*from, *limit)?));
             }
             Op::Record { facts } => self.record(facts.iter().cloned())?,
             Op::SetAside { id, key, what } => self.set_aside(*id, *key, what)?,
             Op::Misplaced { key } => self.replace(*key)?,
-            Op::Disown { ids } => {
+            Op::UndoPuts { ids } => {
                 for id in ids {
-                    self.disown(*id)?;
+                    self.undo_put(*id)?;
                 }
             }
-            Op::Touch => self.changed = true,
+            Op::WriteLedger => self.changed = true,
             Op::Close { .. } => {}
         }
-        Ok(Reply::Done)
+        Ok(OpResult::Done)
     }
 
     /// The inner error is the caller's alone.
@@ -208,7 +208,7 @@ impl<'t, 's> Batch<'t, 's> {
         Ok(())
     }
 
-    fn disown(&mut self, id: QueueId) -> Result<(), redb::Error> {
+    fn undo_put(&mut self, id: QueueId) -> Result<(), redb::Error> {
         if let Some(Ok(stored)) = self.tables.message(id)? {
             self.changed = true;
             self.remove(id, Place::of(&stored), Some(stored.message.chunks))?;
@@ -263,7 +263,7 @@ impl<'t, 's> Batch<'t, 's> {
     pub(super) fn record(&mut self, facts: impl IntoIterator<Item = Fact>) -> Result<(), redb::Error> {
         for fact in facts {
             self.changed = true;
-            self.events.push(journal::append(&mut self.tables, &mut self.ledger, fact)?);
+            self.events.push(event_log::append(&mut self.tables, &mut self.ledger, fact)?);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! that is there and empty or cut short was damaged by somebody, and is never replaced by an empty queue.
 
 use super::content;
-use super::journal;
+use super::event_log;
 use super::migration::migrate;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
@@ -319,7 +319,7 @@ fn examine(path: &Path, snapshot: &ReadTransaction) -> Result<Opened, OpenError>
 }
 
 fn count_anew(snapshot: &ReadTransaction) -> Result<Ledger, redb::Error> {
-    let mut ledger = Ledger { next_event: journal::next_event(snapshot)?, ..Ledger::default() };
+    let mut ledger = Ledger { next_event: event_log::next_event(snapshot)?, ..Ledger::default() };
     for entry in snapshot.open_table(STATES)?.iter()? {
         ledger.counts.add(entry?.0.value().0);
     }

@@ -1,25 +1,25 @@
-//! What the writer is asked to do, and how it answers.
+//! The operations that the writer carries out, and their results.
 
-use super::super::{Claim, Obeyed, Order, QueueError, Settlement};
-use super::space::Handed;
+use super::super::{Action, ActionResult, Claim, QueueError, Settlement};
+use super::space::Reservation;
 use super::tables::DueKey;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// Where an answer goes. Nobody may be waiting for it any more.
-pub(super) type Answer<T> = oneshot::Sender<Result<T, QueueError>>;
+/// Where the result of an operation goes. The caller may have been cancelled and wait for it no longer.
+pub(super) type Responder<T> = oneshot::Sender<Result<T, QueueError>>;
 
-/// One thing to do, with what it takes.
+/// One operation with its arguments.
 pub(super) enum Op {
-    /// What is `_handed` counts as taken until the operation has come to its end.
+    /// `_reservation` counts as used space until the operation is dropped.
     Stage {
         id: QueueId,
         number: u32,
         chunk: Bytes,
-        _handed: Handed,
-        answer: Answer<()>,
+        _reservation: Reservation,
+        responder: Responder<()>,
     },
     Discard {
         id: QueueId,
@@ -28,63 +28,63 @@ pub(super) enum Op {
         message: Box<Message>,
         tail: Bytes,
         facts: Vec<Fact>,
-        _handed: Handed,
-        answer: Answer<()>,
+        _reservation: Reservation,
+        responder: Responder<()>,
     },
     Settle {
         claim: Claim,
         settlement: Settlement,
-        answer: Answer<()>,
+        responder: Responder<()>,
     },
-    Order {
-        order: Order,
+    Act {
+        action: Action,
         ids: Vec<QueueId>,
-        answer: Answer<Vec<Obeyed>>,
+        responder: Responder<Vec<ActionResult>>,
     },
     RemoveFailed {
         before_ms: u64,
         limit: usize,
-        answer: Answer<u64>,
+        responder: Responder<u64>,
     },
     /// Makes those due now that some upstream has refused, at most `limit` of them, from an id on.
-    HastenRefused {
+    MakeRefusedDue {
         from: u128,
         limit: usize,
-        answer: Answer<Option<u128>>,
+        responder: Responder<Option<u128>>,
     },
     Record {
         facts: Vec<Fact>,
     },
-    /// The record or content of a message is damaged. `key` is where the due index names it, if that is known.
+    /// The record or content of a message is damaged. `key` is its entry in the due index, if that is known.
     SetAside {
         id: QueueId,
         key: Option<DueKey>,
         what: String,
     },
-    /// An entry of the due index stands out of order, so that whatever comes behind it is not found, or elsewhere than its
-    /// record says.
+    /// An entry of the due index stands out of order, so that searches miss what comes after it, or not where its record
+    /// says.
     Misplaced {
         key: DueKey,
     },
-    /// The attempt with a deleted message has ended: its content goes.
-    Sweep {
+    /// Removes the content of a message that was deleted while an attempt read it.
+    RemoveContent {
         id: QueueId,
     },
-    /// Messages that are in the file though their put was answered with an error.
-    Disown {
+    /// Removes messages that are in the file though their callers were told that the put had failed.
+    UndoPuts {
         ids: Vec<QueueId>,
     },
-    /// Writes the ledger and nothing else: a timeline that has moved, or to see whether writing works again.
-    Touch,
+    /// Writes the ledger alone: to save a timeline that has moved, or to try whether writing works again.
+    WriteLedger,
     Close {
-        answer: Answer<()>,
+        responder: Responder<()>,
     },
 }
 
-/// What an [`Op`] is answered with when its commit has succeeded.
-pub(super) enum Reply {
+/// The result of an [`Op`] whose commit has succeeded.
+pub(super) enum OpResult {
     Done,
-    Obeyed(Vec<Obeyed>),
+    Acted(Vec<ActionResult>),
     Count(u64),
     /// Where to go on; none at the end.
     Next(Option<u128>),
@@ -92,7 +92,7 @@ pub(super) enum Reply {
 }
 
 impl Op {
-    /// Bytes of content that it brings into its transaction.
+    /// Bytes of content that it adds to its transaction.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Op::Stage { chunk, .. } => chunk.len(),
@@ -101,40 +101,40 @@ impl Op {
         }
     }
 
-    /// The end of an attempt: its connection is free already, so nobody waits for the commit.
-    pub(super) fn is_verdict(&self) -> bool {
+    /// Whether it ends an attempt. The attempt's connection is free already, so nothing waits for the commit.
+    pub(super) fn is_settlement(&self) -> bool {
         matches!(self, Op::Settle { .. })
     }
 
-    /// Answers whoever asked.
-    pub(super) fn answer(self, reply: Reply) {
-        // An answer that nobody waits for any more is no error: the caller was cancelled.
-        match (self, reply) {
-            (Op::Order { answer, .. }, Reply::Obeyed(obeyed)) => drop(answer.send(Ok(obeyed))),
-            (Op::RemoveFailed { answer, .. }, Reply::Count(count)) => drop(answer.send(Ok(count))),
-            (Op::HastenRefused { answer, .. }, Reply::Next(next)) => drop(answer.send(Ok(next))),
-            (op, Reply::Refused(error)) => op.refuse(&error),
+    /// Sends the result to the caller.
+    pub(super) fn respond(self, result: OpResult) {
+        // Sending fails when the caller was cancelled, which is no error.
+        match (self, result) {
+            (Op::Act { responder, .. }, OpResult::Acted(results)) => drop(responder.send(Ok(results))),
+            (Op::RemoveFailed { responder, .. }, OpResult::Count(count)) => drop(responder.send(Ok(count))),
+            (Op::MakeRefusedDue { responder, .. }, OpResult::Next(next)) => drop(responder.send(Ok(next))),
+            (op, OpResult::Refused(error)) => op.refuse(&error),
             (
-                Op::Stage { answer, .. }
-                | Op::Put { answer, .. }
-                | Op::Settle { answer, .. }
-                | Op::Close { answer },
+                Op::Stage { responder, .. }
+                | Op::Put { responder, .. }
+                | Op::Settle { responder, .. }
+                | Op::Close { responder },
                 _,
-            ) => drop(answer.send(Ok(()))),
+            ) => drop(responder.send(Ok(()))),
             _ => {}
         }
     }
 
-    /// Answers whoever asked with an error.
+    /// Sends an error to the caller.
     pub(super) fn refuse(self, error: &QueueError) {
         match self {
-            Op::Stage { answer, .. }
-            | Op::Put { answer, .. }
-            | Op::Settle { answer, .. }
-            | Op::Close { answer } => drop(answer.send(Err(error.clone()))),
-            Op::Order { answer, .. } => drop(answer.send(Err(error.clone()))),
-            Op::RemoveFailed { answer, .. } => drop(answer.send(Err(error.clone()))),
-            Op::HastenRefused { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Op::Stage { responder, .. }
+            | Op::Put { responder, .. }
+            | Op::Settle { responder, .. }
+            | Op::Close { responder } => drop(responder.send(Err(error.clone()))),
+            Op::Act { responder, .. } => drop(responder.send(Err(error.clone()))),
+            Op::RemoveFailed { responder, .. } => drop(responder.send(Err(error.clone()))),
+            Op::MakeRefusedDue { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::Record { facts } => {
                 for fact in facts {
                     tracing::warn!(%error, code = fact.code, message = fact.message, "an event was not recorded");
@@ -143,14 +143,14 @@ impl Op {
             Op::Discard { .. }
             | Op::SetAside { .. }
             | Op::Misplaced { .. }
-            | Op::Sweep { .. }
-            | Op::Disown { .. }
-            | Op::Touch => {}
+            | Op::RemoveContent { .. }
+            | Op::UndoPuts { .. }
+            | Op::WriteLedger => {}
         }
     }
 
-    /// Where damage has been noticed, if that is what it is about.
-    pub(super) fn notice(&self) -> Option<(QueueId, Option<DueKey>)> {
+    /// What a report of damage is about; none for other operations.
+    pub(super) fn reported_damage(&self) -> Option<(QueueId, Option<DueKey>)> {
         match self {
             Op::SetAside { id, key, .. } => Some((*id, *key)),
             Op::Misplaced { key } => Some((key.id, Some(*key))),
@@ -158,21 +158,24 @@ impl Op {
         }
     }
 
-    /// Whether the writer tries it again by itself when its commit has failed. Damage is noticed again by the next reader:
-    /// should it be so great that looking after it fails, everything else goes on.
-    pub(super) fn is_tried_again(&self) -> bool {
-        matches!(self, Op::Settle { .. } | Op::Discard { .. } | Op::Sweep { .. } | Op::Disown { .. })
+    /// Whether the writer retries it by itself when its commit has failed. A report of damage is not retried: the next
+    /// reader reports it again, and damage so great that repairing it fails must not stop everything else.
+    pub(super) fn is_retried(&self) -> bool {
+        matches!(
+            self,
+            Op::Settle { .. } | Op::Discard { .. } | Op::RemoveContent { .. } | Op::UndoPuts { .. }
+        )
     }
 
-    /// When it cannot be done now: what is to be tried again. Whoever asked for anything else is told, and what a put
-    /// had staged goes.
+    /// The operation cannot be carried out now. Returns what the writer has to retry; any other caller is told of the
+    /// error. What was staged for a put that failed is discarded.
     pub(super) fn fail(self, error: &QueueError) -> Option<Op> {
         match self {
-            Op::Put { message, answer, .. } => {
-                drop(answer.send(Err(error.clone())));
+            Op::Put { message, responder, .. } => {
+                drop(responder.send(Err(error.clone())));
                 (message.chunks > 1).then_some(Op::Discard { id: message.id })
             }
-            op if op.is_tried_again() => Some(op),
+            op if op.is_retried() => Some(op),
             other => {
                 other.refuse(error);
                 None

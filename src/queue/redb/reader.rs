@@ -1,11 +1,11 @@
 //! Reading: what the running queue shows, and the command line while no proxy runs.
 
-use super::super::{Filter, Health, Page, QueueError};
+use super::super::{Filter, Page, QueueError, QueueStatus};
 use super::file::{self, read_ledger};
 use super::open_error::OpenError;
 use super::store::{Store, queue_error, unless_it_panics};
 use super::tables::{DAMAGED, MESSAGES, STATES, state_number};
-use super::{content, journal, record};
+use super::{content, event_log, record};
 use crate::clock::Moment;
 use crate::event::Event;
 use crate::mail::{Message, QueueId};
@@ -35,38 +35,38 @@ impl Reader {
         Ok(Reader { store: Store::read_only(database), instance: opened.instance })
     }
 
-    /// See [`super::super::Queue::list`].
+    /// See [`super::super::Operations::list`].
     pub fn list(&self, filter: &Filter, cursor: Option<QueueId>, limit: usize) -> Result<Page, QueueError> {
         list(&self.store, filter, cursor, limit)
     }
 
-    /// See [`super::super::Queue::show`].
+    /// See [`super::super::MailStore::show`].
     pub fn show(&self, id: QueueId) -> Result<Arc<Message>, QueueError> {
         show(&self.store, id)
     }
 
-    /// See [`super::super::Queue::chunk`].
+    /// See [`super::super::MailStore::chunk`].
     pub fn chunk(&self, id: QueueId, number: u32) -> Result<Bytes, QueueError> {
         chunk(&self.store, id, number)
     }
 
-    /// See [`super::super::Queue::events`].
+    /// See [`super::super::EventLog::events`].
     pub fn events(&self, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
         events(&self.store, from, limit)
     }
 
-    /// See [`super::super::Queue::wall`]: what the wall clock showed, or would show, if nobody sets it.
+    /// See [`super::super::Timeline::wall`]: what the wall clock showed, or would show, if nobody sets it.
     pub fn wall(&self, moment: Moment) -> Timestamp {
         let kept = self.store.begin_read().and_then(|snapshot| read_ledger(&snapshot).map_err(queue_error));
         kept.map(|ledger| ledger.timeline).unwrap_or_default().wall(moment)
     }
 
-    /// See [`super::super::Queue::health`]; never writable.
-    pub fn health(&self) -> Result<Health, QueueError> {
-        Ok(read_ledger(&self.store.begin_read()?).map_err(queue_error)?.counts.health())
+    /// See [`super::super::MailStore::status`]; never writable.
+    pub fn status(&self) -> Result<QueueStatus, QueueError> {
+        Ok(read_ledger(&self.store.begin_read()?).map_err(queue_error)?.counts.status())
     }
 
-    /// See [`super::super::Queue::instance`].
+    /// See [`super::super::MailStore::instance`].
     pub fn instance(&self) -> &str {
         &self.instance
     }
@@ -101,7 +101,7 @@ pub(super) fn chunk(store: &Store, id: QueueId, number: u32) -> Result<Bytes, Qu
 }
 
 pub(super) fn events(store: &Store, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
-    journal::read(&store.begin_read()?, from, limit).map_err(queue_error)
+    event_log::read(&store.begin_read()?, from, limit).map_err(queue_error)
 }
 
 pub(super) fn list(

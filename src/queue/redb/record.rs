@@ -10,7 +10,7 @@
 mod v1;
 mod v2;
 
-use super::super::Health;
+use super::super::QueueStatus;
 use super::timeline::Kept;
 use super::usage::Usage;
 use crate::event::Fact;
@@ -54,10 +54,10 @@ impl Counts {
         *count = count.saturating_sub(1);
     }
 
-    /// What the counters know of [`Health`].
-    pub(super) fn health(&self) -> Health {
+    /// What the counters know of [`QueueStatus`].
+    pub(super) fn status(&self) -> QueueStatus {
         let [queued, deferred, held, failed] = self.states;
-        Health { queued, deferred, held, failed, damaged: self.damaged, ..Health::default() }
+        QueueStatus { queued, deferred, held, failed, damaged: self.damaged, ..QueueStatus::default() }
     }
 }
 

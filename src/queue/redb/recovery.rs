@@ -59,8 +59,7 @@ impl Writer {
         self.unflushed = 0;
         let put = |op: &Op| if let Op::Put { message, .. } = op { Some(message.id) } else { None };
         let puts = ops.iter().filter_map(put).collect();
-        let (kept, told): (Vec<_>, Vec<_>) =
-            ops.into_iter().enumerate().partition(|(_, op)| op.is_tried_again());
+        let (kept, told): (Vec<_>, Vec<_>) = ops.into_iter().enumerate().partition(|(_, op)| op.is_retried());
         let mut trouble =
             Trouble { error: error.clone(), pause, until: Instant::now() + pause, unresolved: None };
         match tried {
@@ -93,10 +92,10 @@ impl Writer {
         let unresolved = self.trouble.as_mut().and_then(|trouble| trouble.unresolved.take());
         if let Some(Unresolved { done, kept, puts }) = unresolved {
             if self.ledger.serial == done.ledger.serial {
-                self.follow(*done, kept);
+                self.publish(*done, kept);
                 self.shared.state().writable = false;
                 if !puts.is_empty() {
-                    self.backlog.insert(0, Op::Disown { ids: puts });
+                    self.backlog.insert(0, Op::UndoPuts { ids: puts });
                 }
             } else {
                 self.backlog.splice(0..0, kept.into_iter().map(|(_, op)| op)).for_each(drop);
@@ -108,7 +107,7 @@ impl Writer {
             state.usage = usage.unwrap_or_default();
         }
         let disowned =
-            self.backlog.iter().filter_map(|op| if let Op::Disown { ids } = op { Some(ids) } else { None });
+            self.backlog.iter().filter_map(|op| if let Op::UndoPuts { ids } = op { Some(ids) } else { None });
         self.shared.store.hide_only(disowned.flatten().copied().collect::<HashSet<_>>());
         self.shared.store.open(database);
         Ok(())
@@ -128,7 +127,7 @@ impl Writer {
         }
         let mut backlog = std::mem::take(&mut self.backlog);
         if backlog.is_empty() {
-            backlog.push(Op::Touch);
+            backlog.push(Op::WriteLedger);
         }
         let rest = backlog.split_off(backlog.len().min(BATCH_OPS));
         let result = self.commit(backlog);
@@ -137,7 +136,7 @@ impl Writer {
         if self.backlog.is_empty() {
             self.trouble = None;
             tracing::info!("the queue can be written again");
-            self.shared.woken.notify_one();
+            self.shared.due_changed.notify_one();
             return Ok(());
         }
         self.recover()

@@ -34,8 +34,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Whose turn it is. Held by whoever searches the index of what waits: one at a time.
     pub(super) turns: Mutex<Turns>,
-    pub(super) woken: Arc<Notify>,
-    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) due_changed: Arc<Notify>,
+    pub(super) event_sender: broadcast::Sender<Arc<Event>>,
     pub(super) keep_events: AtomicU64,
     pub(super) instance: String,
 }
@@ -91,8 +91,8 @@ impl Shared {
             space,
             state: Mutex::new(state),
             turns: Mutex::default(),
-            woken: Arc::default(),
-            events: broadcast::Sender::new(4_096),
+            due_changed: Arc::default(),
+            event_sender: broadcast::Sender::new(4_096),
             keep_events: AtomicU64::new(keep),
             instance,
         }

@@ -1,7 +1,7 @@
 //! How much room there is for new mail: on the file system that the queue file is on, and inside the file.
 //!
 //! The system is asked once in a millisecond at most. What happens in between is known: every transaction says how much
-//! of the file is in use after it ([`super::usage`]), and what the writer has been handed counts from that moment on.
+//! of the file is in use after it ([`super::usage`]), and what the writer has been reserved counts from that moment on.
 //!
 //! Pages that are free inside the file may be too scattered for a large content, and then the file grows all the same. So
 //! a sixteenth of the file does not count, and the rest only as long as the file system itself has half as much to offer
@@ -24,8 +24,8 @@ const SCATTERED: u64 = 16;
 pub(super) struct Space {
     /// The queue file; none on other storage, which does not say how much room it has.
     file: Option<PathBuf>,
-    /// Bytes that the writer was handed and has not committed.
-    handed: Arc<AtomicU64>,
+    /// Bytes that the writer was reserved and has not committed.
+    reserved: Arc<AtomicU64>,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -39,33 +39,33 @@ struct Seen {
     held: u64,
 }
 
-/// Bytes handed to the writer, until their operation has come to its end.
-pub(super) struct Handed {
+/// Bytes reserved to the writer, until their operation has come to its end.
+pub(super) struct Reservation {
     sum: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Space {
     pub(super) fn new(file: Option<PathBuf>) -> Space {
-        Space { file, handed: Arc::default(), seen: Mutex::default() }
+        Space { file, reserved: Arc::default(), seen: Mutex::default() }
     }
 
     /// Counts what an operation will store.
-    pub(super) fn hand(&self, usage: Usage) -> Handed {
+    pub(super) fn reserve(&self, usage: Usage) -> Reservation {
         let bytes = usage.added();
-        self.handed.fetch_add(bytes, Ordering::Relaxed);
-        Handed { sum: self.handed.clone(), bytes }
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Reservation { sum: self.reserved.clone(), bytes }
     }
 
     /// Bytes that new mail may take, at this time of the monotonic clock and with so much of the file in use. None where
     /// the system does not say.
-    pub(super) fn room(&self, now: Duration, usage: Usage) -> Option<u64> {
+    pub(super) fn free_space(&self, now: Duration, usage: Usage) -> Option<u64> {
         let Seen { free, held, .. } = self.look(now, usage)?;
         let used = usage.bytes();
         let outside = free.saturating_sub(used.saturating_sub(held));
         let inside = held.saturating_sub(used).saturating_sub(held / SCATTERED);
         let room = outside.saturating_add(inside).min(outside.saturating_mul(2));
-        Some(room.saturating_sub(self.handed.load(Ordering::Relaxed)))
+        Some(room.saturating_sub(self.reserved.load(Ordering::Relaxed)))
     }
 
     fn look(&self, now: Duration, usage: Usage) -> Option<Seen> {
@@ -82,7 +82,7 @@ impl Space {
     }
 }
 
-impl Drop for Handed {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.sum.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -108,25 +108,25 @@ mod tests {
     fn what_mail_takes_and_leaves_counts_between_two_looks() {
         let full = usage(100);
         let space = space(100_000_000, full.bytes());
-        assert_eq!(space.room(Duration::ZERO, full), Some(100_000_000));
+        assert_eq!(space.free_space(Duration::ZERO, full), Some(100_000_000));
         let more = usage(150);
-        assert_eq!(space.room(Duration::ZERO, more), Some(100_000_000 - (more.bytes() - full.bytes())));
+        assert_eq!(space.free_space(Duration::ZERO, more), Some(100_000_000 - (more.bytes() - full.bytes())));
         let empty = usage(0);
         let inside = full.bytes() - empty.bytes() - full.bytes() / SCATTERED;
-        assert_eq!(space.room(Duration::ZERO, empty), Some(100_000_000 + inside));
-        let handed = space.hand(usage(1));
-        assert_eq!(space.room(Duration::ZERO, full), Some(100_000_000 - usage(1).added()));
-        drop(handed);
-        assert_eq!(space.room(Duration::ZERO, full), Some(100_000_000));
-        assert_eq!(space.room(FRESH, full), None, "other storage does not say");
+        assert_eq!(space.free_space(Duration::ZERO, empty), Some(100_000_000 + inside));
+        let reserved = space.reserve(usage(1));
+        assert_eq!(space.free_space(Duration::ZERO, full), Some(100_000_000 - usage(1).added()));
+        drop(reserved);
+        assert_eq!(space.free_space(Duration::ZERO, full), Some(100_000_000));
+        assert_eq!(space.free_space(FRESH, full), None, "other storage does not say");
     }
 
     #[test]
     fn room_inside_the_file_counts_only_as_much_as_is_free_outside() {
         let space = space(1_000, usage(1_000).bytes());
-        assert_eq!(space.room(Duration::ZERO, usage(0)), Some(2_000));
+        assert_eq!(space.free_space(Duration::ZERO, usage(0)), Some(2_000));
         let more = usage(1_000).bytes() - usage(999).bytes();
         assert!(more > 1_000);
-        assert_eq!(space.room(Duration::ZERO, usage(1_001)), Some(0));
+        assert_eq!(space.free_space(Duration::ZERO, usage(1_001)), Some(0));
     }
 }

@@ -118,7 +118,7 @@ fn run(bytes: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{CHUNK_SIZE, Order, Queue};
+    use super::super::super::{Action, CHUNK_SIZE, EventLog, MailStore, Operations, Queue};
     use super::super::shared::tests::message;
     use super::super::{Options, RedbQueue};
     use super::*;
@@ -181,7 +181,7 @@ mod tests {
 
         let queue = RedbQueue::open(&path, options()).unwrap();
         queue.keep_events(0);
-        queue.order(Order::Delete, ids).await.unwrap();
+        queue.act(Action::Delete, ids).await.unwrap();
         queue.record(Vec::new());
         put(&queue, 0).await;
         let Usage { parts, events, small } = queue.shared.state().usage;

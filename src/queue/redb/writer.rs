@@ -8,7 +8,7 @@
 use super::super::QueueError;
 use super::batch::{Batch, Done, Effect};
 use super::file::{Flush, Source};
-use super::op::{Answer, Op, Reply};
+use super::op::{Op, OpResult, Responder};
 use super::record::Ledger;
 use super::recovery::Trouble;
 use super::shared::Shared;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub(super) const BATCH_OPS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long verdicts wait for a commit to ride on.
-const RIDE: Duration = Duration::from_millis(1);
+const SETTLE_LINGER: Duration = Duration::from_millis(1);
 /// How often the timeline and the leases are looked after.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -61,7 +61,7 @@ impl Writer {
             let wake = self.trouble.as_ref().map_or(next_tick, |trouble| trouble.until.min(next_tick));
             let mut ops = Vec::new();
             match self.inbox.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-                Ok(Op::Close { answer }) => closing = Some(Some(answer)),
+                Ok(Op::Close { responder }) => closing = Some(Some(responder)),
                 Ok(first) => closing = self.gather(first, &mut ops),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => closing = Some(None),
@@ -76,24 +76,27 @@ impl Writer {
     }
 
     /// Takes all that waits, up to the bounds of a batch. Returns the end of the queue's life if that comes up.
-    fn gather(&self, first: Op, ops: &mut Vec<Op>) -> Option<Option<Answer<()>>> {
-        let until = Instant::now() + RIDE;
-        let (mut bytes, mut only_verdicts) = (first.bytes(), first.is_verdict());
+    fn gather(&self, first: Op, ops: &mut Vec<Op>) -> Option<Option<Responder<()>>> {
+        let until = Instant::now() + SETTLE_LINGER;
+        let (mut bytes, mut only_settlements) = (first.bytes(), first.is_settlement());
         ops.push(first);
         while ops.len() < BATCH_OPS && bytes < BATCH_BYTES {
             let next = match self.inbox.try_recv() {
-                Err(_) if only_verdicts => {
+                Err(_) if only_settlements => {
                     self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
                 }
                 next => next.ok(),
             };
             match next {
-                Some(Op::Close { answer }) => return Some(Some(answer)),
+                Some(Op::Close { responder }) => return Some(Some(responder)),
                 // Readers that come by say so again and again until it has been looked after.
-                Some(op) if op.notice().is_some_and(|it| ops.iter().any(|op| op.notice() == Some(it))) => {}
+                Some(op)
+                    if op
+                        .reported_damage()
+                        .is_some_and(|it| ops.iter().any(|op| op.reported_damage() == Some(it))) => {}
                 Some(op) => {
                     bytes += op.bytes();
-                    only_verdicts &= op.is_verdict();
+                    only_settlements &= op.is_settlement();
                     ops.push(op);
                 }
                 None => break,
@@ -137,7 +140,7 @@ impl Writer {
         match self.transact(&ops, flush) {
             Ok(done) => {
                 self.unflushed = if flush == Flush::Later { self.unflushed + staged } else { 0 };
-                self.follow(done, ops.into_iter().enumerate().collect());
+                self.publish(done, ops.into_iter().enumerate().collect());
                 Ok(())
             }
             Err(failure) => {
@@ -171,7 +174,7 @@ impl Writer {
     }
 
     /// The commit is on disk: memory follows, then everybody is told.
-    pub(super) fn follow(&mut self, done: Done, ops: Vec<(usize, Op)>) {
+    pub(super) fn publish(&mut self, done: Done, ops: Vec<(usize, Op)>) {
         let Done { ledger, mut replies, effects, events } = done;
         let mut wake = false;
         {
@@ -215,33 +218,33 @@ impl Writer {
         self.ledger = ledger;
         for event in events {
             // Nobody listening is no error.
-            let _ = self.shared.events.send(Arc::new(event));
+            let _ = self.shared.event_sender.send(Arc::new(event));
         }
         for (place, op) in ops {
-            op.answer(std::mem::replace(&mut replies[place], Reply::Done));
+            op.respond(std::mem::replace(&mut replies[place], OpResult::Done));
         }
         if wake {
-            self.shared.woken.notify_one();
+            self.shared.due_changed.notify_one();
         }
     }
 
     /// Keeps the timeline in the file near the running one, and looks after leases that ran out.
     fn tick(&self, ops: &mut Vec<Op>) {
         if self.shared.timeline.kept().differs_from(&self.ledger.timeline) {
-            ops.push(Op::Touch);
+            ops.push(Op::WriteLedger);
         }
         let now = self.shared.monotonic();
         let state = self.shared.state();
         // A lease that ran out still stands until somebody else takes the message.
         if state.leases.values().any(|lease| !lease.settling && lease.until <= now) {
-            self.shared.woken.notify_one();
+            self.shared.due_changed.notify_one();
         }
         let abandoned = state.doomed.iter().filter(|id| !state.is_leased(**id, now));
-        ops.extend(abandoned.map(|id| Op::Sweep { id: *id }));
+        ops.extend(abandoned.map(|id| Op::RemoveContent { id: *id }));
     }
 
     /// The last words: what is left is refused, the file closed.
-    fn finish(mut self, answer: Option<Answer<()>>) {
+    fn finish(mut self, responder: Option<Responder<()>>) {
         for op in std::mem::take(&mut self.backlog) {
             op.refuse(&self.trouble.as_ref().map_or(QueueError::Closed, |trouble| trouble.error.clone()));
         }
@@ -250,8 +253,8 @@ impl Writer {
         for op in self.inbox.try_iter() {
             op.refuse(&QueueError::Closed);
         }
-        if let Some(answer) = answer {
-            let _ = answer.send(Ok(()));
+        if let Some(responder) = responder {
+            let _ = responder.send(Ok(()));
         }
     }
 }

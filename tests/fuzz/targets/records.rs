@@ -12,7 +12,7 @@ use postroom::clock::{ManualClock, Moment};
 use postroom::event::{EventType, Fact, code};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Filter, Order, Queue, QueueError};
+use postroom::queue::{Action, Filter, MailStore, Queue, QueueError};
 use redb::{Builder, StorageBackend, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,7 +115,7 @@ fn is_stable<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(valu
 
 /// Every way of reading says the same of a record: what was written, or that it is damaged.
 async fn reads(
-    queue: &RedbQueue,
+    queue: &dyn Queue,
     id: QueueId,
     written: Option<&(u64, Message)>,
     fact: Option<&Fact>,
@@ -154,14 +154,14 @@ async fn reads(
 }
 
 /// The message beside the damage is where it was, whole.
-async fn is_sound(queue: &RedbQueue) {
+async fn is_sound(queue: &dyn Queue) {
     let id = sound().id;
     assert_eq!(*queue.show(id).await.unwrap(), *sound());
     assert_eq!(queue.chunk(id, 0).await.unwrap(), CONTENT);
 }
 
 /// Attempts and operators meet the record: the sound message is claimed, the damaged one is out of the way.
-async fn works(queue: &RedbQueue, id: QueueId, written: Option<&(u64, Message)>) {
+async fn works(queue: &dyn Queue, id: QueueId, written: Option<&(u64, Message)>) {
     let claims = queue.claim(Moment(u64::MAX), Duration::from_secs(60), &[String::new()], 10).await.unwrap();
     let claimed = |id| claims.iter().any(|claim| claim.message.id == id);
     assert!(claimed(sound().id));
@@ -178,16 +178,16 @@ async fn works(queue: &RedbQueue, id: QueueId, written: Option<&(u64, Message)>)
     }
     // A count of chunks that no message has would take its time to remove.
     if written.is_none_or(|(_, message)| message.chunks < 100) {
-        for order in [Order::Hold, Order::Release, Order::Retry, Order::Delete] {
-            queue.order(order, vec![id]).await.unwrap();
+        for action in [Action::Hold, Action::Release, Action::Retry, Action::Delete] {
+            queue.act(action, vec![id]).await.unwrap();
         }
         assert!(matches!(queue.show(id).await, Err(QueueError::NotFound(_))));
     }
-    queue.health();
+    queue.status();
 }
 
 /// What was read is written again, and read again.
-async fn comes_back(queue: &RedbQueue, message: &Message, fact: Option<Fact>) {
+async fn comes_back(queue: &dyn Queue, message: &Message, fact: Option<Fact>) {
     let mut message = message.clone();
     let other = if message.id.number() == 78 { 79 } else { 78 };
     (message.id, message.chunks) = (QueueId::from_number(other), 1);

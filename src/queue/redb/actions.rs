@@ -1,6 +1,6 @@
-//! What operators ask of messages: retry, hold, release, delete; and the removal of what failed long ago.
+//! What operators do with messages: retry, hold, release, delete; and the removal of what failed long ago.
 
-use super::super::{Obeyed, Order};
+use super::super::{Action, ActionResult};
 use super::batch::{Batch, Effect};
 use super::record::Stored;
 use super::tables::Place;
@@ -10,40 +10,40 @@ use redb::ReadableTable;
 
 impl Batch<'_, '_> {
     /// Does it and records a fact, if it changes the message.
-    pub(super) fn obey(&mut self, order: Order, id: QueueId) -> Result<Obeyed, redb::Error> {
+    pub(super) fn act_on(&mut self, action: Action, id: QueueId) -> Result<ActionResult, redb::Error> {
         let stored = match self.tables.message(id)? {
-            None => return Ok(Obeyed::NotFound),
-            Some(_) if self.shared.store.is_hidden(id) && order != Order::Delete => {
-                return Ok(Obeyed::NotFound);
+            None => return Ok(ActionResult::NotFound),
+            Some(_) if self.shared.store.is_hidden(id) && action != Action::Delete => {
+                return Ok(ActionResult::NotFound);
             }
-            Some(Err(what)) if order == Order::Delete => {
+            Some(Err(what)) if action == Action::Delete => {
                 // Nothing but its id is known, so its entry among those that are due has to be looked for; setting it
                 // aside finds the other entries that name it.
                 self.tables.waiting.retain(|(_, _, _, number), _| number != id.number())?;
                 self.set_aside(id, None, &what)?;
                 self.delete(id, None, None)?;
-                return Ok(Obeyed::Done);
+                return Ok(ActionResult::Done);
             }
-            Some(Err(_)) => return Ok(Obeyed::Unchanged),
+            Some(Err(_)) => return Ok(ActionResult::Unchanged),
             Some(Ok(stored)) => stored,
         };
         let before = self.place(&stored)?;
-        match order {
-            Order::Delete => {
+        match action {
+            Action::Delete => {
                 self.delete(id, before, Some(stored.message.chunks))?;
-                Ok(Obeyed::Done)
+                Ok(ActionResult::Done)
             }
-            Order::Retry => self.retry(stored, before),
-            Order::Hold => self.hold(stored, before),
-            Order::Release => self.release(stored, before),
+            Action::Retry => self.retry(stored, before),
+            Action::Hold => self.hold(stored, before),
+            Action::Release => self.release(stored, before),
         }
     }
 
-    fn retry(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+    fn retry(&mut self, mut stored: Stored, before: Option<Place>) -> Result<ActionResult, redb::Error> {
         let now = self.shared.timeline.now();
         let message = &mut stored.message;
         if message.held_since.is_some() {
-            return Ok(Obeyed::Unchanged);
+            return Ok(ActionResult::Unchanged);
         }
         let mut reopened = false;
         for recipient in &mut message.recipients {
@@ -55,7 +55,7 @@ impl Batch<'_, '_> {
             recipient.refused_by.clear();
         }
         if message.open_recipients().next().is_none() {
-            return Ok(Obeyed::Unchanged);
+            return Ok(ActionResult::Unchanged);
         }
         if reopened {
             message.attempts = 0;
@@ -72,10 +72,10 @@ impl Batch<'_, '_> {
         self.change(None, stored, code::QUEUED, "was made due by an operator")
     }
 
-    fn hold(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+    fn hold(&mut self, mut stored: Stored, before: Option<Place>) -> Result<ActionResult, redb::Error> {
         let message = &mut stored.message;
         if message.held_since.is_some() || before.is_none() || message.open_recipients().next().is_none() {
-            return Ok(Obeyed::Unchanged);
+            return Ok(ActionResult::Unchanged);
         }
         message.held_since = Some(self.shared.timeline.now());
         message.hold.insert(HoldReason::Operator);
@@ -84,11 +84,11 @@ impl Batch<'_, '_> {
         self.change(before, stored, code::HELD, "was held by an operator")
     }
 
-    fn release(&mut self, mut stored: Stored, before: Option<Place>) -> Result<Obeyed, redb::Error> {
+    fn release(&mut self, mut stored: Stored, before: Option<Place>) -> Result<ActionResult, redb::Error> {
         let now = self.shared.timeline.now();
         let message = &mut stored.message;
         let Some(held_since) = message.held_since.take().filter(|_| before.is_some()) else {
-            return Ok(Obeyed::Unchanged);
+            return Ok(ActionResult::Unchanged);
         };
         message.hold.clear();
         // The time held does not count for expiry.
@@ -101,7 +101,7 @@ impl Batch<'_, '_> {
 
     /// Makes those due now that some upstream has refused and that wait for their time: at most `limit`, from an id on.
     /// Returns where to go on.
-    pub(super) fn hasten_refused(&mut self, from: u128, limit: usize) -> Result<Option<u128>, redb::Error> {
+    pub(super) fn make_refused_due(&mut self, from: u128, limit: usize) -> Result<Option<u128>, redb::Error> {
         let found = self.tables.refused.range(from..)?.take(limit).map(|entry| Ok(entry?.0.value()));
         let found = found.collect::<Result<Vec<u128>, redb::StorageError>>()?;
         let now = self.shared.timeline.now();
@@ -120,20 +120,20 @@ impl Batch<'_, '_> {
         Ok(found.last().filter(|_| more).and_then(|last| last.checked_add(1)))
     }
 
-    /// Stores the message as an order has changed it.
+    /// Stores the message as an action has changed it.
     fn change(
         &mut self,
         before: Option<Place>,
         mut stored: Stored,
         code: &str,
         what: &str,
-    ) -> Result<Obeyed, redb::Error> {
+    ) -> Result<ActionResult, redb::Error> {
         let id = stored.message.id;
         stored.changed_ms = self.shared.wall_ms();
         self.forget_fresh(id);
         self.store(before, &stored)?;
         self.record([self.fact(EventType::Information, code, id, format!("message {id} {what}"))])?;
-        Ok(Obeyed::Done)
+        Ok(ActionResult::Done)
     }
 
     /// Takes back that a message was set aside: its record can be read, so an operator may have it tried again.
@@ -177,7 +177,7 @@ impl Batch<'_, '_> {
         let ids = old.map(|entry| Ok(QueueId::from_number(entry?.0.value().1)));
         let ids = ids.collect::<Result<Vec<QueueId>, redb::StorageError>>()?;
         for id in &ids {
-            if self.obey(Order::Delete, *id)? == Obeyed::NotFound {
+            if self.act_on(Action::Delete, *id)? == ActionResult::NotFound {
                 // An entry without a record would be found again and again.
                 self.tables.failed.retain(|(_, number), ()| number != id.number())?;
             }

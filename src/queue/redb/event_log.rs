@@ -1,4 +1,4 @@
-//! The journal: facts, numbered in the order of their commits, the oldest of each type removed in the same commits.
+//! The event log: facts, numbered in the order of their commits, the oldest of each type removed in the same commits.
 //!
 //! Each type has a table of its own, so that Information, which every message brings, pushes no warning and no error out, and
 //! costs no entry in an index. Whoever reads sees them in the order of their ids, as if there were one table.
@@ -36,7 +36,7 @@ pub(super) fn trim(tables: &mut Tables<'_>, added: u64, keep: u64) -> Result<(),
     Ok(())
 }
 
-/// The id behind the last one that is there; 1 in an empty journal.
+/// The id behind the last one that is there; 1 in an empty event log.
 pub(super) fn next_event(snapshot: &ReadTransaction) -> Result<u64, redb::Error> {
     let mut next = 1;
     for table in tables(snapshot)? {

@@ -1,0 +1,33 @@
+//! Why the queue could not do something, and the future that says so.
+
+use crate::mail::QueueId;
+use std::future::Future;
+use std::pin::Pin;
+
+/// The result of a queue operation, ready when the queue has carried it out.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send + 'a>>;
+
+/// Why the queue could not do what was asked.
+#[derive(Debug, thiserror::Error, Clone)]
+pub enum QueueError {
+    /// The disk is full. The queue goes on by itself when there is space again.
+    #[error("no space left for the queue file: {0}")]
+    Full(String),
+    /// The file could not be read or written. The queue reopens it by itself.
+    #[error("the queue file cannot be read or written: {0}")]
+    Storage(String),
+    /// The record does not match its checksum, or this version cannot read it.
+    #[error("message {id} is damaged in the queue file: {what}")]
+    Damaged {
+        /// The damaged message.
+        id: QueueId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The queue has no such message, or has it no longer.
+    #[error("no message {0} in the queue")]
+    NotFound(QueueId),
+    /// The queue is being closed.
+    #[error("the queue is closed")]
+    Closed,
+}

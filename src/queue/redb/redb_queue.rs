@@ -1,0 +1,359 @@
+//! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
+
+use super::super::{
+    Action, ActionResult, Claim, DeliveryQueue, EventLog, Filter, MailStore, Operations, Page, Pending,
+    Queue, QueueError, QueueStatus, Settlement, Timeline,
+};
+use super::claim::{self, Leased, Next, Unreadable};
+use super::file::{self, Source};
+use super::op::Op;
+use super::open_error::OpenError;
+use super::reader::{self, Reader};
+use super::shared::Shared;
+use super::space::Space;
+use super::store::{Store, queue_error, unless_it_panics};
+use super::writer::Writer;
+use super::writer_handle::WriterHandle;
+use super::{content, lane, timeline};
+use crate::clock::{Clock, Moment};
+use crate::event::{Event, Fact};
+use crate::mail::{Message, QueueId};
+use bytes::Bytes;
+use jiff::Timestamp;
+use redb::{Database, StorageBackend};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast};
+
+/// How many messages one transaction deletes or changes for an operator, so that mail waits for it only shortly.
+const ACTIONS_PER_COMMIT: usize = 500;
+
+/// How a queue is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The wall clock and the monotonic one.
+    pub clock: Arc<dyn Clock>,
+    /// How many events of each type are kept.
+    pub keep_events: u64,
+    /// Pages of the file that are kept in memory, in bytes. Half of it may hold what is being written.
+    pub cache_size: usize,
+}
+
+impl Options {
+    /// With this clock, 100,000 events of each type and a cache of 16 MiB.
+    pub fn new(clock: Arc<dyn Clock>) -> Options {
+        Options { clock, keep_events: 100_000, cache_size: 16 * 1024 * 1024 }
+    }
+}
+
+/// A queue in one redb file. Dropped without [`Queue::close`] it finishes what was asked, blocking, and closes the file.
+pub struct RedbQueue {
+    pub(super) shared: Arc<Shared>,
+    writer: WriterHandle,
+}
+
+impl RedbQueue {
+    /// Opens the queue file, which is made (mode 0600) if it is missing. A file that is empty, cut short, not a queue
+    /// or of a newer format is refused and left as it is.
+    pub fn open(path: &Path, options: Options) -> Result<RedbQueue, OpenError> {
+        unless_it_panics(|| {
+            let (source, database) = Source::file(path, options.cache_size)?;
+            RedbQueue::start(source, database, options)
+        })
+        .unwrap_or_else(|error| Err(OpenError::damaged(path, error)))
+    }
+
+    /// Opens a queue on other storage. `backend` makes a new storage backend each time the database is opened: at the
+    /// start, and after each I/O error.
+    pub fn open_on<B: StorageBackend>(
+        backend: impl Fn() -> io::Result<B> + Send + 'static,
+        options: Options,
+    ) -> Result<RedbQueue, OpenError> {
+        unless_it_panics(|| {
+            let (source, database) = Source::backend(backend, options.cache_size)?;
+            RedbQueue::start(source, database, options)
+        })
+        .unwrap_or_else(|error| Err(OpenError::damaged(Path::new("(storage backend)"), error)))
+    }
+
+    /// Opens an existing queue file for reading only, while no proxy has it.
+    pub fn open_read_only(path: &Path) -> Result<Reader, OpenError> {
+        Reader::open(path)
+    }
+
+    fn start(source: Source, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
+        let file::Opened { mut ledger, instance, format } = source.examine(&database)?;
+        source.migrate(&database, format)?;
+        source.remove_orphans(&database, &mut ledger)?;
+        let timeline = timeline::Timeline::resume(options.clock, ledger.timeline);
+        let space = Space::new(source.path().map(Path::to_owned));
+        let store = Store::new(database);
+        let shared = Arc::new(Shared::new(store, timeline, space, &ledger, options.keep_events, instance));
+        let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), source, inbox, ledger));
+        Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
+    }
+
+    /// Runs what reads more than a page or two on a thread where that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let shared = self.shared.clone();
+        match tokio::task::spawn_blocking(move || work(&shared)).await {
+            Ok(result) => result,
+            Err(error) => Err(QueueError::Storage(format!("reading failed: {error}"))),
+        }
+    }
+
+    /// Searches the index of what waits: at once when all waiting messages are in memory, otherwise on a thread where
+    /// reading the file may block.
+    async fn search<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        if self.shared.state().all_is_fresh() {
+            return unless_it_panics(|| work(&self.shared)).map_err(queue_error)?;
+        }
+        self.read(work).await
+    }
+
+    /// The claims for the caller; damage that was found on the way is reported to the writer.
+    fn hand_out(&self, leased: Leased) -> Vec<Claim> {
+        let (claims, unreadable) = leased.take();
+        for Unreadable { key, what } in unreadable {
+            self.writer.send(match what {
+                Some(what) => Op::SetAside { id: key.id, key: Some(key), what },
+                None => Op::Misplaced { key },
+            });
+        }
+        claims
+    }
+}
+
+fn site_numbers(sites: &[String]) -> Vec<u64> {
+    sites.iter().map(|site| lane::site_number(site)).collect()
+}
+
+impl Timeline for RedbQueue {
+    fn now(&self) -> Moment {
+        self.shared.timeline.now()
+    }
+
+    fn wall(&self, moment: Moment) -> Timestamp {
+        self.shared.timeline.wall(moment)
+    }
+
+    fn freeze(&self, frozen: bool) {
+        if self.shared.timeline.freeze(frozen) {
+            self.writer.send(Op::WriteLedger);
+        }
+    }
+}
+
+impl EventLog for RedbQueue {
+    fn record(&self, facts: Vec<Fact>) {
+        self.writer.send(Op::Record { facts });
+    }
+
+    fn events(&self, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
+        Box::pin(self.read(move |shared| reader::events(&shared.store, from, limit)))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.event_sender.subscribe()
+    }
+
+    fn keep_events(&self, keep: u64) {
+        self.shared.keep_events.store(keep, Ordering::Relaxed);
+    }
+}
+
+impl MailStore for RedbQueue {
+    fn stage(&self, id: QueueId, number: u32, chunk: Bytes) -> Pending<'_, ()> {
+        let reservation = self.shared.space.reserve(content::usage(chunk.len()));
+        self.writer.request(|responder| Op::Stage { id, number, chunk, _reservation: reservation, responder })
+    }
+
+    fn discard(&self, id: QueueId) {
+        self.writer.send(Op::Discard { id });
+    }
+
+    fn put(&self, message: Message, tail: Bytes, facts: Vec<Fact>) -> Pending<'_, ()> {
+        let mut usage = content::usage(tail.len());
+        usage.add_message(&message);
+        let reservation = self.shared.space.reserve(usage);
+        self.writer.request(|responder| Op::Put {
+            message: Box::new(message),
+            tail,
+            facts,
+            _reservation: reservation,
+            responder,
+        })
+    }
+
+    fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes> {
+        let fresh = self.shared.state().fresh.chunk(id, number);
+        Box::pin(async move {
+            if let Some(chunk) = fresh {
+                return Ok(chunk);
+            }
+            let read = self.read(move |shared| reader::chunk(&shared.store, id, number)).await;
+            if let Err(QueueError::Damaged { what, .. }) = &read {
+                self.writer.send(Op::SetAside { id, key: None, what: what.clone() });
+            }
+            read
+        })
+    }
+
+    fn show(&self, id: QueueId) -> Pending<'_, Arc<Message>> {
+        Box::pin(
+            async move { unless_it_panics(|| reader::show(&self.shared.store, id)).map_err(queue_error)? },
+        )
+    }
+
+    fn remove_failed(&self, before: Timestamp) -> Pending<'_, u64> {
+        let before_ms = u64::try_from(before.as_millisecond()).unwrap_or(0);
+        Box::pin(async move {
+            let mut removed = 0;
+            loop {
+                let limit = ACTIONS_PER_COMMIT;
+                let now =
+                    self.writer.request(|responder| Op::RemoveFailed { before_ms, limit, responder }).await?;
+                removed += now;
+                if now < limit as u64 {
+                    return Ok(removed);
+                }
+            }
+        })
+    }
+
+    fn status(&self) -> QueueStatus {
+        let now = self.shared.monotonic();
+        let state = self.shared.state();
+        let claimed = state.leases.values().filter(|lease| lease.settling || lease.until > now).count();
+        QueueStatus { writable: state.writable, claimed: claimed as u64, ..state.counts.status() }
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        let usage = self.shared.state().usage;
+        self.shared.space.free_space(self.shared.monotonic(), usage)
+    }
+
+    fn instance(&self) -> &str {
+        &self.shared.instance
+    }
+}
+
+impl DeliveryQueue for RedbQueue {
+    fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>> {
+        let sites = site_numbers(sites);
+        Box::pin(async move {
+            let take =
+                move |shared: &Arc<Shared>| claim::take_due(shared, now, lease, &sites, limit)?.read(shared);
+            Ok(self.hand_out(self.search(take).await?))
+        })
+    }
+
+    fn claim_old(
+        &self,
+        now: Moment,
+        born_by: Moment,
+        lease: Duration,
+        limit: usize,
+    ) -> Pending<'_, Vec<Claim>> {
+        Box::pin(async move {
+            let take = move |shared: &Arc<Shared>| {
+                let taken = claim::take_old(shared, now, born_by, lease, limit)?;
+                taken.map(|taken| taken.read(shared)).transpose()
+            };
+            Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
+        })
+    }
+
+    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()> {
+        if !self.shared.state().begin_settling(claim.message.id, claim.token) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        self.writer.request(|responder| Op::Settle { claim, settlement, responder })
+    }
+
+    fn put_back(&self, claim: Claim) {
+        let id = claim.message.id;
+        let (ended, doomed) = {
+            let mut state = self.shared.state();
+            (state.end_lease(id, claim.token), state.doomed.contains(&id))
+        };
+        match (ended, doomed) {
+            (true, true) => self.writer.send(Op::RemoveContent { id }),
+            (true, false) => self.shared.due_changed.notify_one(),
+            (false, _) => {}
+        }
+    }
+
+    fn next_due(&self, sites: &[String]) -> Pending<'_, Option<Moment>> {
+        let sites = site_numbers(sites);
+        Box::pin(async move {
+            let next = self.search(move |shared| claim::next_due(shared, &sites)).await?;
+            Ok(next.map(|Next { key, misplaced }| {
+                if misplaced {
+                    self.writer.send(Op::Misplaced { key });
+                }
+                Moment(key.due)
+            }))
+        })
+    }
+
+    fn due_changed(&self) -> Arc<Notify> {
+        self.shared.due_changed.clone()
+    }
+
+    fn make_refused_due(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let mut from = Some(0);
+            while let Some(next) = from {
+                from = self
+                    .writer
+                    .request(|responder| Op::MakeRefusedDue {
+                        from: next,
+                        limit: ACTIONS_PER_COMMIT,
+                        responder,
+                    })
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Operations for RedbQueue {
+    fn act(&self, action: Action, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(ids.len());
+            for ids in ids.chunks(ACTIONS_PER_COMMIT) {
+                let ids = ids.to_vec();
+                results.extend(self.writer.request(|responder| Op::Act { action, ids, responder }).await?);
+            }
+            Ok(results)
+        })
+    }
+
+    fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
+        Box::pin(self.read(move |shared| reader::list(&shared.store, &filter, cursor, limit)))
+    }
+}
+
+impl Queue for RedbQueue {
+    fn close(&self) -> Pending<'_, ()> {
+        let closed = self.writer.request(|responder| Op::Close { responder });
+        Box::pin(async move {
+            match closed.await {
+                // Closed before, by somebody else.
+                Err(QueueError::Closed) => Ok(()),
+                result => result,
+            }
+        })
+    }
+}
