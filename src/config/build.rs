@@ -1,6 +1,7 @@
 //! From what is written to what is meant: each key is read once, in the order in which people read the file.
 
 use super::checks;
+use super::handling::Handling;
 use super::hostname;
 use super::in_force::{InForce, Shown};
 use super::layers::{Layer, Merged};
@@ -11,6 +12,7 @@ use super::{ConfigErrors, value, walk};
 use crate::mail::Class;
 use crate::mail::printable::is_printable;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(super) fn build(merged: &Merged) -> Result<(Settings, Vec<String>, InForce),
         reader.tables("listener").iter().map(|table| listener(&reader, table)).collect();
     let limits = limits(&reader.table("limits"));
     let queue = queue(&reader.table("queue"), &data_dir);
-    let sending_enabled = reader.table("sending").flag("enabled");
+    let handling = Handling { sending_off: !reader.table("sending").flag("enabled"), ..Handling::default() };
     let upstreams =
         reader.tables("upstream").iter().map(|table| Arc::new(upstream::read(&reader, table))).collect();
     let log_emails = reader.table("log_emails");
@@ -50,7 +52,8 @@ pub(super) fn build(merged: &Merged) -> Result<(Settings, Vec<String>, InForce),
         listeners,
         limits,
         queue,
-        sending_enabled,
+        handling,
+        sites: BTreeMap::new(),
         upstreams,
         log_emails: log_enabled.then_some(log_path),
         events_keep: reader.table("events").number("keep", 0, i64::MAX),
@@ -135,7 +138,7 @@ fn listener(reader: &Reader<'_>, table: &Table<'_>) -> Listener {
         );
     }
     let class = table.choice("class", None, CLASSES, &[]);
-    Listener { name: table.name().to_owned(), address, allow, class }
+    Listener { name: table.name().to_owned(), address, allow, site: None, class }
 }
 
 /// Far beyond what a machine can do, and far from what a counter can hold.

@@ -18,6 +18,7 @@ mod checks;
 mod environment;
 mod error;
 mod file;
+pub mod handling;
 mod host;
 mod hostname;
 mod in_force;

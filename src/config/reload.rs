@@ -29,7 +29,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         listeners,
         limits,
         queue,
-        sending_enabled,
+        handling,
+        sites,
         upstreams,
         log_emails,
         events_keep,
@@ -43,11 +44,17 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("data_dir", *data_dir != new.data_dir);
     note("limits", *limits != new.limits);
     note("queue", *queue != new.queue);
-    note("sending", *sending_enabled != new.sending_enabled);
+    note("sending", handling.sending_off != new.handling.sending_off);
+    note("redirect", handling.redirect != new.handling.redirect);
+    note("debug", handling.debug != new.handling.debug);
+    note("simulate", handling.simulate != new.handling.simulate);
+    note("sender", handling.sender != new.handling.sender);
     note("log_emails", *log_emails != new.log_emails);
     note("events", *events_keep != new.events_keep);
     note("log", *log != new.log);
     changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));
+    let (sites, new_sites): (Vec<_>, Vec<_>) = (sites.values().collect(), new.sites.values().collect());
+    changes.extend(changed_tables("site", &sites, &new_sites, |site| &site.name));
     changes.extend(changed_tables("upstream", upstreams, &new.upstreams, |upstream| &upstream.name));
     changes
 }

@@ -1,5 +1,6 @@
 //! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
 
+use super::handling::{Handling, Site};
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -27,8 +28,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Of the queue.
     pub queue: QueueSettings,
-    /// False: accept and keep, send nothing.
-    pub sending_enabled: bool,
+    /// What happens to mail of no site, and to that of each site as far as it does not say otherwise.
+    pub handling: Handling,
+    /// Applications that share the proxy, by name.
+    pub sites: BTreeMap<String, Site>,
     /// Ways out, sorted by name; disabled ones too.
     pub upstreams: Vec<Arc<Upstream>>,
     /// `logemails.log`; none = not written. Absolute.
@@ -75,6 +78,14 @@ fn unquoted(local: &str) -> String {
 pub const CONTROL_SOCKET: &str = "control.sock";
 
 impl Settings {
+    /// What happens to the mail of a site; empty: of none. None where the site is not configured (any more).
+    pub fn handling_of(&self, site: &str) -> Option<&Handling> {
+        match site {
+            "" => Some(&self.handling),
+            name => self.sites.get(name).map(|site| &site.handling),
+        }
+    }
+
     /// Where the running proxy is asked and told things.
     pub fn control_socket(&self) -> PathBuf {
         self.data_dir.join(CONTROL_SOCKET)
@@ -90,6 +101,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Networks that may relay.
     pub allow: Vec<IpNet>,
+    /// Site of all mail that comes in here; none: what its reverse-path says.
+    pub site: Option<String>,
     /// Class of all mail that comes in here; none: what its header says.
     pub class: Option<Class>,
 }
@@ -188,6 +201,10 @@ pub struct Upstream {
     pub rate_limit: Option<RateLimit>,
     /// Local address to connect from.
     pub source_address: Option<IpAddr>,
+    /// Sites whose mail it takes; empty: everybody's, as far as they use global upstreams.
+    pub sites: Vec<String>,
+    /// Reverse-path and From of what goes through it.
+    pub sender: Option<Address>,
 }
 
 impl Upstream {
@@ -225,6 +242,8 @@ impl Upstream {
             messages_per_connection: 50,
             rate_limit: None,
             source_address: None,
+            sites: Vec::new(),
+            sender: None,
         }
     }
 }

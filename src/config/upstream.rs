@@ -93,6 +93,8 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
             None,
             |text: String| value::source_address(&text),
         ),
+        sites: Vec::new(),
+        sender: None,
         host: host.name,
         port: host.port,
     }

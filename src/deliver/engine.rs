@@ -123,8 +123,8 @@ impl Engine {
                 self.on_upstreams_changed(&before, &settings);
             }
             let looked = self.services.clock.monotonic();
-            self.services.queue.freeze(!settings.sending_enabled);
-            if !settings.sending_enabled {
+            self.services.queue.freeze(settings.handling.sending_off);
+            if settings.handling.sending_off {
                 self.put_back_all();
             }
             self.start_attempts(&settings).await;
@@ -303,7 +303,7 @@ impl Engine {
     }
 
     fn can_send(&self, settings: &Settings) -> bool {
-        settings.sending_enabled
+        !settings.handling.sending_off
             && !self.is_full(settings)
             && route::candidates(&settings.upstreams)
                 .any(|upstream| self.services.health.free(upstream).is_some())
@@ -381,7 +381,7 @@ impl Engine {
     async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
         let available = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
         if self.age_is_due
-            && settings.sending_enabled
+            && !settings.handling.sending_off
             && !route::candidates(&settings.upstreams).any(available)
         {
             // Mail of running attempts is checked when they have ended.

@@ -1,3 +1,4 @@
 //! What is sent, as pure functions of settings and the stored message.
 
 pub mod added;
+pub mod plan;

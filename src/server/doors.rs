@@ -242,6 +242,7 @@ mod tests {
             name: "local".into(),
             address: ([127, 0, 0, 1], 25).into(),
             allow: vec![],
+            site: None,
             class: None,
         };
         let text = explain(&listener, &ErrorKind::PermissionDenied.into());

@@ -46,7 +46,7 @@ fn without_any_file_the_defaults_are_in_force() {
             min_free_space: 64 * 1024 * 1024,
         }
     );
-    assert!(settings.sending_enabled);
+    assert!(!settings.handling.sending_off);
     assert_eq!(settings.upstreams, []);
     assert_eq!(settings.log_emails, None);
     assert_eq!(settings.events_keep, 100_000);

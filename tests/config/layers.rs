@@ -28,7 +28,7 @@ fn the_environment_has_every_type() {
         .variable("POSTROOM_UPSTREAM__MY_RELAY__PRIORITY", "high")
         .variable("POSTROOM_UPSTREAM__OTHER__HOST", "b.test:26");
     let settings = desk.loaded().settings;
-    assert!(!settings.sending_enabled);
+    assert!(settings.handling.sending_off);
     assert_eq!(settings.limits.message_size, 1 << 20);
     assert_eq!(settings.queue.retry.iter().map(|time| time.as_secs()).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(settings.listeners.len(), 1);

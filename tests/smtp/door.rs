@@ -23,6 +23,7 @@ pub fn settings() -> Settings {
             name: "local".into(),
             address: "127.0.0.1:0".parse().unwrap(),
             allow: vec!["127.0.0.0/8".parse().unwrap()],
+            site: None,
             class: None,
         }],
         limits: Limits {
@@ -46,7 +47,8 @@ pub fn settings() -> Settings {
             failed_days: 30,
             min_free_space: 0,
         },
-        sending_enabled: true,
+        handling: Default::default(),
+        sites: Default::default(),
         upstreams: Vec::new(),
         log_emails: None,
         events_keep: 1,

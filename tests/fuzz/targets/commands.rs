@@ -285,6 +285,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             name: "local".to_owned(),
             address: ([127, 0, 0, 1], 25).into(),
             allow: Vec::new(),
+            site: None,
             class: None,
         }],
         limits: Limits {
@@ -308,7 +309,8 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             failed_days: 1,
             min_free_space: 0,
         },
-        sending_enabled: false,
+        handling: Default::default(),
+        sites: Default::default(),
         upstreams: Vec::new(),
         log_emails: None,
         events_keep: 1,
