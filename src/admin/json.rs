@@ -1,6 +1,7 @@
 //! The shapes of docs/rules.md#routes, shared by the routes and by the command line that shows them.
 
 use crate::clock::Moment;
+use crate::deliver::health::Availability;
 use crate::event::words;
 use crate::mail::{Class, Message, MessageState, RecipientState};
 use crate::queue::{Action, Filter, Page, QueueStatus};
@@ -116,8 +117,8 @@ pub struct UpstreamJson {
     pub priority: String,
     /// Disabled ones get nothing.
     pub enabled: bool,
-    /// `ok`, `busy`, `open`, `probing`, `limited`; `disabled`.
-    pub state: String,
+    /// Whether it may be given mail now.
+    pub state: Availability,
     /// Connections in use.
     pub in_flight: usize,
     /// Connections at a time, as configured.

@@ -51,7 +51,7 @@ fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
         }
         .to_owned(),
         enabled: upstream.enabled,
-        state: if upstream.enabled { status.state } else { "disabled" }.to_owned(),
+        state: status.availability,
         in_flight: status.in_flight,
         connection_limit: upstream.connection_limit,
         effective_limit: status.effective_limit,

@@ -42,8 +42,8 @@ pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
             };
             let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
             let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
-            let words = [&upstream.name, &upstream.priority, &upstream.state].map(Clone::clone);
-            words.into_iter().chain([connections, at, error]).collect()
+            let state = upstream.state.to_string();
+            vec![upstream.name.clone(), upstream.priority.clone(), state, connections, at, error]
         })
         .collect();
     table::print(&["NAME", "PRIORITY", "STATE", "IN USE", "ERROR AT", "LAST ERROR"], &rows)?;

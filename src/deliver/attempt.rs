@@ -8,11 +8,11 @@
 //! upstream says nothing about the message. A message whose sessions are lost again and again is deferred all the
 //! same, so that a message that makes an upstream fail is not tried without end.
 
+use super::circuit::CircuitChange;
 use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::OutboundEnvelope;
-use super::health::Change;
 use super::outgoing::Outgoing;
 use super::route::{self, RouteConstraints};
 use super::session_error::{SessionError, SessionErrorKind};
@@ -320,11 +320,11 @@ impl Attempt<'_> {
         self.last_error = Some((upstream.name.clone(), error));
     }
 
-    fn announce(&self, upstream: &Upstream, change: Change, error: Option<&SessionError>) {
+    fn announce(&self, upstream: &Upstream, change: CircuitChange, error: Option<&SessionError>) {
         let now = self.context.services.clock.wall();
         let why = error.map(|error| error.text.clone()).unwrap_or_default();
         let (kind, code, text) = match change {
-            Change::Opened(wait) => {
+            CircuitChange::Opened(wait) => {
                 let kind = if error.is_some_and(|error| error.kind == SessionErrorKind::AuthRefused) {
                     EventType::Error
                 } else {
@@ -333,7 +333,7 @@ impl Attempt<'_> {
                 let wait = humantime::format_duration(wait);
                 (kind, code::CIRCUIT_OPEN, format!("{} is left alone for {wait}: {why}", upstream.name))
             }
-            Change::Closed => {
+            CircuitChange::Closed => {
                 (EventType::Information, code::CIRCUIT_CLOSED, format!("{} works again", upstream.name))
             }
         };

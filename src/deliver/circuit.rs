@@ -10,6 +10,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const FIRST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(5 * 60);
 const LONGEST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(60 * 60);
 
+/// A change of a circuit, which the caller records as an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CircuitChange {
+    /// No connection to the upstream is tried for that long.
+    Opened(Duration),
+    /// It works again.
+    Closed,
+}
+
 #[derive(Default, Clone, Copy, PartialEq)]
 pub(super) enum Circuit {
     #[default]

@@ -7,7 +7,7 @@
 use super::attempt::{self, End};
 use super::attempt_guard::{AttemptGuard, Losses};
 use super::context::Services;
-use super::health::UpstreamHealth;
+use super::health::{Availability, UpstreamHealth};
 use super::route::{self, RouteConstraints};
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
@@ -213,7 +213,7 @@ impl Engine {
     fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
         route::candidates(&settings.upstreams)
             .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
-            .any(|upstream| self.services.health.status(upstream).state != "open")
+            .any(|upstream| self.services.health.status(upstream).availability != Availability::Open)
     }
 
     /// All together, so that they share commits.

@@ -17,6 +17,8 @@ pub mod engine;
 pub mod envelope;
 mod happy_eyeballs;
 pub mod health;
+#[cfg(test)]
+mod health_tests;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;

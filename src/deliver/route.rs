@@ -39,7 +39,7 @@ pub fn choose(
         (failed, upstream.priority, Reverse(*free), upstream.name.clone())
     });
     // Another attempt may have taken the last free connection since: then the next upstream is asked.
-    open.into_iter().find_map(|(upstream, _)| health.take(upstream))
+    open.into_iter().find_map(|(upstream, _)| Slot::take(health, upstream))
 }
 
 /// All that mail may go through at all.

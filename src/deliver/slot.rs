@@ -1,8 +1,8 @@
 //! A place among an upstream's connections, and what its holder learns of the upstream.
 
-use super::circuit::Circuit;
+use super::circuit::{Circuit, CircuitChange};
 use super::effective_limit;
-use super::health::{Change, Slots, UpstreamHealth, UpstreamState};
+use super::health::{Slots, UpstreamHealth, UpstreamState};
 use super::session_error::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
 use std::sync::Arc;
@@ -36,24 +36,28 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Taken at `taken` (monotonic); [`UpstreamHealth::take`] has counted it.
-    pub(super) fn new(
-        upstream: &Arc<Upstream>,
-        health: &Arc<UpstreamHealth>,
-        probing: bool,
-        taken: Duration,
-    ) -> Slot {
-        let (upstream, health) = (upstream.clone(), health.clone());
-        Slot {
-            upstream,
-            health,
-            probing,
-            taken,
-            used: false,
-            session: Session::None,
-            answered: false,
-            answered_before: 0,
-        }
+    /// Takes a place; none if there is none after all. It is given back by dropping the slot.
+    pub fn take(health: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Option<Slot> {
+        health.update(&upstream.name, |state, now| {
+            if !state.is_available(upstream, now) {
+                return None;
+            }
+            let probing = state.circuit.begin_probe();
+            state.slots.all += 1;
+            if upstream.rate_limit.is_some() {
+                state.sent.add(now);
+            }
+            Some(Slot {
+                upstream: upstream.clone(),
+                health: health.clone(),
+                probing,
+                taken: now,
+                used: false,
+                session: Session::None,
+                answered: false,
+                answered_before: 0,
+            })
+        })
     }
 
     /// Whose place it is.
@@ -106,7 +110,7 @@ impl Slot {
 
     /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
     /// before it opened may go on working while every new connection is refused, and would close it again and again.
-    pub fn succeeded(&mut self) -> Option<Change> {
+    pub fn succeeded(&mut self) -> Option<CircuitChange> {
         let closes = self.update(|slot, state, _| {
             state.lost_in_a_row = 0;
             state.answered += 1;
@@ -119,11 +123,11 @@ impl Slot {
         if closes {
             self.health.announce();
         }
-        closes.then_some(Change::Closed)
+        closes.then_some(CircuitChange::Closed)
     }
 
     /// The upstream was at fault. `idle`: connections to it that wait in the pool.
-    pub fn failed(&mut self, error: &SessionError, idle: usize) -> Option<Change> {
+    pub fn failed(&mut self, error: &SessionError, idle: usize) -> Option<CircuitChange> {
         let at = self.health.wall();
         self.update(|slot, state, now| {
             state.note_error(error.text.clone(), at);
@@ -151,7 +155,7 @@ impl Slot {
             }
             slot.probing = false;
             state.limit.forget_unproven();
-            Some(Change::Opened(state.circuit.open(error.kind == SessionErrorKind::AuthRefused, now)))
+            Some(CircuitChange::Opened(state.circuit.open(error.kind == SessionErrorKind::AuthRefused, now)))
         })
     }
 

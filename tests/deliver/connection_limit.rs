@@ -7,6 +7,7 @@ use super::{connected, open, send, upstream_at};
 use crate::support::scripted::{Act, Scripted};
 use postroom::config::settings::Auth;
 use postroom::deliver::session_error::{SessionError, SessionErrorKind};
+use postroom::deliver::slot::Slot;
 use postroom::event::code;
 use postroom::mail::MessageState;
 use std::time::Duration;
@@ -148,7 +149,7 @@ async fn a_probe_goes_on_a_new_connection_after_the_old_ones_are_closed() {
         .until("its session to be idle", async || (stage.queue.status().messages() == 0).then_some(()))
         .await;
     let settings = upstream_at(only.port(), |upstream| upstream.name = "only".to_owned());
-    let mut slot = stage.health.take(&settings).unwrap();
+    let mut slot = Slot::take(&stage.health, &settings).unwrap();
     slot.failed(&SessionError { kind: SessionErrorKind::AuthRefused, text: "535 no".into() }, 1);
     drop(slot);
     put(&stage, 1).await;
