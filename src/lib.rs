@@ -6,22 +6,22 @@
 //! # Layers
 //! A module uses only what stands behind it in this list; `tests/layers.rs` fails otherwise.
 //!
-//! - [`cli`]: the command line, one file a verb.
-//! - [`server`]: starts the parts, reloads the configuration, stops the parts in order.
-//! - [`admin`]: the HTTP routes on the control socket.
-//! - [`smtp`] and [`deliver`]: mail in; mail out. Neither knows the other.
-//! - [`policy`]: what is added to a message or taken out on its way out.
-//! - [`queue`]: the contract of the message store, and redb behind it.
-//! - [`event`]: what happened, as users see it.
-//! - [`log`]: the log on standard error, for diagnosis.
-//! - [`config`]: settings.
-//! - [`mail`]: values without I/O.
-//! - [`clock`], [`unix`]: time as a parameter; what only Unix has.
+//! - [`cli`] is the command line, one file a verb.
+//! - [`server`] starts the parts, reloads the configuration, stops the parts in order.
+//! - [`admin`] has the HTTP routes on the control socket.
+//! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
+//! - [`policy`] decides what is added to a message or taken out on its way out.
+//! - [`queue`] is the contract of the message store, and redb behind it.
+//! - [`event`] says what happened, as users see it.
+//! - [`log`] is the log on standard error, for diagnosis.
+//! - [`config`] reads, checks and explains settings.
+//! - [`mail`] has values without I/O.
+//! - [`clock`] is time as a parameter, [`unix`] what only Unix has.
 //!
 //! # Life of a message
-//! [`smtp::listener`] accepts a client, [`smtp::session`] reads its commands, [`smtp::transaction`] decides what they
-//! mean, [`smtp::content`] reads what follows DATA and [`smtp::reception`] carries it into the queue:
-//! [`queue::MailStore::put`] commits it to disk, and only then the client hears `250 2.0.0 queued as <id>`.
+//! [`smtp::listen`] accepts a client, [`smtp::session`] reads its commands, [`smtp::dialogue`] decides what they mean,
+//! [`smtp::content`] reads what follows DATA and `smtp/reception.rs` carries it into the queue:
+//! [`queue::MailStore::put`] commits it to disk, and only then the client gets `250 2.0.0 queued as <id>`.
 //!
 //! That commit wakes [`deliver::engine`], which claims the message and asks [`deliver::route`] for the best upstream that
 //! [`deliver::health`] says is available. [`deliver::attempt`] goes from upstream to upstream, talking through a

@@ -1,8 +1,8 @@
-//! Assembly: opens the queue, binds the doors, starts delivery; later stops it all in the right order: doors first, then
+//! Assembly: opens the queue, binds the listeners, starts delivery; later stops it all in the right order: listeners first, then
 //! attempts, then the queue.
 
-pub mod doors;
-mod memory;
+mod content_memory;
+mod listeners;
 
 use crate::admin::{self, Admin, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
@@ -17,10 +17,10 @@ use crate::event::{EventType, Fact, code};
 use crate::log::Log;
 use crate::queue::Queue;
 use crate::queue::redb::{OpenError, Options, RedbQueue};
-use crate::smtp::FrontDoor;
+use crate::smtp::SmtpServer;
 use crate::unix::{self, Asked, Signals};
-use doors::Doors;
-use memory::ContentMemory;
+use content_memory::ContentMemory;
+use listeners::Listeners;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ use tokio::task::JoinHandle;
 /// How long transactions and attempts under way may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(25);
 /// How often the room for mail is looked at.
-const ROOM_LOOK: Duration = Duration::from_secs(1);
+const SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long what was cut short then may take.
-const LAST_GASP: Duration = Duration::from_secs(2);
+const ABORT_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ pub struct Server {
     health: Arc<UpstreamHealth>,
     pool: Arc<Pool>,
     content_memory: ContentMemory,
-    doors: Doors,
+    listeners: Listeners,
     listening: Arc<AtomicBool>,
     stop: Stop,
     engine: JoinHandle<()>,
@@ -118,13 +118,17 @@ impl Server {
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = UpstreamHealth::new(clock.clone());
         let pool = Arc::new(Pool::default());
-        let front_door =
-            FrontDoor::new(settings_receiver.clone(), queue.clone(), clock.clone(), content_memory.permits());
+        let smtp = SmtpServer::new(
+            settings_receiver.clone(),
+            queue.clone(),
+            clock.clone(),
+            content_memory.permits(),
+        );
         // Before anybody is let in: a start with too little room says so at once.
-        front_door.watch_room(&settings);
-        let mut doors = Doors::new(front_door, unix::inherited_listeners());
-        doors.change(&settings.listeners).await.map_err(StartError::Bind)?;
-        for address in doors.unused() {
+        smtp.disk_space.record_changes(&settings);
+        let mut listeners = Listeners::new(smtp, unix::inherited_listeners());
+        listeners.change(&settings.listeners).await.map_err(StartError::Bind)?;
+        for address in listeners.unused() {
             tracing::warn!(
                 "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
             );
@@ -152,7 +156,7 @@ impl Server {
         let server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
-            watch: tokio::spawn(watch_room(doors.front(), settings_sender.subscribe())),
+            watch: tokio::spawn(watch_room(listeners.smtp_server(), settings_sender.subscribe())),
             queue,
             clock,
             sources,
@@ -162,7 +166,7 @@ impl Server {
             health,
             pool,
             content_memory,
-            doors,
+            listeners,
             listening,
             stop,
             reload_requests,
@@ -178,7 +182,7 @@ impl Server {
 
     /// Where it listens, by listener name.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.doors.addresses()
+        self.listeners.addresses()
     }
 
     /// Its queue, to look into.
@@ -208,17 +212,17 @@ impl Server {
         }
     }
 
-    /// Doors first, then attempts, then the queue.
+    /// Listeners first, then attempts, then the queue.
     pub async fn shut_down(mut self) {
         tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
         self.listening.store(false, Ordering::Relaxed);
         let end = tokio::time::Instant::now() + GRACE;
         self.stop.gently.cancel();
-        self.doors.close(end).await;
+        self.listeners.close(end).await;
         let mut engine = self.engine;
         if tokio::time::timeout_at(end, &mut engine).await.is_err() {
             self.stop.now.cancel();
-            let _ = tokio::time::timeout(LAST_GASP, &mut engine).await;
+            let _ = tokio::time::timeout(ABORT_GRACE, &mut engine).await;
         }
         let fact = Fact::new(
             self.clock.wall(),
@@ -273,7 +277,7 @@ impl Server {
             false => open_log_emails(&new).map_err(|what| ConfigErrors::one("log_emails.path", what))?,
         };
         // Everything that can fail is done before anything changes.
-        self.doors.change(&new.listeners).await.map_err(|what| ConfigErrors::one("listener", what))?;
+        self.listeners.change(&new.listeners).await.map_err(|what| ConfigErrors::one("listener", what))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -354,14 +358,14 @@ fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String
 
 /// Looks once a second whether there is room, so that the end of an episode is noticed though nobody sends mail; tells
 /// of refused clients whose minute is over.
-async fn watch_room(front: Arc<FrontDoor>, settings: watch::Receiver<Arc<Settings>>) {
-    let mut ticks = tokio::time::interval(ROOM_LOOK);
+async fn watch_room(front: Arc<SmtpServer>, settings: watch::Receiver<Arc<Settings>>) {
+    let mut ticks = tokio::time::interval(SPACE_CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let settings = settings.borrow().clone();
-        front.watch_room(&settings);
-        front.tell_refusals();
+        front.disk_space.record_changes(&settings);
+        front.refusals.record_due();
     }
 }
 

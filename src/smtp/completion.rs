@@ -6,21 +6,21 @@ use crate::mail::address::{AddressError, qualified};
 
 /// What an address without a domain means (rule 8).
 #[derive(Clone, Copy, Debug)]
-pub struct Completion<'a> {
+pub struct AddressCompletion<'a> {
     /// `default_domain`.
     pub domain: &'a str,
-    /// `[aliases]`, which come first, for recipients alone: who sends is who says so.
+    /// `[aliases]`, which come first, for recipients alone: a sender is never replaced.
     pub aliases: Option<&'a Aliases>,
 }
 
 /// No aliases.
-impl<'a> From<&'a str> for Completion<'a> {
-    fn from(domain: &'a str) -> Completion<'a> {
-        Completion { domain, aliases: None }
+impl<'a> From<&'a str> for AddressCompletion<'a> {
+    fn from(domain: &'a str) -> AddressCompletion<'a> {
+        AddressCompletion { domain, aliases: None }
     }
 }
 
-impl Completion<'_> {
+impl AddressCompletion<'_> {
     /// The address that a local part alone stands for.
     ///
     /// # Errors

@@ -9,25 +9,25 @@
 //! - Cutting the input anywhere changes nothing. Nothing is allocated, and clean lines go out in long runs.
 //! - Content that is not empty ends with CRLF: DATA's always does, BDAT's gets what is missing at its end.
 //!
-//! Once a fault is noted nothing more comes out: the rest is only searched for its end.
+//! After the first error nothing more comes out: the rest is only searched for its end.
 
 use crate::config::settings::BareNewline;
 use memchr::memchr3;
 
 /// Why content cannot be accepted. The first one counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum ContentError {
     /// A bare CR or LF, with [`BareNewline::Reject`].
     BareNewline,
     /// A NUL.
     Nul,
     /// More than `message_size`.
-    TooBig,
+    TooLarge,
 }
 
-/// What the bytes so far leave open.
+/// Where the reader stands in a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum Position {
     /// Behind CRLF: a dot here is not content.
     LineStart,
     /// Behind CRLF and a dot.
@@ -36,19 +36,21 @@ enum State {
     DotCr,
     /// Within a line.
     Text,
-    /// Behind a CR within a line: what follows decides what it is.
+    /// Behind a CR within a line: the next byte decides whether it ends the line.
     Cr,
 }
 
 /// Reads the content of one message.
 #[derive(Debug)]
 pub struct ContentReader {
-    state: State,
+    position: Position,
+    /// DATA: dots are taken off, and a dot alone ends the content.
     dotted: bool,
     bare_newline: BareNewline,
     limit: u64,
     size: u64,
-    fault: Option<Fault>,
+    error: Option<ContentError>,
+    /// What came out last was no end of a line.
     unfinished_line: bool,
 }
 
@@ -56,19 +58,19 @@ impl ContentReader {
     /// For what follows 354.
     pub fn data(bare_newline: BareNewline, limit: u64) -> ContentReader {
         ContentReader {
-            state: State::LineStart,
+            position: Position::LineStart,
             dotted: true,
             bare_newline,
             limit,
             size: 0,
-            fault: None,
+            error: None,
             unfinished_line: false,
         }
     }
 
     /// For the chunks of BDAT, all chunks of a message one after the other.
     pub fn bdat(bare_newline: BareNewline, limit: u64) -> ContentReader {
-        ContentReader { state: State::Text, dotted: false, ..ContentReader::data(bare_newline, limit) }
+        ContentReader { position: Position::Text, dotted: false, ..ContentReader::data(bare_newline, limit) }
     }
 
     /// Octets of content so far, as stored.
@@ -77,8 +79,8 @@ impl ContentReader {
     }
 
     /// What is wrong with the content so far.
-    pub fn fault(&self) -> Option<Fault> {
-        self.fault
+    pub fn error(&self) -> Option<ContentError> {
+        self.error
     }
 
     /// Reads on; `sink` gets the content. Returns how many bytes belong to the message, and whether its end was
@@ -87,8 +89,8 @@ impl ContentReader {
         // input[run..at] is clean content that has not been put out yet.
         let (mut run, mut at) = (0, 0);
         while at < input.len() {
-            match self.state {
-                State::Text => {
+            match self.position {
+                Position::Text => {
                     let Some(found) = memchr3(b'\r', b'\n', 0, &input[at..]) else {
                         at = input.len();
                         break;
@@ -97,13 +99,13 @@ impl ContentReader {
                     match input[at] {
                         b'\r' if input.get(at + 1) == Some(&b'\n') => {
                             at += 2;
-                            self.state = if self.dotted { State::LineStart } else { State::Text };
+                            self.position = if self.dotted { Position::LineStart } else { Position::Text };
                         }
                         b'\r' => {
                             self.put(&input[run..at], &mut sink);
                             at += 1;
                             run = at;
-                            self.state = State::Cr;
+                            self.position = Position::Cr;
                         }
                         b'\n' => {
                             self.put(&input[run..at], &mut sink);
@@ -113,38 +115,38 @@ impl ContentReader {
                             run = at;
                         }
                         _ => {
-                            // What stands before it may be too much already, and then that counts.
+                            // What stands before the NUL may exceed the limit already, and then that is the first error.
                             self.put(&input[run..at], &mut sink);
                             run = at;
-                            self.fault.get_or_insert(Fault::Nul);
+                            self.error.get_or_insert(ContentError::Nul);
                             at += 1;
                         }
                     }
                 }
-                State::LineStart if input[at] == b'.' => {
+                Position::LineStart if input[at] == b'.' => {
                     self.put(&input[run..at], &mut sink);
                     at += 1;
                     run = at;
-                    self.state = State::Dot;
+                    self.position = Position::Dot;
                 }
-                State::LineStart => self.state = State::Text,
-                State::Dot if input[at] == b'\r' => {
+                Position::LineStart => self.position = Position::Text,
+                Position::Dot if input[at] == b'\r' => {
                     at += 1;
                     run = at;
-                    self.state = State::DotCr;
+                    self.position = Position::DotCr;
                 }
-                State::Dot => self.state = State::Text,
-                State::DotCr if input[at] == b'\n' => return (at + 1, true),
-                State::Cr if input[at] == b'\n' => {
+                Position::Dot => self.position = Position::Text,
+                Position::DotCr if input[at] == b'\n' => return (at + 1, true),
+                Position::Cr if input[at] == b'\n' => {
                     self.put(b"\r\n", &mut sink);
                     at += 1;
                     run = at;
-                    self.state = if self.dotted { State::LineStart } else { State::Text };
+                    self.position = if self.dotted { Position::LineStart } else { Position::Text };
                 }
-                State::DotCr | State::Cr => {
+                Position::DotCr | Position::Cr => {
                     self.note_bare_newline();
                     self.put(b" ", &mut sink);
-                    self.state = State::Text;
+                    self.position = Position::Text;
                 }
             }
         }
@@ -158,10 +160,10 @@ impl ContentReader {
         if self.dotted {
             return;
         }
-        if self.state == State::Cr {
+        if self.position == Position::Cr {
             self.note_bare_newline();
             self.put(b" ", &mut sink);
-            self.state = State::Text;
+            self.position = Position::Text;
         }
         if self.unfinished_line {
             self.put(b"\r\n", &mut sink);
@@ -170,7 +172,7 @@ impl ContentReader {
 
     fn note_bare_newline(&mut self) {
         if self.bare_newline == BareNewline::Reject {
-            self.fault.get_or_insert(Fault::BareNewline);
+            self.error.get_or_insert(ContentError::BareNewline);
         }
     }
 
@@ -181,9 +183,9 @@ impl ContentReader {
         self.unfinished_line = *last != b'\n';
         self.size += content.len() as u64;
         if self.size > self.limit {
-            self.fault.get_or_insert(Fault::TooBig);
+            self.error.get_or_insert(ContentError::TooLarge);
         }
-        if self.fault.is_none() {
+        if self.error.is_none() {
             sink(content);
         }
     }
@@ -281,29 +283,29 @@ mod tests {
     }
 
     #[test]
-    fn the_first_fault_counts_and_the_end_is_still_found() {
+    fn the_first_error_counts_and_the_end_is_still_found() {
         let mut reader = ContentReader::data(BareNewline::Reject, 5);
         assert!(read(&mut reader, &[b"a\nb\0 and more than five octets\r\n.\r\n"]).2);
-        assert_eq!(reader.fault(), Some(Fault::BareNewline));
+        assert_eq!(reader.error(), Some(ContentError::BareNewline));
         let mut reader = ContentReader::data(BareNewline::Normalize, 5);
         assert_eq!(read(&mut reader, &[b"more than five\r\n", b"\n.\r\n", b"\r\n.\r\n"]), (vec![], 25, true));
-        assert_eq!(reader.fault(), Some(Fault::TooBig));
+        assert_eq!(reader.error(), Some(ContentError::TooLarge));
         let mut reader = ContentReader::data(BareNewline::Normalize, 5);
         assert!(read(&mut reader, &[b"abc\r\n.\r\n"]).2);
-        assert_eq!((reader.fault(), reader.size()), (None, 5));
+        assert_eq!((reader.error(), reader.size()), (None, 5));
         let mut reader = ContentReader::bdat(BareNewline::Normalize, 99);
         read(&mut reader, &[b"\0"]);
-        assert_eq!(reader.fault(), Some(Fault::Nul));
+        assert_eq!(reader.error(), Some(ContentError::Nul));
     }
 
     #[test]
-    fn which_fault_came_first_does_not_depend_on_cuts() {
+    fn which_error_came_first_does_not_depend_on_cuts() {
         for pieces in
             [&[&b"more than five\0"[..]][..], &[b"more than five", b"\0"], &[b"mo", b"re than five\0"]]
         {
             let mut reader = ContentReader::bdat(BareNewline::Normalize, 5);
             read(&mut reader, pieces);
-            assert_eq!(reader.fault(), Some(Fault::TooBig), "{pieces:?}");
+            assert_eq!(reader.error(), Some(ContentError::TooLarge), "{pieces:?}");
         }
     }
 
@@ -330,11 +332,11 @@ mod tests {
             let new = if dotted { ContentReader::data } else { ContentReader::bdat };
             let mut reader = new(BareNewline::Normalize, u64::MAX);
             prop_assert_eq!(read(&mut reader, &pieces), (expected.clone(), end, dotted));
-            prop_assert_eq!((reader.fault(), reader.size()), (None, expected.len() as u64));
+            prop_assert_eq!((reader.error(), reader.size()), (None, expected.len() as u64));
 
             let mut strict = new(BareNewline::Reject, u64::MAX);
             prop_assert_eq!(read(&mut strict, &pieces).1, end);
-            prop_assert_eq!(strict.fault(), bare.then_some(Fault::BareNewline));
+            prop_assert_eq!(strict.error(), bare.then_some(ContentError::BareNewline));
         }
     }
 }

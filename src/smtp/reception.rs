@@ -1,16 +1,17 @@
 //! One content under way from the client into the queue.
 //!
 //! Promises: memory does not follow its size, because every full chunk is staged in the queue while the next one
-//! fills; what is given up, by whatever way out, leaves nothing behind; 250 is the answer of [`Reception::store`] only
-//! after the queue has confirmed.
+//! fills; a reception that is dropped before its end leaves nothing in the queue; [`Reception::store`] replies 250 only after
+//! the queue has confirmed.
 //!
 //! A message that fits into one chunk is never staged.
 
-use super::FrontDoor;
-use super::content::{ContentReader, Fault};
-use super::reply::Reply;
-use super::room::Promise;
-use super::transaction::{Dialogue, Envelope, Terms, too_big};
+use super::content::{ContentError, ContentReader};
+use super::dialogue::{Dialogue, InboundEnvelope};
+use super::disk_space::SpaceReservation;
+use super::reply::{self, ReplyToClient};
+use super::server::SmtpServer;
+use super::session_context::SessionContext;
 use crate::event::{EventType, Fact, code};
 use crate::mail::header::HeaderScan;
 use crate::mail::{Message, Origin, QueueId, Recipient};
@@ -19,13 +20,13 @@ use bytes::Bytes;
 use std::task::Poll;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// What one reception may hold at a time: the chunk that fills and the one that is being staged.
-pub const RESERVATION: usize = 2 * CHUNK_SIZE;
-/// A chunk grows by doubling up to here, then at once to its full size.
+/// Memory that one reception may hold at a time: the chunk that fills and the one that is being staged.
+pub(super) const RESERVATION: usize = 2 * CHUNK_SIZE;
+/// A chunk grows by doubling up to this size, then at once to its full size.
 const SMALL: usize = 32 * 1024;
 
 /// Carries one content into the queue.
-pub struct Reception<'q> {
+pub(super) struct Reception<'q> {
     queue: &'q dyn MailStore,
     id: QueueId,
     reader: ContentReader,
@@ -33,10 +34,10 @@ pub struct Reception<'q> {
     chunks: Chunks,
     staged: u32,
     staging: Option<Pending<'q, ()>>,
-    failed: Option<Reply>,
-    /// Room for what is still to come.
-    room: Promise<'q>,
-    /// Of `content_memory`: given back when this is dropped.
+    failed: Option<ReplyToClient>,
+    /// For what is still to come.
+    space: SpaceReservation<'q>,
+    /// Its share of `content_memory`, given back when this is dropped.
     _reservation: OwnedSemaphorePermit,
 }
 
@@ -67,35 +68,35 @@ impl Chunks {
 }
 
 impl<'q> Reception<'q> {
-    /// Nothing read yet. `reservation` is what [`RESERVATION`] takes of `content_memory`, `room` what was promised at MAIL.
-    pub fn new(
-        door: &'q FrontDoor,
+    /// Nothing read yet. `reservation` is the share of `content_memory` for [`RESERVATION`], `space` what was reserved at MAIL.
+    pub(super) fn new(
+        server: &'q SmtpServer,
         reader: ContentReader,
         reservation: OwnedSemaphorePermit,
-        room: Promise<'q>,
+        space: SpaceReservation<'q>,
     ) -> Reception<'q> {
-        let now = u64::try_from(door.clock.wall().as_millisecond()).unwrap_or_default();
+        let now = u64::try_from(server.clock.wall().as_millisecond()).unwrap_or_default();
         Reception {
-            queue: &*door.queue,
+            queue: &*server.queue,
             id: QueueId::fresh(now),
             reader,
-            scan: HeaderScan::new(door.queue.instance()),
+            scan: HeaderScan::new(server.queue.instance()),
             chunks: Chunks::default(),
             staged: 0,
             staging: None,
             failed: None,
-            room,
+            space,
             _reservation: reservation,
         }
     }
 
-    /// How much should be read at once now: a lot when the message has shown to be large.
-    pub fn appetite(&self) -> usize {
+    /// How many bytes to read at once: more when the message has turned out to be large.
+    pub(super) fn read_hint(&self) -> usize {
         if self.reader.size() > SMALL as u64 { 64 * 1024 } else { 16 * 1024 }
     }
 
     /// Reads on, see [`ContentReader::read`]; then stages the chunks that have become full.
-    pub async fn read(&mut self, input: &[u8]) -> (usize, bool) {
+    pub(super) async fn read(&mut self, input: &[u8]) -> (usize, bool) {
         let Reception { reader, scan, chunks, failed, .. } = self;
         let read = reader.read(input, |content| {
             scan.push(content);
@@ -113,17 +114,17 @@ impl<'q> Reception<'q> {
             self.staging_done().await;
             let octets = chunk.len() as u64;
             if self.failed.is_none() {
-                self.failed = self.room.cover(octets).err();
+                self.failed = self.space.ensure(octets).err();
             }
             if self.failed.is_some() {
                 return;
             }
             let mut staging = self.queue.stage(self.id, self.staged, chunk);
-            self.room.stored(octets);
+            self.space.stored(octets);
             self.staged += 1;
             // Polled once, so that it is under way while the next chunk fills.
             match futures_util::poll!(&mut staging) {
-                Poll::Ready(done) => self.failed = done.err().as_ref().map(unstored),
+                Poll::Ready(done) => self.failed = done.err().as_ref().map(not_stored),
                 Poll::Pending => self.staging = Some(staging),
             }
         }
@@ -133,30 +134,28 @@ impl<'q> Reception<'q> {
         if let Some(staging) = self.staging.take()
             && let Err(error) = staging.await
         {
-            self.failed.get_or_insert(unstored(&error));
+            self.failed.get_or_insert(not_stored(&error));
         }
     }
 
-    /// What speaks against the content so far.
-    pub fn refusal(&self, dialogue: &Dialogue) -> Option<Reply> {
-        let limits = &dialogue.terms().settings.limits;
-        match (self.reader.fault(), &self.failed) {
-            (Some(Fault::TooBig), _) => Some(too_big(limits.message_size)),
-            (Some(Fault::Nul), _) => Some(Reply::new(
-                550,
-                6,
-                0,
-                "the content holds a NUL: encode binary parts, for example in base64",
-            )),
-            (Some(Fault::BareNewline), _) => {
-                Some(Reply::new(550, 5, 2, "the content holds a bare CR or LF: end every line with CRLF"))
-            }
+    /// Why the content that has come so far cannot be accepted.
+    pub(super) fn refusal(&self, dialogue: &Dialogue) -> Option<ReplyToClient> {
+        let limits = &dialogue.context().settings.limits;
+        match (self.reader.error(), &self.failed) {
+            (Some(ContentError::TooLarge), _) => Some(reply::message_too_large(limits.message_size)),
+            (Some(ContentError::Nul), _) => Some(reply::NUL_IN_CONTENT),
+            (Some(ContentError::BareNewline), _) => Some(reply::BARE_NEWLINE_IN_CONTENT),
             (None, failed) => failed.clone(),
         }
     }
 
-    /// The content is complete: has the queue make it exist. The answer is 250 if, and only if, the queue says so.
-    pub async fn store(mut self, door: &FrontDoor, dialogue: &Dialogue, envelope: &Envelope) -> Reply {
+    /// The content is complete: puts the message into the queue. The reply is 250 if, and only if, the queue confirms it.
+    pub(super) async fn store(
+        mut self,
+        server: &SmtpServer,
+        dialogue: &Dialogue,
+        envelope: &InboundEnvelope,
+    ) -> ReplyToClient {
         let Reception { reader, scan, chunks, .. } = &mut self;
         reader.finish(|content| {
             scan.push(content);
@@ -167,75 +166,72 @@ impl<'q> Reception<'q> {
         if let Some(reply) = self.refusal(dialogue) {
             return reply;
         }
-        let settings = &dialogue.terms().settings;
+        let settings = &dialogue.context().settings;
         if self.scan.own_instance_seen() || self.scan.facts().received_hops > settings.limits.received_hops {
-            return Reply::new(
-                554,
-                4,
-                6,
-                "the message goes round in a loop: see that no upstream sends mail back here, or raise \
-                 `received_hops` under [limits]",
-            );
+            return reply::MAIL_LOOP;
         }
         let tail = self.chunks.filling.len() as u64;
-        if let Err(reply) = door.below_cap(settings).and_then(|()| self.room.cover(tail)) {
+        if let Err(reply) =
+            server.disk_space.check_message_count(settings).and_then(|()| self.space.ensure(tail))
+        {
             return reply;
         }
-        let message = self.message(door, dialogue, envelope);
+        let message = self.message(server, dialogue, envelope);
         let fact = queued(&message);
         let (size, recipients) = (message.size, message.recipients.len());
-        // It may stay in memory until it has been delivered: without the room that it had to grow.
+        // The content may stay in memory until it has been delivered, so the unused part of its buffer is given back.
         let content: Box<[u8]> = std::mem::take(&mut self.chunks.filling).into_boxed_slice();
-        // From here on the queue decides alone: a chunk given up now might belong to a message that exists.
+        // From here on the message may exist, so dropping this must not discard its chunks.
         let staged = std::mem::take(&mut self.staged);
         let stored = self.queue.put(message, content.into(), vec![fact]);
-        self.room.stored(u64::MAX);
+        self.space.stored(u64::MAX);
         match stored.await {
             Ok(()) => {
-                let Terms { client, listener, .. } = dialogue.terms();
-                let (id, from) = (self.id, envelope.reverse_path.as_str());
+                let SessionContext { client, listener, .. } = dialogue.context();
+                let (id, from) = (self.id, envelope.mail.reverse_path.as_str());
                 tracing::info!(queue_id = %id, %client, %listener, from, size, recipients, "accepted");
-                Reply::new(250, 0, 0, format!("queued as {id}"))
+                reply::queued(id)
             }
             Err(error) => {
                 self.staged = staged;
                 tracing::warn!(queue_id = %self.id, %error, "not stored");
-                unstored(&error)
+                not_stored(&error)
             }
         }
     }
 
-    fn message(&self, door: &FrontDoor, dialogue: &Dialogue, envelope: &Envelope) -> Message {
-        let terms = dialogue.terms();
-        let (helo, extended) =
-            dialogue.hello().map_or((String::new(), false), |hello| (hello.name.clone(), hello.extended));
-        let protocol = match (extended, envelope.smtp_utf8) {
+    fn message(&self, server: &SmtpServer, dialogue: &Dialogue, envelope: &InboundEnvelope) -> Message {
+        let context = dialogue.context();
+        let (helo, extended) = dialogue
+            .client_name()
+            .map_or((String::new(), false), |client| (client.name.clone(), client.extended));
+        let protocol = match (extended, envelope.mail.parameters.smtp_utf8) {
             (false, _) => "SMTP",
             (true, false) => "ESMTP",
             (true, true) => "UTF8SMTP",
         };
-        let now = door.queue.now();
-        let reception = door.clock.monotonic().saturating_sub(envelope.began);
+        let now = server.queue.now();
+        let reception = server.clock.monotonic().saturating_sub(envelope.began);
         Message {
             recipients: envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
-            body: envelope.body,
-            smtp_utf8: envelope.smtp_utf8,
+            body: envelope.mail.parameters.body,
+            smtp_utf8: envelope.mail.parameters.smtp_utf8,
             size: self.reader.size(),
             chunks: self.staged + u32::from(!self.chunks.filling.is_empty()),
             header: self.scan.facts(),
             origin: Origin {
-                listener: terms.listener.to_string(),
-                client: Some(terms.client),
+                listener: context.listener.to_string(),
+                client: Some(context.client),
                 user: None,
                 helo,
                 protocol: protocol.to_owned(),
             },
-            class: terms.class().unwrap_or_else(|| self.scan.class()),
-            received_at: door.clock.wall(),
+            class: context.class().unwrap_or_else(|| self.scan.class()),
+            received_at: server.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
             due: Some(now),
             life_start: now,
-            ..Message::new(self.id, envelope.reverse_path.clone())
+            ..Message::new(self.id, envelope.mail.reverse_path.clone())
         }
     }
 }
@@ -262,15 +258,10 @@ fn queued(message: &Message) -> Fact {
     fact
 }
 
-/// What a client is told when the queue could not store its message.
-fn unstored(error: &QueueError) -> Reply {
+/// The reply to a client whose message the queue could not store.
+fn not_stored(error: &QueueError) -> ReplyToClient {
     match error {
-        QueueError::Full(_) => Reply::new(
-            452,
-            3,
-            1,
-            "the disk is full: try again later, and make room on the disk of Postroom's queue",
-        ),
-        _ => Reply::new(451, 3, 0, "the queue cannot be written: try again later, and see Postroom's log"),
+        QueueError::Full(_) => reply::DISK_FULL,
+        _ => reply::QUEUE_NOT_WRITABLE,
     }
 }

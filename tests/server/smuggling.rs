@@ -198,7 +198,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
             }
             assert!(ended && read == whole.len());
             if whole.contains(&0) {
-                assert!(reader.fault().is_some());
+                assert!(reader.error().is_some());
                 continue;
             }
             assert_eq!(stored, expected, "cut at {cut}");

@@ -16,7 +16,7 @@
 //! Escapes in C, S and |: `\r` `\n` `\t` `\0` `\\` `\xFF`, and `\{9:text}` for nine times text.
 //! Every transcript ends with what is queued, and that is compared in full.
 
-use super::door::{Client, Door, settings};
+use super::test_server::{Client, TestServer, settings};
 use postroom::config::Settings;
 use postroom::config::settings::BareNewline;
 use std::path::Path;
@@ -75,19 +75,19 @@ async fn play(text: &str) -> Result<(), String> {
         return Err("does not say what is queued".into());
     }
 
-    let door = Door::open(settings).await;
-    let mut client = door.connect().await;
-    converse(&mut client, &door, &steps).await?;
+    let server = TestServer::open(settings).await;
+    let mut client = server.connect().await;
+    converse(&mut client, &server, &steps).await?;
     drop(client);
-    door.stopping.closing.cancel();
-    door.empty().await;
-    if !door.queue.staged.lock().unwrap().is_empty() {
+    server.shutdown.started.cancel();
+    server.empty().await;
+    if !server.queue.staged.lock().unwrap().is_empty() {
         return Err("staged chunks were left behind".into());
     }
-    compare(&door, &expected)
+    compare(&server, &expected)
 }
 
-async fn converse(client: &mut Client, door: &Door, steps: &[(usize, &str)]) -> Result<(), String> {
+async fn converse(client: &mut Client, server: &TestServer, steps: &[(usize, &str)]) -> Result<(), String> {
     let mut unsent = Vec::new();
     for (number, line) in steps {
         if let Some(text) = line.strip_prefix("C: ") {
@@ -114,7 +114,7 @@ async fn converse(client: &mut Client, door: &Door, steps: &[(usize, &str)]) -> 
                     return Err(format!("line {number}: expected the end, got {reply:?}"));
                 }
             } else if *line == "client closes" {
-                *client = door.connect().await;
+                *client = server.connect().await;
             } else {
                 return Err(format!("line {number} is not understood: {line}"));
             }
@@ -123,8 +123,8 @@ async fn converse(client: &mut Client, door: &Door, steps: &[(usize, &str)]) -> 
     if unsent.is_empty() { Ok(()) } else { Err("ends with bytes that were not sent".into()) }
 }
 
-fn compare(door: &Door, expected: &[Expected]) -> Result<(), String> {
-    let taken = door.queue.taken();
+fn compare(server: &TestServer, expected: &[Expected]) -> Result<(), String> {
+    let taken = server.queue.taken();
     if taken.len() != expected.len() {
         return Err(format!("{} messages are queued, not {}", taken.len(), expected.len()));
     }

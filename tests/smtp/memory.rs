@@ -1,4 +1,4 @@
-//! A queue in memory, with faults to switch on: what the front door needs of the trait and nothing else.
+//! A queue in memory, with faults to switch on: what the server needs of the trait and nothing else.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ pub struct Faults {
     pub stage: Mutex<Option<QueueError>>,
     pub put: Mutex<Option<QueueError>>,
     pub health_panics: AtomicBool,
-    /// Contents are not kept, so that what is measured is the front door's memory.
+    /// Contents are not kept, so that what is measured is the server's memory.
     pub forgetful: AtomicBool,
 }
 

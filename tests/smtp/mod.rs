@@ -1,13 +1,13 @@
-//! Tests of the room `smtp`.
+//! Tests of the module `smtp`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, as it should")]
 
 mod dialogs;
-mod door;
 mod limits;
 mod memory;
-mod refused;
+mod refusals;
 mod replies;
 mod resident;
 mod stopping;
 mod storage;
+mod test_server;

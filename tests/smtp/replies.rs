@@ -1,10 +1,9 @@
 //! How replies leave: those to pipelined commands in one write.
 
-use super::door::{settings, within};
 use super::memory::MemoryQueue;
+use super::test_server::{settings, within};
 use postroom::clock::SystemClock;
-use postroom::smtp::transaction::Terms;
-use postroom::smtp::{FrontDoor, Stopping, session};
+use postroom::smtp::{SessionContext, Shutdown, SmtpServer, session};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,14 +47,18 @@ async fn replies_to_pipelined_commands_leave_in_one_write() {
     let (_sender, receiver) = watch::channel(settings.clone());
     let queue = Arc::new(MemoryQueue::default());
     let memory = Arc::new(Semaphore::new(1024));
-    let door = FrontDoor::new(receiver, queue.clone(), Arc::new(SystemClock::default()), memory);
+    let server = SmtpServer::new(receiver, queue.clone(), Arc::new(SystemClock::default()), memory);
     let writes = Arc::new(AtomicUsize::new(0));
     let (ours, mut client) = tokio::io::duplex(64 * 1024);
     let mut stream = Counted(ours, writes.clone());
-    let terms =
-        Terms { settings, listener: "local".into(), client: "127.0.0.1".parse().unwrap(), may_relay: true };
+    let context = SessionContext {
+        settings,
+        listener: "local".into(),
+        client: "127.0.0.1".parse().unwrap(),
+        may_relay: true,
+    };
     let served = tokio::spawn(async move {
-        session::run(&door, &mut stream, terms, false, &Stopping::default()).await;
+        session::run(&server, &mut stream, context, false, &Shutdown::default()).await;
     });
 
     let mut buffer = vec![0; 64 * 1024];

@@ -1,6 +1,6 @@
 //! Memory: the resident size of this very process (nextest gives each test one of its own).
 
-use super::door::{Door, settings, within};
+use super::test_server::{TestServer, settings, within};
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,12 +14,12 @@ fn resident_kib() -> u64 {
 #[tokio::test]
 async fn idle_sessions_are_cheap() {
     const SESSIONS: u64 = 400;
-    let door = Door::open(settings()).await;
-    drop(door.greeted().await);
+    let server = TestServer::open(settings()).await;
+    drop(server.greeted().await);
     let before = resident_kib();
     let mut clients = Vec::new();
     for _ in 0..SESSIONS {
-        let mut client = TcpStream::connect(door.address).await.unwrap();
+        let mut client = TcpStream::connect(server.address).await.unwrap();
         let mut buffer = [0; 512];
         within(client.read(&mut buffer)).await.unwrap();
         client.write_all(b"EHLO c.test\r\n").await.unwrap();
@@ -38,13 +38,13 @@ async fn large_messages_stay_within_content_memory() {
     const MESSAGES: usize = 100;
     let mut settings = settings();
     settings.limits.content_memory = 4 * 1024 * 1024;
-    let door = Door::open(settings).await;
-    door.queue.faults.forgetful.store(true, Ordering::SeqCst);
+    let server = TestServer::open(settings).await;
+    server.queue.faults.forgetful.store(true, Ordering::SeqCst);
     let piece = "x".repeat(62) + "\r\n";
     let piece: &'static str = piece.repeat(1024).leak();
     let mut clients = Vec::new();
     for _ in 0..MESSAGES {
-        clients.push(door.greeted().await);
+        clients.push(server.greeted().await);
     }
     let before = resident_kib();
     let sending = clients.into_iter().map(|mut client| {
@@ -62,7 +62,7 @@ async fn large_messages_stay_within_content_memory() {
         sent.await.unwrap();
         highest = highest.max(resident_kib());
     }
-    let taken = door.queue.taken();
+    let taken = server.queue.taken();
     assert_eq!(
         taken.iter().map(|(message, _)| message.size).sum::<u64>(),
         (MESSAGES * 48 * piece.len()) as u64
@@ -75,8 +75,8 @@ async fn large_messages_stay_within_content_memory() {
 /// Half a million pipelined commands, and an endless line after them, leave the resident size where it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_commands_does_not_pile_up() {
-    let door = Door::open(settings()).await;
-    let mut client = door.greeted().await;
+    let server = TestServer::open(settings()).await;
+    let mut client = server.greeted().await;
     client.say("NOOP\r\n").await;
     client.expect("250").await;
     let before = resident_kib();

@@ -7,9 +7,10 @@ use postroom::config::Settings;
 use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
 use postroom::mail::address::parse_path;
 use postroom::mail::{Address, BodyType};
-use postroom::smtp::command::{Command, Mail, Wrong, parse};
-use postroom::smtp::reply::Reply;
-use postroom::smtp::transaction::{Dialogue, Step, Terms};
+use postroom::smtp::SessionContext;
+use postroom::smtp::command::{Command, CommandError, MailCommand, parse};
+use postroom::smtp::dialogue::{Dialogue, SessionAction};
+use postroom::smtp::reply::ReplyToClient;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -19,13 +20,13 @@ pub fn run(data: &[u8]) {
     let mut tape = Tape(data);
     let flags = tape.byte();
     let settings = if flags & 2 == 0 { &GENEROUS } else { &STRICT };
-    let terms = Terms {
+    let context = SessionContext {
         settings: Arc::clone(settings),
         listener: "local".into(),
         client: [192, 0, 2, 1].into(),
         may_relay: flags & 1 == 0,
     };
-    let mut dialogue = Dialogue::new(terms);
+    let mut dialogue = Dialogue::new(context);
     let mut model = Model {
         may_relay: flags & 1 == 0,
         limits: settings.limits.clone(),
@@ -37,24 +38,24 @@ pub fn run(data: &[u8]) {
         let command = parse(line, HOST);
         line_alone(line, &command);
         let expected = model.step(&command);
-        let step = dialogue.step(line, Duration::ZERO, |_| None);
+        let step = dialogue.execute_line(line, Duration::ZERO, |_| Ok(()));
         assert_eq!(Kind::of(&step), expected, "{line:?} after which {step:?}");
         let recipients = dialogue.envelope().map(|envelope| envelope.recipients.clone());
         assert_eq!(recipients, model.recipients());
         match step {
-            Step::Data | Step::Chunk { last: true, .. } => {
-                dialogue.end(flags & 4 == 0);
+            SessionAction::ReceiveData | SessionAction::ReceiveChunk { last: true, .. } => {
+                dialogue.end_transaction(flags & 4 == 0);
                 model.end(flags & 4 == 0);
             }
-            Step::Close(reply) => return is_well_said(&reply),
-            Step::Say(reply) | Step::SkipChunk { reply, .. } => is_well_said(&reply),
-            Step::Chunk { .. } => {}
+            SessionAction::ReplyAndClose(reply) => return is_well_said(&reply),
+            SessionAction::Reply(reply) | SessionAction::SkipChunk { reply, .. } => is_well_said(&reply),
+            SessionAction::ReceiveChunk { .. } => {}
         }
     }
 }
 
 /// What holds for a line whatever came before it.
-fn line_alone(line: &[u8], command: &Result<Command, Wrong>) {
+fn line_alone(line: &[u8], command: &Result<Command, CommandError>) {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     for end in [&b"\r\n"[..], b"\n"].into_iter().take(if text.ends_with(b"\r") { 1 } else { 2 }) {
@@ -65,7 +66,7 @@ fn line_alone(line: &[u8], command: &Result<Command, Wrong>) {
         Ok(Command::Mail(mail)) => {
             if let Some(address) = mail.reverse_path.address() {
                 is_kept(address, text);
-                assert!(mail.smtp_utf8 || address.is_ascii());
+                assert!(mail.parameters.smtp_utf8 || address.is_ascii());
             }
             parameters(mail, text);
         }
@@ -74,7 +75,7 @@ fn line_alone(line: &[u8], command: &Result<Command, Wrong>) {
             assert!(!name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control), "{name:?}");
         }
         Ok(_) => {}
-        Err(Wrong::Refused(reply) | Wrong::Fatal(reply)) => {
+        Err(CommandError::Refused(reply) | CommandError::Fatal(reply)) => {
             assert!((500..600).contains(&reply.code), "{reply:?}");
             is_well_said(reply);
         }
@@ -98,7 +99,7 @@ fn is_kept(address: &Address, text: &[u8]) {
 }
 
 /// The parameters of MAIL, word by word.
-fn parameters(mail: &Mail, text: &[u8]) {
+fn parameters(mail: &MailCommand, text: &[u8]) {
     let colon = text.iter().position(|byte| *byte == b':').unwrap();
     let (_, rest) = parse_path(&text[colon + 1..], HOST).unwrap();
     let words: Vec<String> = rest
@@ -109,15 +110,23 @@ fn parameters(mail: &Mail, text: &[u8]) {
     let sizes: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("SIZE=")).collect();
     let said = |word: &str| words.iter().any(|one| one == word);
     // Too long for a number means huge, not small.
-    let sound = |size: &&str| size.parse().unwrap_or(u64::MAX) == mail.size || mail.size == u64::MAX;
-    assert!(if sizes.is_empty() { mail.size == 0 } else { sizes.iter().any(sound) }, "{words:?} {mail:?}");
-    if mail.size != u64::MAX {
-        assert_eq!(mail.smtp_utf8, said("SMTPUTF8"), "{words:?}");
-        assert!(mail.body == BodyType::SevenBit || said("BODY=8BITMIME"), "{words:?}");
+    let sound = |size: &&str| {
+        size.parse().unwrap_or(u64::MAX) == mail.parameters.size || mail.parameters.size == u64::MAX
+    };
+    assert!(
+        if sizes.is_empty() { mail.parameters.size == 0 } else { sizes.iter().any(sound) },
+        "{words:?} {mail:?}"
+    );
+    if mail.parameters.size != u64::MAX {
+        assert_eq!(mail.parameters.smtp_utf8, said("SMTPUTF8"), "{words:?}");
+        assert!(mail.parameters.body == BodyType::SevenBit || said("BODY=8BITMIME"), "{words:?}");
     }
     for word in words {
         let known = ["SIZE=", "BODY=7BIT", "BODY=8BITMIME", "SMTPUTF8", "AUTH="];
-        assert!(mail.size == u64::MAX || known.iter().any(|known| word.starts_with(known)), "{word:?}");
+        assert!(
+            mail.parameters.size == u64::MAX || known.iter().any(|known| word.starts_with(known)),
+            "{word:?}"
+        );
     }
 }
 
@@ -138,16 +147,16 @@ fn chunk_size(text: &[u8]) -> Option<Option<(u64, bool)>> {
     Some((clear && digits).then(|| (std::str::from_utf8(size).unwrap().parse().unwrap(), last)))
 }
 
-fn chunk_of(command: &Result<Command, Wrong>) -> Option<Option<(u64, bool)>> {
+fn chunk_of(command: &Result<Command, CommandError>) -> Option<Option<(u64, bool)>> {
     match command {
         Ok(Command::Bdat { size, last }) => Some(Some((*size, *last))),
-        Err(Wrong::Fatal(reply)) if reply.text.contains("BDAT") => Some(None),
+        Err(CommandError::Fatal(reply)) if reply.text.contains("BDAT") => Some(None),
         _ => None,
     }
 }
 
 /// Whole lines of printable ASCII with an enhanced code of the right class; nothing of the client's in it.
-fn is_well_said(reply: &Reply) {
+fn is_well_said(reply: &ReplyToClient) {
     let mut output = Vec::new();
     reply.write_to(&mut output);
     let text = std::str::from_utf8(&output).unwrap();
@@ -173,13 +182,13 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(step: &Step) -> Kind {
+    fn of(step: &SessionAction) -> Kind {
         match step {
-            Step::Say(reply) => Kind::Say(reply.code),
-            Step::Close(reply) => Kind::Close(reply.code),
-            Step::Data => Kind::Data,
-            Step::Chunk { size, last } => Kind::Chunk(*size, *last),
-            Step::SkipChunk { size, .. } => Kind::Skip(*size),
+            SessionAction::Reply(reply) => Kind::Say(reply.code),
+            SessionAction::ReplyAndClose(reply) => Kind::Close(reply.code),
+            SessionAction::ReceiveData => Kind::Data,
+            SessionAction::ReceiveChunk { size, last } => Kind::Chunk(*size, *last),
+            SessionAction::SkipChunk { size, .. } => Kind::Skip(*size),
         }
     }
 }
@@ -195,11 +204,11 @@ struct Model {
 }
 
 impl Model {
-    fn step(&mut self, command: &Result<Command, Wrong>) -> Kind {
+    fn step(&mut self, command: &Result<Command, CommandError>) -> Kind {
         let kind = match command {
             Ok(command) => self.obey(command),
-            Err(Wrong::Refused(reply)) => Kind::Say(reply.code),
-            Err(Wrong::Fatal(reply)) => return Kind::Close(reply.code),
+            Err(CommandError::Refused(reply)) => Kind::Say(reply.code),
+            Err(CommandError::Fatal(reply)) => return Kind::Close(reply.code),
         };
         if let Kind::Say(500..) = kind {
             self.errors += 1;
@@ -219,9 +228,9 @@ impl Model {
             }
             Command::Mail(mail) => Kind::Say(match mail {
                 _ if !self.greeted || self.transaction.is_some() => 503,
-                Mail { size, .. } if *size > self.limits.message_size => 552,
+                MailCommand { parameters, .. } if parameters.size > self.limits.message_size => 552,
                 _ => {
-                    self.transaction = Some((Vec::new(), mail.smtp_utf8, false));
+                    self.transaction = Some((Vec::new(), mail.parameters.smtp_utf8, false));
                     250
                 }
             }),

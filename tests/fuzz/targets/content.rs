@@ -4,7 +4,7 @@
 
 use super::{Cuts, Tape};
 use postroom::config::settings::BareNewline;
-use postroom::smtp::content::{ContentReader, Fault};
+use postroom::smtp::content::{ContentError, ContentReader};
 
 const SMALL_LIMIT: u64 = 20;
 
@@ -26,14 +26,14 @@ pub fn run(data: &[u8]) {
         assert_eq!((used, ended), (expected.used, expected.ended));
         if !ended {
             // Of DATA nothing is stored without its end.
-            assert!(expected.output.starts_with(&output) || reader.fault().is_some());
+            assert!(expected.output.starts_with(&output) || reader.error().is_some());
             if dotted {
                 continue;
             }
         }
-        assert_eq!(reader.fault(), expected.fault);
+        assert_eq!(reader.error(), expected.error);
         assert_eq!(reader.size(), expected.output.len() as u64);
-        if reader.fault().is_some() {
+        if reader.error().is_some() {
             assert!(output.len() as u64 <= limit && expected.output.starts_with(&output));
             continue;
         }
@@ -84,31 +84,31 @@ fn goes_through_again(content: &[u8]) {
     let mut again = Vec::new();
     let read = reader.read(&stuffed, |content| again.extend_from_slice(content));
     assert_eq!(read, (stuffed.len(), true));
-    assert_eq!((reader.fault(), again.as_slice()), (None, content));
+    assert_eq!((reader.error(), again.as_slice()), (None, content));
 }
 
 struct Expected {
     output: Vec<u8>,
     used: usize,
     ended: bool,
-    fault: Option<Fault>,
+    error: Option<ContentError>,
 }
 
 impl Expected {
     fn put(&mut self, bytes: &[u8], limit: u64) {
         self.output.extend_from_slice(bytes);
         if self.output.len() as u64 > limit {
-            self.fault.get_or_insert(Fault::TooBig);
+            self.error.get_or_insert(ContentError::TooLarge);
         }
     }
 }
 
 /// The rules, one byte at a time, with all of the input at hand.
 fn reference(input: &[u8], dotted: bool, bare_newline: BareNewline, limit: u64) -> Expected {
-    let mut expected = Expected { output: Vec::new(), used: input.len(), ended: false, fault: None };
+    let mut expected = Expected { output: Vec::new(), used: input.len(), ended: false, error: None };
     let bare = |expected: &mut Expected| {
         if bare_newline == BareNewline::Reject {
-            expected.fault.get_or_insert(Fault::BareNewline);
+            expected.error.get_or_insert(ContentError::BareNewline);
         }
     };
     let mut behind_crlf = true;
@@ -134,7 +134,7 @@ fn reference(input: &[u8], dotted: bool, bare_newline: BareNewline, limit: u64) 
                 expected.put(b"\r\n", limit);
             }
             0 => {
-                expected.fault.get_or_insert(Fault::Nul);
+                expected.error.get_or_insert(ContentError::Nul);
                 expected.put(b"\0", limit);
             }
             byte => expected.put(&[byte], limit),

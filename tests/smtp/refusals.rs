@@ -1,36 +1,36 @@
 //! Who was refused, as events: the first at once, the others of a minute together, whatever the number of clients.
 
-use super::door::{Client, Door, settings, within};
+use super::test_server::{Client, TestServer, settings, within};
 use postroom::clock::ManualClock;
 use postroom::event::{EventType, code};
-use postroom::smtp::refused::{CLIENTS, EPISODE};
+use postroom::smtp::refusals::{COUNTING_PERIOD, MAX_CLIENTS};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpSocket;
 
-/// A door where nobody gets a session.
-async fn closed_door() -> (Door, Arc<ManualClock>) {
+/// A server where nobody gets a session.
+async fn closed_door() -> (TestServer, Arc<ManualClock>) {
     let mut settings = settings();
     settings.limits.connections = 0;
     let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(1_800_000_000).unwrap()));
-    (Door::open_at(settings, clock.clone()).await, clock)
+    (TestServer::open_at(settings, clock.clone()).await, clock)
 }
 
 /// Connects from an address of loopback that is that client's own, and hears that there is no session.
-async fn knock(door: &Door, client: usize) {
+async fn knock(server: &TestServer, client: usize) {
     let socket = TcpSocket::new_v4().unwrap();
     let from = Ipv4Addr::new(127, 1, (client >> 8) as u8, client as u8);
     socket.bind((from, 0).into()).unwrap();
-    let mut client = Client(BufReader::new(within(socket.connect(door.address)).await.unwrap()));
+    let mut client = Client(BufReader::new(within(socket.connect(server.address)).await.unwrap()));
     client.expect("421 4.7.0").await;
     client.expect_closed().await;
 }
 
 /// What was told since it was asked last.
-fn told(door: &Door) -> Vec<String> {
-    let facts = std::mem::take(&mut *door.queue.facts.lock().unwrap());
+fn told(server: &TestServer) -> Vec<String> {
+    let facts = std::mem::take(&mut *server.queue.facts.lock().unwrap());
     for fact in &facts {
         let kind = (fact.kind, fact.source.as_str(), fact.code.as_str());
         assert_eq!(kind, (EventType::Warning, "Listener", code::REFUSED));
@@ -42,50 +42,50 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_client_that_is_refused_all_day_is_an_event_a_minute() {
-    let (door, clock) = closed_door().await;
-    knock(&door, 1).await;
-    let first = told(&door);
+    let (server, clock) = closed_door().await;
+    knock(&server, 1).await;
+    let first = told(&server);
     assert_eq!(first.len(), 1, "at once: {first:?}");
     assert!(first[0].starts_with("127.1.0.1 was refused by listener local: 421 4.7.0 "), "{first:?}");
     for _ in 0..3 {
-        knock(&door, 1).await;
+        knock(&server, 1).await;
     }
-    clock.advance(EPISODE - SECOND);
-    door.front.tell_refusals();
-    assert!(told(&door).is_empty(), "counted");
+    clock.advance(COUNTING_PERIOD - SECOND);
+    server.smtp.refusals.record_due();
+    assert!(told(&server).is_empty(), "counted");
     // Told when the minute is over, though nobody comes again.
     clock.advance(SECOND);
-    door.front.tell_refusals();
-    assert_eq!(told(&door), [format!("{} (3 times since the event before)", first[0])]);
+    server.smtp.refusals.record_due();
+    assert_eq!(told(&server), [format!("{} (3 times since the event before)", first[0])]);
     // With that the next minute begins; who comes after it is told together with those within.
-    knock(&door, 1).await;
-    clock.advance(EPISODE);
-    knock(&door, 1).await;
-    assert_eq!(told(&door), [format!("{} (2 times since the event before)", first[0])]);
+    knock(&server, 1).await;
+    clock.advance(COUNTING_PERIOD);
+    knock(&server, 1).await;
+    assert_eq!(told(&server), [format!("{} (2 times since the event before)", first[0])]);
     // After a quiet minute all is forgotten, and the next one is told at once.
-    clock.advance(EPISODE);
-    door.front.tell_refusals();
-    assert!(told(&door).is_empty());
-    knock(&door, 1).await;
-    assert_eq!(told(&door), first);
+    clock.advance(COUNTING_PERIOD);
+    server.smtp.refusals.record_due();
+    assert!(told(&server).is_empty());
+    knock(&server, 1).await;
+    assert_eq!(told(&server), first);
 }
 
 /// A whole network that knocks fills neither memory nor the journal, and is told all the same.
 #[tokio::test]
 async fn more_clients_than_are_told_apart_are_counted_together() {
-    let (door, clock) = closed_door().await;
-    for client in 0..CLIENTS {
-        knock(&door, client).await;
+    let (server, clock) = closed_door().await;
+    for client in 0..MAX_CLIENTS {
+        knock(&server, client).await;
     }
-    assert_eq!(told(&door).len(), CLIENTS);
-    for client in CLIENTS..CLIENTS + 3 {
-        knock(&door, client).await;
+    assert_eq!(told(&server).len(), MAX_CLIENTS);
+    for client in MAX_CLIENTS..MAX_CLIENTS + 3 {
+        knock(&server, client).await;
     }
-    knock(&door, 0).await;
-    assert!(told(&door).is_empty());
-    clock.advance(EPISODE);
-    door.front.tell_refusals();
-    let mut all = told(&door);
+    knock(&server, 0).await;
+    assert!(told(&server).is_empty());
+    clock.advance(COUNTING_PERIOD);
+    server.smtp.refusals.record_due();
+    let mut all = told(&server);
     all.sort();
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].starts_with("127.1.0.0 was refused"), "{all:?}");
@@ -93,18 +93,18 @@ async fn more_clients_than_are_told_apart_are_counted_together() {
     assert!(all[1].ends_with("(3 times since the event before)"), "{all:?}");
     assert!(all[1].contains("127.1.1.2 was refused by listener local"), "{all:?}");
     // There is room again.
-    knock(&door, 500).await;
-    assert_eq!(told(&door).len(), 1);
+    knock(&server, 500).await;
+    assert_eq!(told(&server).len(), 1);
 }
 
 #[tokio::test]
 async fn what_was_counted_is_told_at_the_end() {
-    let (door, _) = closed_door().await;
-    knock(&door, 1).await;
-    knock(&door, 1).await;
-    assert_eq!(told(&door).len(), 1);
-    door.front.tell_all_refusals();
-    assert_eq!(told(&door).len(), 1);
-    door.front.tell_all_refusals();
-    assert!(told(&door).is_empty());
+    let (server, _) = closed_door().await;
+    knock(&server, 1).await;
+    knock(&server, 1).await;
+    assert_eq!(told(&server).len(), 1);
+    server.smtp.refusals.record_all();
+    assert_eq!(told(&server).len(), 1);
+    server.smtp.refusals.record_all();
+    assert!(told(&server).is_empty());
 }

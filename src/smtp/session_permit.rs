@@ -1,64 +1,58 @@
-//! How many sessions there may be: in all and for one client. A session holds its permit and gives it back by
-//! dropping it, so that no way out of a session forgets to.
+//! How many sessions there may be: in all and for one client. A session holds its permit and gives it back by dropping it,
+//! however it ends.
 
-use super::reply::Reply;
+use super::reply::{self, ReplyToClient};
 use crate::config::settings::Limits;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The permits that are out.
+/// The sessions that there are.
 #[derive(Debug, Default)]
-pub struct Permits(Mutex<Counts>);
+pub(super) struct SessionPermits(Mutex<SessionCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct SessionCounts {
     all: usize,
     by_client: HashMap<IpAddr, usize>,
 }
 
 /// The right to a session.
 #[derive(Debug)]
-pub struct Permit {
-    permits: Arc<Permits>,
+pub(super) struct SessionPermit {
+    permits: Arc<SessionPermits>,
     client: IpAddr,
 }
 
-impl Permits {
-    /// A permit under the limits that are in force now, or what the client is told. Loopback is exempt from
+impl SessionPermits {
+    /// A permit under the limits that are in force now, or the reply to a client that gets none. Loopback is exempt from
     /// `connections_per_client`.
-    pub fn admit(self: &Arc<Self>, client: IpAddr, limits: &Limits) -> Result<Permit, Reply> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        limits: &Limits,
+    ) -> Result<SessionPermit, ReplyToClient> {
         let mut counts = self.lock();
         if counts.all >= limits.connections {
-            return Err(Reply::new(
-                421,
-                7,
-                0,
-                "too many sessions: try again later, or raise `connections` under [limits]",
-            ));
+            return Err(reply::TOO_MANY_SESSIONS);
         }
         if !client.is_loopback() {
             let own = counts.by_client.entry(client).or_default();
             if *own >= limits.connections_per_client {
-                return Err(Reply::new(
-                    421,
-                    7,
-                    0,
-                    "too many sessions from this address: use fewer, or raise `connections_per_client` under [limits]",
-                ));
+                return Err(reply::TOO_MANY_SESSIONS_OF_CLIENT);
             }
             *own += 1;
         }
         counts.all += 1;
-        Ok(Permit { permits: self.clone(), client })
+        Ok(SessionPermit { permits: self.clone(), client })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, SessionCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Permit {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
         let mut counts = self.permits.lock();
         counts.all -= 1;
@@ -91,7 +85,7 @@ mod tests {
             content_memory: 0,
             bare_newline: BareNewline::Reject,
         };
-        let permits = Arc::new(Permits::default());
+        let permits = Arc::new(SessionPermits::default());
         let (far, near) = ("192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap());
         let first = permits.admit(far, &limits).unwrap();
         assert_eq!(permits.admit(far, &limits).unwrap_err().code, 421);

@@ -1,7 +1,7 @@
-//! The listeners: opened together, changed by a reload without turning anybody away, closed first.
+//! The listeners: opened together, changed by a reload without refusing a client meanwhile, stopped first.
 
 use crate::config::settings::Listener;
-use crate::smtp::{self, FrontDoor, Stopping};
+use crate::smtp::{self, Shutdown, SmtpServer};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -13,39 +13,48 @@ use tokio::time::Instant;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// All ways in.
-pub struct Doors {
-    front: Arc<FrontDoor>,
-    stopping: Stopping,
-    open: Vec<Door>,
+/// All listeners of the server, with their sockets.
+pub(super) struct Listeners {
+    smtp_server: Arc<SmtpServer>,
+    shutdown: Shutdown,
+    open: Vec<OpenListener>,
     /// Opened by systemd for us, with the address they are bound to.
     inherited: Vec<(SocketAddr, std::net::TcpListener)>,
 }
 
-struct Door {
+struct OpenListener {
     listener: Listener,
-    /// Bound to; the port is known here where the listener has port 0.
+    /// What the socket is bound to: with the real port, where the listener asks for port 0.
     address: SocketAddr,
     socket: Arc<TcpListener>,
     accepting: JoinHandle<()>,
 }
 
-/// By the name of a wanted listener, the name of the open door whose socket is for it.
-type Kept = BTreeMap<String, String>;
+/// By the name of a wanted listener, the name of the open one whose socket it gets.
+type KeptSockets = BTreeMap<String, String>;
 
-impl Doors {
+impl Listeners {
     /// None open yet.
-    pub fn new(front: FrontDoor, inherited: Vec<(SocketAddr, std::net::TcpListener)>) -> Doors {
-        Doors { front: Arc::new(front), stopping: Stopping::default(), open: Vec::new(), inherited }
+    pub(super) fn new(
+        smtp_server: SmtpServer,
+        inherited: Vec<(SocketAddr, std::net::TcpListener)>,
+    ) -> Listeners {
+        Listeners {
+            smtp_server: Arc::new(smtp_server),
+            shutdown: Shutdown::default(),
+            open: Vec::new(),
+            inherited,
+        }
     }
 
-    /// Opens what is wanted and not open yet, and closes the rest; sessions that came in there go on. A socket whose
-    /// address is wanted under another name is handed over, so that no client is turned away meanwhile.
+    /// Opens the wanted listeners that are not open yet, and closes the others; sessions that came in there go on. A socket
+    /// whose address is wanted under another name goes to the listener of that name, so that no client is refused meanwhile.
     ///
     /// # Errors
-    /// In words, with what to change, where an address cannot be listened on. Then all is as it was: what was closed
-    /// because it was in the way is bound again, and where another program was faster the error says so.
-    pub async fn change(&mut self, wanted: &[Listener]) -> Result<(), String> {
+    /// In words, with what to change, where an address cannot be listened on. Then all is as it was: listeners that were
+    /// closed because a new one needed their port are opened again; where another program has taken the port meanwhile, the
+    /// error says so.
+    pub(super) async fn change(&mut self, wanted: &[Listener]) -> Result<(), String> {
         let kept = self.kept(wanted);
         let (mut fresh, mut blocked) = (Vec::new(), Vec::new());
         for listener in wanted.iter().filter(|listener| !kept.contains_key(&listener.name)) {
@@ -58,15 +67,15 @@ impl Doors {
             }
         }
         fresh.extend(self.bind_in_place_of_unwanted(blocked, &kept).await?);
-        for door in std::mem::take(&mut self.open) {
-            match wanted.iter().find(|one| kept.get(&one.name) == Some(&door.listener.name)) {
-                None => drop(self.shut(door).await),
-                Some(same) if same.name == door.listener.name => {
-                    self.open.push(Door { listener: same.clone(), ..door });
+        for open in std::mem::take(&mut self.open) {
+            match wanted.iter().find(|one| kept.get(&one.name) == Some(&open.listener.name)) {
+                None => drop(self.close_one(open).await),
+                Some(same) if same.name == open.listener.name => {
+                    self.open.push(OpenListener { listener: same.clone(), ..open });
                 }
                 Some(renamed) => {
-                    let Door { socket, accepting, .. } = door;
-                    end(accepting).await;
+                    let OpenListener { socket, accepting, .. } = open;
+                    stop_accepting(accepting).await;
                     self.serve(renamed.clone(), socket);
                 }
             }
@@ -77,50 +86,50 @@ impl Doors {
         Ok(())
     }
 
-    /// What all of them share.
-    pub fn front(&self) -> Arc<FrontDoor> {
-        self.front.clone()
+    /// What their sessions share.
+    pub(super) fn smtp_server(&self) -> Arc<SmtpServer> {
+        self.smtp_server.clone()
     }
 
-    /// Whose name and address are the same first, then whose address is.
-    fn kept(&self, wanted: &[Listener]) -> Kept {
-        let mut kept = Kept::new();
+    /// Which open listeners go on: first those that are wanted with name and address, then those whose address is wanted.
+    fn kept(&self, wanted: &[Listener]) -> KeptSockets {
+        let mut kept = KeptSockets::new();
         for named in [true, false] {
             for one in wanted {
-                let fits = |door: &&Door| {
-                    door.listener.address == one.address && (!named || door.listener.name == one.name)
+                let fits = |open: &&OpenListener| {
+                    open.listener.address == one.address && (!named || open.listener.name == one.name)
                 };
-                let mut free = self.open.iter().filter(|door| is_unwanted(door, &kept));
+                let mut free = self.open.iter().filter(|open| is_unwanted(open, &kept));
                 if !kept.contains_key(&one.name)
-                    && let Some(door) = free.find(fits)
+                    && let Some(open) = free.find(fits)
                 {
-                    kept.insert(one.name.clone(), door.listener.name.clone());
+                    kept.insert(one.name.clone(), open.listener.name.clone());
                 }
             }
         }
         kept
     }
 
-    /// Whether it may be a door of ours that keeps the listener's address from being bound, one that is to be closed.
-    fn is_blocked(&self, listener: &Listener, kept: &Kept) -> bool {
+    /// Whether the listener's port may be in use by an open listener of ours that is about to be closed.
+    fn is_blocked(&self, listener: &Listener, kept: &KeptSockets) -> bool {
         let port = listener.address.port();
-        self.open.iter().any(|door| door.address.port() == port && is_unwanted(door, kept))
+        self.open.iter().any(|open| open.address.port() == port && is_unwanted(open, kept))
     }
 
-    /// Binds what doors that are to be closed are in the way of, by closing them first.
+    /// Binds the addresses whose ports are in use by listeners that are about to be closed, and closes those before.
     async fn bind_in_place_of_unwanted(
         &mut self,
         blocked: Vec<Listener>,
-        kept: &Kept,
+        kept: &KeptSockets,
     ) -> Result<Vec<(Listener, TcpListener)>, String> {
-        let blocks = |door: &Door| {
-            is_unwanted(door, kept) && blocked.iter().any(|one| one.address.port() == door.address.port())
+        let blocks = |open: &OpenListener| {
+            is_unwanted(open, kept) && blocked.iter().any(|one| one.address.port() == open.address.port())
         };
         let (going, staying) = std::mem::take(&mut self.open).into_iter().partition(blocks);
         self.open = staying;
         let mut gone = Vec::new();
-        for door in Vec::<Door>::into_iter(going) {
-            gone.push(self.shut(door).await);
+        for open in Vec::<OpenListener>::into_iter(going) {
+            gone.push(self.close_one(open).await);
         }
         let (mut bound, mut failed) = (Vec::new(), None);
         for listener in blocked {
@@ -146,7 +155,7 @@ impl Doors {
         Err(failed)
     }
 
-    /// A socket that systemd has opened for us, else one of our own.
+    /// A listening socket: the one that systemd has opened for us, else a new one.
     fn socket_for(&self, address: SocketAddr) -> io::Result<TcpListener> {
         match self.inherited.iter().find(|(inherited, _)| *inherited == address) {
             Some((_, socket)) => {
@@ -160,48 +169,50 @@ impl Doors {
 
     fn serve(&mut self, listener: Listener, socket: Arc<TcpListener>) {
         let address = socket.local_addr().unwrap_or(listener.address);
-        let task = smtp::listen(self.front.clone(), listener.clone(), socket.clone(), self.stopping.clone());
-        self.open.push(Door { listener, address, socket, accepting: tokio::spawn(task) });
+        let task =
+            smtp::listen(self.smtp_server.clone(), listener.clone(), socket.clone(), self.shutdown.clone());
+        self.open.push(OpenListener { listener, address, socket, accepting: tokio::spawn(task) });
     }
 
-    /// Closes it; its address is free afterwards. Whoever has connected is served all the same.
-    async fn shut(&self, door: Door) -> (Listener, SocketAddr) {
-        end(door.accepting).await;
-        smtp::welcome_waiting(&self.front, &door.listener, &door.socket, &self.stopping);
-        (door.listener, door.address)
+    /// Closes it; its address is free afterwards. Clients that have connected already are served.
+    async fn close_one(&self, open: OpenListener) -> (Listener, SocketAddr) {
+        stop_accepting(open.accepting).await;
+        smtp::serve_waiting(&self.smtp_server, &open.listener, &open.socket, &self.shutdown);
+        (open.listener, open.address)
     }
 
-    /// Where each listens.
-    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.open.iter().map(|door| (door.listener.name.clone(), door.address)).collect()
+    /// The name of each open listener, and where it listens.
+    pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.open.iter().map(|open| (open.listener.name.clone(), open.address)).collect()
     }
 
-    /// Sockets that were handed over and that no open listener is for: whoever connects there waits in vain.
-    pub fn unused(&self) -> impl Iterator<Item = SocketAddr> {
+    /// Sockets that systemd has opened and no open listener uses: nobody accepts clients there.
+    pub(super) fn unused(&self) -> impl Iterator<Item = SocketAddr> {
         let addresses = self.inherited.iter().map(|(address, _)| *address);
-        addresses.filter(|address| !self.open.iter().any(|door| door.listener.address == *address))
+        addresses.filter(|address| !self.open.iter().any(|open| open.listener.address == *address))
     }
 
-    /// No new sessions and transactions; those under way may finish until `end`, then they hear 421 and nothing of
-    /// theirs is queued.
-    pub async fn close(&mut self, end: Instant) {
-        self.stopping.closing.cancel();
-        self.stopping.sessions.close();
-        if tokio::time::timeout_at(end, self.stopping.sessions.wait()).await.is_err() {
-            self.stopping.grace_over.cancel();
-            let _ = tokio::time::timeout(super::LAST_GASP, self.stopping.sessions.wait()).await;
+    /// Lets no new sessions and transactions begin. Those under way may finish until `end`; then they end with 421, and
+    /// nothing of theirs is queued.
+    pub(super) async fn close(&mut self, end: Instant) {
+        self.shutdown.started.cancel();
+        self.shutdown.sessions.close();
+        if tokio::time::timeout_at(end, self.shutdown.sessions.wait()).await.is_err() {
+            self.shutdown.grace_over.cancel();
+            let _ = tokio::time::timeout(super::ABORT_GRACE, self.shutdown.sessions.wait()).await;
         }
-        self.front.tell_all_refusals();
+        self.smtp_server.refusals.record_all();
         self.open.clear();
     }
 }
 
-fn is_unwanted(door: &Door, kept: &Kept) -> bool {
-    !kept.values().any(|name| *name == door.listener.name)
+fn is_unwanted(open: &OpenListener, kept: &KeptSockets) -> bool {
+    !kept.values().any(|name| *name == open.listener.name)
 }
 
-/// Ends the task and waits until it has let go of its socket. It ends between two clients: each is a task of its own.
-async fn end(accepting: JoinHandle<()>) {
+/// Ends the task that accepts clients and waits until it no longer uses its socket. Sessions go on: each is a task of its
+/// own.
+async fn stop_accepting(accepting: JoinHandle<()>) {
     accepting.abort();
     let _ = accepting.await;
 }

@@ -1,10 +1,10 @@
-//! A front door on a free port of 127.0.0.1, with a queue in memory behind it.
+//! A server on a free port of 127.0.0.1, with a queue in memory behind it.
 
 use super::memory::MemoryQueue;
 use postroom::clock::{Clock, SystemClock};
 use postroom::config::Settings;
 use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
-use postroom::smtp::{FrontDoor, Stopping, listen};
+use postroom::smtp::{Shutdown, SmtpServer, listen};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,32 +56,32 @@ pub fn settings() -> Settings {
     }
 }
 
-pub struct Door {
+pub struct TestServer {
     pub address: SocketAddr,
     pub queue: Arc<MemoryQueue>,
-    pub stopping: Stopping,
+    pub shutdown: Shutdown,
     pub memory: Arc<Semaphore>,
     pub settings: watch::Sender<Arc<Settings>>,
-    pub front: Arc<FrontDoor>,
+    pub smtp: Arc<SmtpServer>,
 }
 
-impl Door {
-    pub async fn open(settings: Settings) -> Door {
-        Door::open_at(settings, Arc::new(SystemClock::default())).await
+impl TestServer {
+    pub async fn open(settings: Settings) -> TestServer {
+        TestServer::open_at(settings, Arc::new(SystemClock::default())).await
     }
 
-    /// As [`Door::open`], with a clock of the test's.
-    pub async fn open_at(settings: Settings, clock: Arc<dyn Clock>) -> Door {
+    /// As [`TestServer::open`], with a clock of the test's.
+    pub async fn open_at(settings: Settings, clock: Arc<dyn Clock>) -> TestServer {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let memory = Arc::new(Semaphore::new((settings.limits.content_memory / 1024) as usize));
         let listener = settings.listeners[0].clone();
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let queue = Arc::new(MemoryQueue::default());
-        let front = Arc::new(FrontDoor::new(receiver, queue.clone(), clock, memory.clone()));
-        let stopping = Stopping::default();
-        tokio::spawn(listen(front.clone(), listener, socket, stopping.clone()));
-        Door { address, queue, stopping, memory, settings, front }
+        let smtp = Arc::new(SmtpServer::new(receiver, queue.clone(), clock, memory.clone()));
+        let shutdown = Shutdown::default();
+        tokio::spawn(listen(smtp.clone(), listener, socket, shutdown.clone()));
+        TestServer { address, queue, shutdown, memory, settings, smtp }
     }
 
     pub async fn connect(&self) -> Client {
@@ -100,7 +100,7 @@ impl Door {
     /// Waits until so many sessions are left.
     pub async fn empty_but(&self, sessions: usize) {
         within(async {
-            while self.stopping.sessions.len() > sessions {
+            while self.shutdown.sessions.len() > sessions {
                 tokio::task::yield_now().await;
             }
         })
@@ -109,8 +109,8 @@ impl Door {
 
     /// Waits until every session is over.
     pub async fn empty(&self) {
-        self.stopping.sessions.close();
-        within(self.stopping.sessions.wait()).await;
+        self.shutdown.sessions.close();
+        within(self.shutdown.sessions.wait()).await;
     }
 }
 

@@ -1,0 +1,60 @@
+//! What all listeners and sessions share, and how they are stopped.
+
+use super::disk_space::DiskSpace;
+use super::refusals::Refusals;
+use super::session_permit::SessionPermits;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::queue::MailStore;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What all listeners and sessions share.
+pub struct SmtpServer {
+    /// The settings in force. A session keeps those that it found at its start.
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    /// Where accepted mail goes.
+    pub(super) queue: Arc<dyn MailStore>,
+    /// For the time of reception.
+    pub(super) clock: Arc<dyn Clock>,
+    /// `content_memory` in permits of one KiB, shared with delivery.
+    pub(super) content_memory: Arc<Semaphore>,
+    pub(super) permits: Arc<SessionPermits>,
+    /// Whether there is space for mail.
+    pub disk_space: DiskSpace,
+    /// Which clients were refused.
+    pub refusals: Refusals,
+}
+
+impl SmtpServer {
+    /// Without sessions. `content_memory` has one permit for each KiB.
+    pub fn new(
+        settings: watch::Receiver<Arc<Settings>>,
+        queue: Arc<dyn MailStore>,
+        clock: Arc<dyn Clock>,
+        content_memory: Arc<Semaphore>,
+    ) -> SmtpServer {
+        SmtpServer {
+            permits: Arc::default(),
+            disk_space: DiskSpace::new(queue.clone(), clock.clone()),
+            refusals: Refusals::new(queue.clone(), clock.clone()),
+            settings,
+            queue,
+            clock,
+            content_memory,
+        }
+    }
+}
+
+/// How listeners and sessions are stopped: in two steps, so that transactions may finish.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Cancelled first: no new sessions and transactions; sessions without a transaction end with 421.
+    pub started: CancellationToken,
+    /// Cancelled later: transactions that have not finished end with 421, and nothing of theirs is queued.
+    pub grace_over: CancellationToken,
+    /// Every session is one of its tasks: close it and wait for it.
+    pub sessions: TaskTracker,
+}
