@@ -1,7 +1,8 @@
 //! Idle connections, kept for the next message to the same upstream.
 //!
 //! Promise: what is taken out was, a moment ago, alive, young enough, not used up, and opened under the very settings
-//! that are asked for. A server may still close it in that moment: see [`super::session_error::SessionErrorKind::Stale`].
+//! that are asked for: every setting counts, also one that changes nothing about a connection, so that none that is added
+//! later can be forgotten. A server may still close it in that moment: see [`super::session_error::SessionErrorKind::Stale`].
 //! What has been idle for `max_idle_time` is closed then, by a task that sleeps until the next one's time and is there
 //! only while something is idle.
 //!
@@ -62,9 +63,7 @@ impl Pool {
         let now = Instant::now();
         loop {
             let mut idle = self.shared.lock().idle.get_mut(&upstream.name)?.pop()?;
-            if idle.expires() > now
-                && same(idle.connection.upstream(), upstream)
-                && idle.connection.is_alive()
+            if idle.expires() > now && **idle.connection.upstream() == *upstream && idle.connection.is_alive()
             {
                 return Some(idle.connection);
             }
@@ -96,7 +95,7 @@ impl Pool {
     pub fn keep_only(&self, upstreams: &[Arc<Upstream>]) {
         self.shared.close_unless(|idle| {
             let old = idle.connection.upstream();
-            upstreams.iter().any(|new| new.enabled && new.name == old.name && same(old, new))
+            upstreams.iter().any(|new| new.enabled && new == old)
         });
     }
 
@@ -207,10 +206,4 @@ async fn reap(pool: Weak<Shared>, earlier: Arc<Notify>) {
         // Woken early or not: it looks again.
         let _ = timeout_at(next, earlier.notified()).await;
     }
-}
-
-/// Whether a connection opened under `old` is what `new` would open. Every setting counts, also one that changes nothing
-/// about a connection: a needless new one costs little, and none that is added later can be forgotten.
-fn same(old: &Upstream, new: &Upstream) -> bool {
-    std::ptr::eq(old, new) || old == new
 }
