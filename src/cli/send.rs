@@ -2,8 +2,8 @@
 
 use super::{Failure, Global, small_runtime};
 use crate::admin::answer;
-use crate::config::Settings;
 use crate::config::settings::{TlsMode, Upstream};
+use crate::config::{Settings, default_upstream};
 use crate::deliver::connection::Connection;
 use crate::deliver::envelope::OutboundEnvelope;
 use crate::deliver::outgoing::Outgoing;
@@ -128,7 +128,7 @@ fn proxy(address: SocketAddr) -> Arc<Upstream> {
         ip => ip,
     };
     let tls = TlsMode::None;
-    Arc::new(Upstream { tls, ..Upstream::new("proxy", &ip.to_string(), address.port()) })
+    Arc::new(Upstream { tls, ..default_upstream("proxy", &ip.to_string(), address.port()) })
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! The environment as a layer: `POSTROOM_` + path with `__` between levels, the well-known `RELAYHOST` names, `RUST_LOG`.
-//!
-//! Every value stays the text it is; what type it is meant to have is known to whoever reads the key. So a password
-//! of digits needs no quotes.
 
 use super::error::ConfigError;
-use super::layers::{NAMED, child, insert};
-use super::value;
-use figment::value::{Dict, Value};
+use super::key_path::{KeyPath, insert};
+use super::schema::Schema;
+use super::{parse, text_layer};
+use figment::value::Dict;
 use std::collections::BTreeMap;
 
 /// No keys: the name of the file, and where `postroom sendmail` finds the proxy.
@@ -28,13 +26,13 @@ const ASKS_FOR_AUTH: &str = "RELAYHOST_";
 pub(super) struct Environment {
     pub(super) values: Dict,
     /// Which variable a key (and each table above it) came from.
-    pub(super) variables: BTreeMap<String, String>,
+    pub(super) variables: BTreeMap<KeyPath, String>,
     pub(super) errors: Vec<ConfigError>,
 }
 
 impl Environment {
     /// Reads the variables that are ours. `file` tells which names exist, since `-` is written `_` here.
-    pub(super) fn read(variables: &[(String, String)], file: &Dict) -> Environment {
+    pub(super) fn read(variables: &[(String, String)], schema: &Schema, file: &Dict) -> Environment {
         let mut environment = Environment::default();
         for (name, path) in WELL_KNOWN {
             // An empty one is what a compose file makes of a variable that nobody has set.
@@ -42,31 +40,29 @@ impl Environment {
                 continue;
             };
             match *name {
-                "RUST_LOG" => environment.set(name, path, &value::spelt_out(value)),
-                _ => environment.set(name, path, value),
+                "RUST_LOG" => environment.set(schema, name, path, &parse::spelt_out(value)),
+                _ => environment.set(schema, name, path, value),
             }
             if name.starts_with(ASKS_FOR_AUTH) {
-                environment.set(name, &["upstream", "relayhost", "auth"], "basic");
+                environment.set(schema, name, &["upstream", "relayhost", "auth"], "basic");
             }
         }
         let mut own: Vec<&(String, String)> = variables.iter().filter(|(name, _)| is_key(name)).collect();
         own.sort();
         for (name, value) in own {
-            match path(name, file) {
-                Ok(path) => {
-                    environment.set(name, &path.iter().map(String::as_str).collect::<Vec<_>>(), value)
-                }
+            match path(name, schema, file) {
+                Ok(path) => environment.set(schema, name, &path, value),
                 Err(error) => environment.errors.push(error),
             }
         }
         environment
     }
 
-    fn set(&mut self, name: &str, path: &[&str], value: &str) {
-        insert(&mut self.values, path, Value::from(value));
-        let mut above = String::new();
+    fn set<S: AsRef<str>>(&mut self, schema: &Schema, name: &str, path: &[S], text: &str) {
+        insert(&mut self.values, path, text_layer::value(schema, path, text));
+        let mut above = KeyPath::root();
         for key in path {
-            above = child(&above, key);
+            above = above.key(key.as_ref());
             self.variables.entry(above.clone()).or_insert_with(|| name.to_owned());
         }
         self.variables.insert(above, name.to_owned());
@@ -91,51 +87,32 @@ fn is_kubernetes(rest: &str) -> bool {
 }
 
 /// Path of the key that a variable means.
-fn path(variable: &str, file: &Dict) -> Result<Vec<String>, ConfigError> {
-    let wrong = |wrong: String, right: &str| ConfigError {
-        file: Some(variable.to_owned()),
-        line: None,
-        key: String::new(),
-        wrong,
-        right: right.to_owned(),
-    };
+fn path(variable: &str, schema: &Schema, file: &Dict) -> Result<Vec<String>, ConfigError> {
     let written = variable.strip_prefix("POSTROOM_").unwrap_or(variable).to_ascii_lowercase();
-    let (table, rest) = match written.split_once("__") {
-        None => (written.as_str(), None),
-        Some((table, rest)) => (table, Some(rest)),
-    };
-    let nameless =
-        || wrong("names no key".to_owned(), "POSTROOM_ is followed by a path such as LIMITS__RECIPIENTS");
     let plain =
-        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    if !plain(table) {
-        return Err(nameless());
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let (first, rest) = written.split_once("__").map_or((written.as_str(), None), |(a, b)| (a, Some(b)));
+    if !plain(first) || !rest.is_none_or(plain) {
+        return Err(ConfigError {
+            file: Some(variable.to_owned()),
+            line: None,
+            key: String::new(),
+            wrong: "names no key".to_owned(),
+            right: "POSTROOM_ is followed by a path such as LIMITS__RECIPIENTS".to_owned(),
+        });
     }
-    let mut path = vec![table.to_owned()];
-    let Some(rest) = rest else { return Ok(path) };
-    if !plain(rest) {
-        return Err(nameless());
-    }
-    if !NAMED.contains(&table) {
-        path.push(rest.to_owned());
-        return Ok(path);
-    }
-    let (name, key) = rest.split_once("__").map_or((rest, None), |(name, key)| (name, Some(key)));
-    // The file's name may have `-` where this has `_`; two that would fit are an error of the file.
-    let is_it = |other: &&String| other.replace('-', "_") == name.replace('-', "_");
-    let tables = file.get(table).and_then(Value::as_dict);
-    let known = tables.and_then(|tables| tables.keys().find(is_it));
-    path.push(known.map_or(name, String::as_str).to_owned());
-    path.extend(key.map(str::to_owned));
-    Ok(path)
+    Ok(text_layer::path(schema, &written, "__", file))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use figment::value::Value;
 
     fn one(name: &str, file: &Dict) -> Result<String, String> {
-        path(name, file).map(|path| path.join("/")).map_err(|error| error.to_string())
+        path(name, &Schema::built_in().unwrap(), file)
+            .map(|path| path.join("/"))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -147,7 +124,7 @@ mod tests {
             ("POSTROOM_LIMITS__MESSAGE_SIZE", "limits/message_size"),
             ("POSTROOM_LIMITS__A__B", "limits/a__b"),
             ("POSTROOM_UPSTREAM__PRIMARY__PASSWORD", "upstream/primary/password"),
-            // No such keys and names: told by the walk.
+            // No such keys and names: told as unknown keys.
             ("POSTROOM_UPSTREAM__A__B__PASSWORD_FILE", "upstream/a/b__password_file"),
             ("POSTROOM_UPSTREAM___A__HOST", "upstream/_a/host"),
             ("POSTROOM_UPSTREAM", "upstream"),
@@ -203,7 +180,7 @@ mod tests {
     /// Else a key could not be given in the environment.
     #[test]
     fn no_key_of_ours_looks_like_one_of_kubernetes() {
-        for key in super::super::layers::known().unwrap().keys() {
+        for key in Schema::built_in().unwrap().root().keys() {
             assert!(is_key(&format!("POSTROOM_{}", key.to_uppercase())), "{key}");
         }
     }

@@ -83,27 +83,27 @@ impl std::error::Error for ConfigErrors {}
 
 /// What is wrong with a value, before anybody knows where it came from.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Fault {
+pub(super) struct ValueError {
     pub(super) wrong: String,
     /// None: the key's usual form says it.
     pub(super) right: Option<String>,
 }
 
-impl Fault {
-    pub(super) fn with_hint(wrong: impl Into<String>, right: impl Into<String>) -> Fault {
-        Fault { wrong: wrong.into(), right: Some(right.into()) }
+impl ValueError {
+    pub(super) fn with_hint(wrong: impl Into<String>, right: impl Into<String>) -> ValueError {
+        ValueError { wrong: wrong.into(), right: Some(right.into()) }
     }
 }
 
-impl From<String> for Fault {
-    fn from(wrong: String) -> Fault {
-        Fault { wrong, right: None }
+impl From<String> for ValueError {
+    fn from(wrong: String) -> ValueError {
+        ValueError { wrong, right: None }
     }
 }
 
-impl From<&str> for Fault {
-    fn from(wrong: &str) -> Fault {
-        Fault::from(wrong.to_owned())
+impl From<&str> for ValueError {
+    fn from(wrong: &str) -> ValueError {
+        ValueError::from(wrong.to_owned())
     }
 }
 

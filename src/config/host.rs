@@ -1,7 +1,7 @@
 //! A server's name: `host`, `host:port`, `[v6]`, `[v6]:port`; `[host]:port` too, which Postfix's users write.
 //! Nothing is looked up.
 
-use super::error::{Fault, quoted};
+use super::error::{ValueError, quoted};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// SMTP (RFC 5321 section 4.5.4.2).
@@ -18,17 +18,17 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn parse(text: &str) -> Result<Host, Fault> {
+    pub(super) fn parse(text: &str) -> Result<Host, ValueError> {
         let text = text.trim();
         // A URL with a user may hold a password: it is not shown.
         if text.contains('@') {
-            return Err(Fault::with_hint(
+            return Err(ValueError::with_hint(
                 "holds an @",
                 "give the host alone; username and password are keys of their own",
             ));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
-            return Err(Fault::with_hint(
+            return Err(ValueError::with_hint(
                 format!("begins with {}", quoted(&format!("{scheme}://"))),
                 format!("give {} and, where it must be so, the key tls", quoted(rest.trim_end_matches('/'))),
             ));
@@ -39,12 +39,12 @@ impl Host {
                 name,
                 Some(
                     rest.strip_prefix(':')
-                        .ok_or_else(|| Fault::from(format!("{} is no host", quoted(text))))?,
+                        .ok_or_else(|| ValueError::from(format!("{} is no host", quoted(text))))?,
                 ),
             ),
             Some(None) => return Err(format!("{} lacks a closing bracket", quoted(text)).into()),
             None if text.parse::<Ipv6Addr>().is_ok() => {
-                return Err(Fault::with_hint(
+                return Err(ValueError::with_hint(
                     format!("{} may be an address or an address and a port", quoted(text)),
                     format!("write [{text}]"),
                 ));
@@ -55,7 +55,7 @@ impl Host {
             None => DEFAULT_PORT,
             Some(Ok(port)) if port > 0 => port,
             Some(_) => {
-                return Err(Fault::with_hint(
+                return Err(ValueError::with_hint(
                     format!("{} has no sound port", quoted(text)),
                     "a port is 1 to 65535",
                 ));

@@ -3,7 +3,7 @@
 //!
 //! Limit: the full name is asked for once in the life of the process, so that a reload neither waits nor changes its mind.
 
-use super::error::{Fault, quoted};
+use super::error::{ValueError, quoted};
 use super::host::is_name;
 use dns_lookup::AddrInfoHints;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -20,7 +20,7 @@ pub(super) const FORM: &str =
     r#"give it a full name such as "mail.example.com", a literal such as "[192.0.2.7]", or """#;
 
 /// Checks a name that was given. Empty means [`own`].
-pub(super) fn given(text: &str) -> Result<String, Fault> {
+pub(super) fn given(text: &str) -> Result<String, ValueError> {
     match text {
         "" => Ok(own()),
         text if is_literal(text) || is_name(text) => Ok(text.to_owned()),

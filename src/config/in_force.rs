@@ -2,24 +2,49 @@
 
 use crate::mail::printable;
 use crate::mail::printable::is_printable;
+use figment::value::Value;
 use serde::{Serialize, Serializer};
-use std::collections::HashMap;
-use toml_edit::{Array, DocumentMut, Item, Table};
+use std::collections::{BTreeMap, HashMap};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table};
 
 /// In place of a secret.
 const MASK: &str = "****";
 
 /// A value as it is shown.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Shown {
     Text(String),
     Flag(bool),
     Number(i64),
-    Texts(Vec<String>),
+    Fraction(f64),
+    List(Vec<Shown>),
+    /// A table that is an item of a list. Any other is shown key by key.
+    Table(BTreeMap<String, Shown>),
 }
 
 impl Shown {
+    /// A value as it was written, with the secrets in it masked.
+    pub(super) fn written(value: &Value, secrets: &[&str]) -> Shown {
+        let shown = |value: &Value| Shown::written(value, secrets);
+        match value {
+            Value::Array(_, items) => Shown::List(items.iter().map(shown).collect()),
+            Value::Dict(_, table) => {
+                let entry = |(key, value): (&String, &Value)| match secrets.contains(&key.as_str()) {
+                    true => (key.clone(), shown(value).masked()),
+                    false => (key.clone(), shown(value)),
+                };
+                Shown::Table(table.iter().map(entry).collect())
+            }
+            Value::Bool(_, flag) => Shown::Flag(*flag),
+            value => match (value.to_i128().and_then(|number| i64::try_from(number).ok()), value) {
+                (Some(number), _) => Shown::Number(number),
+                (None, Value::Num(_, number)) => Shown::Fraction(number.to_f64().unwrap_or(f64::NAN)),
+                (None, value) => Shown::Text(value.as_str().unwrap_or_default().to_owned()),
+            },
+        }
+    }
+
     /// Tells whether there is a secret, and nothing else about it.
     pub(super) fn masked(self) -> Shown {
         match self {
@@ -33,7 +58,11 @@ impl Shown {
             Shown::Text(text) => quoted(text),
             Shown::Flag(flag) => (*flag).into(),
             Shown::Number(number) => (*number).into(),
-            Shown::Texts(texts) => texts.iter().map(|text| quoted(text)).collect::<Array>().into(),
+            Shown::Fraction(number) => (*number).into(),
+            Shown::List(items) => items.iter().map(Shown::to_toml).collect::<Array>().into(),
+            Shown::Table(entries) => {
+                entries.iter().map(|(key, shown)| (key, shown.to_toml())).collect::<InlineTable>().into()
+            }
         }
     }
 }

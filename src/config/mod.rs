@@ -1,11 +1,11 @@
-//! The configuration: *written* (merged values, held against the tree of known keys) and *meant* ([`Settings`], built
-//! once, all errors at once). `conf/postroom.toml` explains each key.
+//! The configuration: *written* (merged values, held against the schema) and *meant* ([`Settings`], read once, all errors
+//! at once). `conf/postroom.toml` explains each key.
 //!
 //! # The way of a value
-//! `layers` merges defaults < file < environment < command line and knows where each value came from; `walk` finds
-//! the keys that do not exist; `build` reads each key once through `table`, which brings it to its type and reports
-//! what is wrong; `checks` looks at several tables together. `conf/postroom.toml` is both the lowest layer and the
-//! list of known keys.
+//! `schema` knows every key and its default, from `conf/postroom.toml`; what a new key needs stands at its head. `merged`
+//! has the layers, defaults < file < environment < command line, and knows where each value came from; `unknown_keys`
+//! finds the keys that do not exist; `read_settings` reads each key once through `section`, which brings it to its type and
+//! reports what is wrong; `cross_checks` looks at several tables together.
 //!
 //! # Failures
 //! A wrong configuration is refused whole, with everything that is wrong: [`ConfigErrors`]. No secret's value is in it.
@@ -13,66 +13,36 @@
 //! # Limits
 //! Nothing is looked up in the DNS but this machine's own full name, once, and only while `hostname` is empty.
 
-mod build;
-mod checks;
+#[cfg(test)]
+mod any_depth;
+mod config_file;
+mod cross_checks;
 mod environment;
 mod error;
-mod file;
 pub mod handling;
 mod host;
 mod hostname;
 mod in_force;
-mod layers;
-mod raw;
+mod key_path;
+mod load;
+mod merged;
+mod origin;
+mod parse;
+mod read_settings;
+mod read_upstream;
 mod reload;
+mod schema;
 mod secret;
+mod section;
 pub mod settings;
-mod table;
-mod upstream;
-mod value;
-mod walk;
+mod sources;
+mod text_layer;
+mod toml_type;
+mod unknown_keys;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use in_force::InForce;
+pub use load::{Loaded, default_upstream, load};
 pub use reload::{changes, unreloadable};
 pub use settings::Settings;
-
-use std::path::PathBuf;
-
-/// What a configuration is made of. Nothing else is looked at, so that whoever gives this decides all.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The file that the user named. None: `$POSTROOM_CONFIG`, `./postroom.toml`, `/etc/postroom/postroom.toml`,
-    /// whichever is there first, else no file.
-    pub file: Option<PathBuf>,
-    /// The process's environment.
-    pub environment: Vec<(String, String)>,
-    /// What relative paths are relative to that no file names.
-    pub working_dir: PathBuf,
-    /// Paths of keys with their values as text, from the command line: `("data_dir", "/tmp/x")`.
-    pub overrides: Vec<(String, String)>,
-}
-
-/// A configuration without faults.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// What is meant.
-    pub settings: Settings,
-    /// What is allowed and may still be a mistake, one line each.
-    pub warnings: Vec<String>,
-    /// The file that was read. Absolute.
-    pub file: Option<PathBuf>,
-    /// Every key with its value, for people and programs.
-    pub in_force: InForce,
-}
-
-/// Reads, merges and checks everything. Reads files; blocks for a few seconds at worst, on a machine that has no full
-/// name and a resolver that does not answer.
-///
-/// # Errors
-/// Everything that is wrong, in one go. Where the file cannot be read or is not TOML, that alone.
-pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let merged = layers::Merged::gather(sources)?;
-    let (settings, warnings, in_force) = build::build(&merged)?;
-    Ok(Loaded { settings, warnings, file: merged.file.map(|file| file.path), in_force })
-}
+pub use sources::Sources;

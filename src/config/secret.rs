@@ -2,8 +2,8 @@
 //! never reaches an error, a warning or a listing.
 
 use super::in_force::Shown;
-use super::layers::{Layer, Origin};
-use super::table::{Reader, Table};
+use super::origin::{Layer, ValueOrigin};
+use super::section::{ConfigReader, Section};
 use figment::value::Value;
 use secrecy::SecretString;
 use std::fs::File;
@@ -17,17 +17,17 @@ const FORM: &str = "give it a text in quotes";
 
 /// Reads the secret `key`, or what the file named by `key_file` holds; empty where neither is given. A stronger layer
 /// overrides both.
-pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>, key: &str) -> SecretString {
+pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) -> SecretString {
     let file_key = format!("{key}_file");
-    let given = |key: &str| table.find(key).filter(|(value, _)| value.as_str() != Some(""));
-    let layer = |found: &Option<(&Value, Origin)>| found.as_ref().map(|(_, origin)| origin.layer);
+    let given = |key: &str| section.find(key).filter(|(value, _)| value.as_str() != Some(""));
+    let layer = |found: &Option<(&Value, ValueOrigin)>| found.as_ref().map(|(_, origin)| origin.layer);
     let (plain, file) = (given(key), given(&file_key));
     if layer(&plain) == layer(&file) && plain.is_some() {
-        table.wrong(&file_key, format!("is given beside {key}"), "give one of them");
+        section.wrong(&file_key, format!("is given beside {key}"), "give one of them");
         return SecretString::default();
     }
     if layer(&plain) >= layer(&file) {
-        let secret = table.read(key, FORM, String::new(), |text: String| match text.contains('\0') {
+        let secret = section.read(key, FORM, String::new(), |text: String| match text.contains('\0') {
             true => Err("contains a NUL character".into()),
             false => Ok(text),
         });
@@ -37,16 +37,16 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>, key: &str) -> SecretS
         }
         return secret.into();
     }
-    let Some(path) = table.path_of_file(&file_key) else { return SecretString::default() };
+    let Some(path) = section.path_of_file(&file_key) else { return SecretString::default() };
     match from_file(&path) {
         Ok(secret) => {
-            table.show_from(&file_key, key, Shown::Text(secret.clone()).masked());
+            section.show_from(&file_key, key, Shown::Text(secret.clone()).masked());
             warn_of_readers(reader, &path);
             secret.into()
         }
         Err(wrong) => {
             let wrong = format!("{} {wrong}", path.display());
-            table.wrong(&file_key, wrong, "give the path of a file that holds the secret and nothing else");
+            section.wrong(&file_key, wrong, "give the path of a file that holds the secret and nothing else");
             SecretString::default()
         }
     }
@@ -70,7 +70,7 @@ fn from_file(path: &Path) -> Result<String, String> {
 }
 
 /// Others than the owner may read a secret.
-fn warn_of_readers(reader: &Reader<'_>, path: &Path) {
+fn warn_of_readers(reader: &ConfigReader<'_>, path: &Path) {
     if let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) {
         let path = path.display();
         let warning =

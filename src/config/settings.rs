@@ -219,33 +219,6 @@ impl Upstream {
         // Debug shows every field but the password, and will show those that are still to come.
         KEY.get_or_init(RandomState::new).hash_one((format!("{self:?}"), password))
     }
-
-    /// As `conf/postroom.toml` has it when nothing but the host is written.
-    pub fn new(name: &str, host: &str, port: u16) -> Upstream {
-        Upstream {
-            name: name.to_owned(),
-            host: host.to_owned(),
-            port,
-            priority: Priority::Normal,
-            enabled: true,
-            tls: TlsMode::Opportunistic,
-            tls_ca: None,
-            danger_accept_invalid_certificate: false,
-            auth: Auth::Anonymous,
-            danger_allow_plaintext_auth: false,
-            connection_limit: 2,
-            connect_timeout: Duration::from_secs(30),
-            command_timeout: Duration::from_secs(5 * 60),
-            data_timeout: Duration::from_secs(3 * 60),
-            final_timeout: Duration::from_secs(10 * 60),
-            max_idle_time: Duration::from_secs(100),
-            messages_per_connection: 50,
-            rate_limit: None,
-            source_address: None,
-            sites: Vec::new(),
-            sender: None,
-        }
-    }
 }
 
 /// Rank of an upstream, best first.

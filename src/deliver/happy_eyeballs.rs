@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn upstream(port: u16) -> Upstream {
-        Upstream::new("a", "unused.test", port)
+        crate::config::default_upstream("a", "unused.test", port)
     }
 
     /// It cost `connect_timeout` for each new connection.

@@ -84,7 +84,7 @@ pub(crate) mod tests {
     use jiff::Timestamp;
 
     pub(crate) fn upstream(name: &str) -> Upstream {
-        Upstream::new(name, "127.0.0.1", 25)
+        crate::config::default_upstream(name, "127.0.0.1", 25)
     }
 
     fn ranked() -> Vec<Arc<Upstream>> {

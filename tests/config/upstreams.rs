@@ -1,7 +1,8 @@
 //! What an upstream's keys mean together.
 
 use super::Desk;
-use postroom::config::settings::{RateLimit, TlsMode, Upstream};
+use postroom::config::default_upstream;
+use postroom::config::settings::{RateLimit, TlsMode};
 use std::time::Duration;
 
 const BASIC: &str = "auth = \"basic\"\nusername = \"u\"\npassword = \"p\"\n";
@@ -79,5 +80,5 @@ fn further_roots_are_a_pem_file_beside_the_configuration() {
 #[test]
 fn a_new_upstream_is_what_the_default_file_says() {
     let written = upstream("mail.test:2500", "").upstream("a");
-    assert_eq!(*written, Upstream::new("a", "mail.test", 2500));
+    assert_eq!(*written, default_upstream("a", "mail.test", 2500));
 }

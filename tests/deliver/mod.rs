@@ -22,6 +22,7 @@ mod wire_tls;
 mod words;
 
 use crate::support::scripted::Scripted;
+use postroom::config::default_upstream;
 use postroom::config::settings::{TlsMode, Upstream};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::envelope::OutboundEnvelope;
@@ -51,7 +52,7 @@ fn upstream_at(port: u16, change: impl FnOnce(&mut Upstream)) -> Arc<Upstream> {
         data_timeout: LONG,
         final_timeout: LONG,
         max_idle_time: LONG,
-        ..Upstream::new("primary", "127.0.0.1", port)
+        ..default_upstream("primary", "127.0.0.1", port)
     };
     change(&mut upstream);
     Arc::new(upstream)

@@ -5,7 +5,8 @@ use super::reference;
 use crate::support::lax::LaxUpstream;
 use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
-use postroom::config::settings::{BareNewline, TlsMode, Upstream};
+use postroom::config::default_upstream;
+use postroom::config::settings::{BareNewline, TlsMode};
 use postroom::deliver::connection::Connection;
 use postroom::deliver::envelope::OutboundEnvelope;
 use postroom::deliver::outgoing::Outgoing;
@@ -178,7 +179,7 @@ fn no_content_at_all_makes_two_messages_of_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
     let lax = LaxUpstream::start();
-    let mut upstream = Upstream::new("lax", "127.0.0.1", lax.address().port());
+    let mut upstream = default_upstream("lax", "127.0.0.1", lax.address().port());
     upstream.tls = TlsMode::None;
     let peer_cache = Arc::new(PeerCache::default());
     let mut connection = Connection::open(&Arc::new(upstream), "mail.test", &peer_cache).await.unwrap();

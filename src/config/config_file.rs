@@ -1,13 +1,14 @@
 //! The file: found, read, and its keys' lines known. A syntax error names the line and never quotes it, for it may hold
 //! a secret.
 
-use super::Sources;
 use super::error::ConfigError;
-use super::layers::child;
+use super::key_path::KeyPath;
+use super::sources::Sources;
 use figment::providers::{Format, Toml};
 use figment::value::Dict;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml_edit::{ImDocument, Item, TableLike};
 
@@ -15,30 +16,30 @@ const SYSTEM_WIDE: &str = "/etc/postroom/postroom.toml";
 const IN_WORKING_DIR: &str = "postroom.toml";
 
 /// A configuration file that could be read.
-pub(super) struct File {
+pub(super) struct ConfigFile {
     /// Absolute.
     pub(super) path: PathBuf,
     pub(super) values: Dict,
     /// Line of each key and table, from 1.
-    pub(super) lines: BTreeMap<String, usize>,
+    pub(super) lines: BTreeMap<KeyPath, usize>,
 }
 
 /// A file that cannot be used.
-pub(super) struct Broken {
+pub(super) struct BrokenFile {
     pub(super) error: ConfigError,
     /// What can be told of it all the same: its `data_dir`.
-    pub(super) rest: Option<Box<File>>,
+    pub(super) rest: Option<Box<ConfigFile>>,
 }
 
-impl From<ConfigError> for Broken {
-    fn from(error: ConfigError) -> Broken {
-        Broken { error, rest: None }
+impl From<ConfigError> for BrokenFile {
+    fn from(error: ConfigError) -> BrokenFile {
+        BrokenFile { error, rest: None }
     }
 }
 
 /// The first of `--config`, `$POSTROOM_CONFIG`, `./postroom.toml`, `/etc/postroom/postroom.toml`. One that somebody
 /// named must be there.
-pub(super) fn find(sources: &Sources, working_dir: &Path) -> Result<Option<File>, Broken> {
+pub(super) fn find(sources: &Sources, working_dir: &Path) -> Result<Option<ConfigFile>, BrokenFile> {
     let variable =
         sources.environment.iter().find(|(name, value)| name == "POSTROOM_CONFIG" && !value.is_empty());
     let named = sources.file.as_deref().or(variable.map(|(_, value)| Path::new(value)));
@@ -53,7 +54,7 @@ pub(super) fn find(sources: &Sources, working_dir: &Path) -> Result<Option<File>
     Ok(None)
 }
 
-fn read(path: PathBuf) -> Result<File, Broken> {
+fn read(path: PathBuf) -> Result<ConfigFile, BrokenFile> {
     let wrong = |line: Option<usize>, wrong: String, right: &str| ConfigError {
         file: Some(path.display().to_string()),
         line,
@@ -73,12 +74,12 @@ fn read(path: PathBuf) -> Result<File, Broken> {
         wrong(Some(line), "is not UTF-8".to_owned(), "save the file as UTF-8")
     })?;
     match parse(&text) {
-        Ok((values, lines)) => Ok(File { path, values, lines }),
+        Ok((values, lines)) => Ok(ConfigFile { path, values, lines }),
         Err((line, message)) => {
             let right = "see https://toml.io, or conf/postroom.toml for an example";
             let error = wrong(line, format!("is not TOML: {message}"), right);
-            let rest = File { path, values: data_dir(&text), lines: BTreeMap::new() };
-            Err(Broken { error, rest: Some(Box::new(rest)) })
+            let rest = ConfigFile { path, values: data_dir(&text), lines: BTreeMap::new() };
+            Err(BrokenFile { error, rest: Some(Box::new(rest)) })
         }
     }
 }
@@ -90,7 +91,7 @@ fn data_dir(text: &str) -> Dict {
     lines.find_map(|line| Toml::from_str(line).ok()).unwrap_or_default()
 }
 
-type Parsed = (Dict, BTreeMap<String, usize>);
+type Parsed = (Dict, BTreeMap<KeyPath, usize>);
 
 /// Values and lines, or line and message of the syntax error.
 fn parse(text: &str) -> Result<Parsed, (Option<usize>, String)> {
@@ -100,25 +101,61 @@ fn parse(text: &str) -> Result<Parsed, (Option<usize>, String)> {
     })?;
     let values =
         Toml::from_str(text).map_err(|_| (None, "it holds a value that cannot be read".to_owned()))?;
-    let starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let mut lines = BTreeMap::new();
-    note_lines(document.as_table(), "", &starts, &mut lines);
+    note_lines(document.as_table(), &KeyPath::root(), &ends, &mut lines);
     Ok((values, lines))
 }
 
-fn note_lines(table: &dyn TableLike, path: &str, ends: &[usize], lines: &mut BTreeMap<String, usize>) {
+/// `ends` is where lines end.
+fn line_of(span: &Range<usize>, ends: &[usize]) -> usize {
+    ends.partition_point(|end| *end < span.start) + 1
+}
+
+fn note_lines(table: &dyn TableLike, path: &KeyPath, ends: &[usize], lines: &mut BTreeMap<KeyPath, usize>) {
     for (name, item) in table.iter() {
-        let path = child(path, name);
+        let path = path.key(name);
         let span = table.key(name).and_then(toml_edit::Key::span).or_else(|| item.span());
         if let Some(span) = span {
-            lines.insert(path.clone(), ends.partition_point(|end| *end < span.start) + 1);
+            lines.insert(path.clone(), line_of(&span, ends));
         }
         match item {
-            Item::Table(below) => note_lines(below, &path, ends, lines),
-            Item::Value(toml_edit::Value::InlineTable(below)) => note_lines(below, &path, ends, lines),
-            _ => {}
+            Item::ArrayOfTables(tables) => {
+                let tables = tables.iter().map(|table| (table.span(), Some(table as &dyn TableLike)));
+                note_items(tables, &path, ends, lines);
+            }
+            Item::Value(toml_edit::Value::Array(values)) => {
+                let items = values.iter().map(|value| (value.span(), inline_table(value)));
+                note_items(items, &path, ends, lines);
+            }
+            item => {
+                if let Some(below) = item.as_table_like() {
+                    note_lines(below, &path, ends, lines);
+                }
+            }
         }
     }
+}
+
+fn note_items<'a>(
+    items: impl Iterator<Item = (Option<Range<usize>>, Option<&'a dyn TableLike>)>,
+    path: &KeyPath,
+    ends: &[usize],
+    lines: &mut BTreeMap<KeyPath, usize>,
+) {
+    for (number, (span, table)) in items.enumerate() {
+        let path = path.item(number);
+        if let Some(span) = span {
+            lines.insert(path.clone(), line_of(&span, ends));
+        }
+        if let Some(table) = table {
+            note_lines(table, &path, ends, lines);
+        }
+    }
+}
+
+fn inline_table(value: &toml_edit::Value) -> Option<&dyn TableLike> {
+    value.as_inline_table().map(|table| table as &dyn TableLike)
 }
 
 fn line_at(text: &[u8], offset: usize) -> usize {
@@ -141,7 +178,8 @@ mod tests {
             ("upstream.\"y.z\".host", 6),
             ("b.c.d.e", 8),
         ] {
-            assert_eq!(lines.get(key), Some(&line), "{key}: {lines:?}");
+            let found = lines.iter().find(|(path, _)| path.to_string() == key);
+            assert_eq!(found.map(|(_, line)| *line), Some(line), "{key}: {lines:?}");
         }
     }
 

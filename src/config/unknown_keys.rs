@@ -1,15 +1,12 @@
-//! The walk: every key that is written is held against the tree of known keys. Types and values are judged by whoever
-//! reads a key ([`super::table`]); here it is judged whether there is such a key at all.
+//! Every key that is written is held against the schema. Types and values are judged by whoever reads a key
+//! ([`super::section`]); here it is judged whether there is such a key at all.
 
 use super::error::{ConfigError, quoted};
-use super::layers::{Merged, NAMED, child, template};
+use super::key_path::KeyPath;
+use super::merged::Merged;
+use super::schema::{Keys, SECRETS, Schema, Shape};
+use super::toml_type::{as_table, kind_of};
 use figment::value::{Dict, Value};
-
-/// Keys that may be given as the name of a file that holds the value.
-pub(super) const SECRETS: &[&str] = &["password"];
-
-/// Tables in which every key may stand.
-const FREE: &[&str] = &["aliases"];
 
 /// Keys of Postroom that this version does not have yet. `*` is a name.
 const LATER: &[&str] = &[
@@ -40,83 +37,105 @@ const LATER: &[&str] = &[
 ];
 
 /// What is written and should not be: unknown keys, keys of later versions, values in place of tables, bad names.
-pub(super) fn strangers(merged: &Merged) -> Vec<ConfigError> {
-    let mut walk = Walk { merged, errors: Vec::new() };
-    for (key, value) in &merged.values {
-        match (merged.known.get(key), value) {
-            (Some(Value::Dict(..)), Value::Dict(_, tables)) if NAMED.contains(&key.as_str()) => {
-                walk.named(key, tables);
-            }
-            // Its keys are names, which whoever reads it judges.
-            (Some(Value::Dict(..)), Value::Dict(..)) if FREE.contains(&key.as_str()) => {}
-            (Some(Value::Dict(_, known)), Value::Dict(_, values)) => walk.table(key, key, values, known),
-            (Some(Value::Dict(..)), value) => walk.not_a_table(key, value),
-            (Some(_), _) => {}
-            (None, value) => walk.stranger("", "", key, value),
-        }
-    }
-    walk.errors
+pub(super) fn unknown_keys(merged: &Merged) -> Vec<ConfigError> {
+    let mut search = Search { merged, errors: Vec::new() };
+    search.table(&KeyPath::root(), &merged.values, merged.schema.root());
+    search.errors
 }
 
-struct Walk<'a> {
+struct Search<'a> {
     merged: &'a Merged,
     errors: Vec<ConfigError>,
 }
 
-impl Walk<'_> {
+impl Search<'_> {
+    /// A table whose keys are `known`.
+    fn table(&mut self, path: &KeyPath, values: &Dict, known: &Keys) {
+        for (key, value) in values {
+            let secret = key.strip_suffix("_file").filter(|secret| SECRETS.contains(secret));
+            match known.get(key) {
+                Some(shape) => self.value(&path.key(key), value, shape),
+                None if secret.is_some_and(|secret| known.contains_key(secret)) => {}
+                None => self.unknown(path, key, value, known),
+            }
+        }
+    }
+
+    fn value(&mut self, path: &KeyPath, value: &Value, shape: &Shape) {
+        match (shape, as_table(value)) {
+            // Whoever reads it judges its type.
+            (Shape::Value(_), _) => {}
+            (Shape::List(_, known), _) => self.items(path, value, known),
+            // Its keys are names, which whoever reads it judges.
+            (Shape::AnyKey, Some(_)) => {}
+            (Shape::Table(known) | Shape::Overrides(known), Some(table)) => self.table(path, table, known),
+            (Shape::Named(known), Some(tables)) => self.named(path, tables, known),
+            (shape, None) => self.not_a_table(path, value, shape),
+        }
+    }
+
+    /// The items of a list that are tables.
+    fn items(&mut self, path: &KeyPath, list: &Value, known: &Keys) {
+        for (number, item) in list.as_array().into_iter().flatten().enumerate() {
+            if let Some(table) = as_table(item) {
+                self.table(&path.item(number), table, known);
+            }
+        }
+    }
+
     /// A table of tables by name.
-    fn named(&mut self, table: &str, tables: &Dict) {
-        let merged = self.merged;
-        let Some(template) = template(&merged.known, table) else { return };
+    fn named(&mut self, kind: &KeyPath, tables: &Dict, known: &Keys) {
         for (name, value) in tables {
-            let path = child(table, name);
+            let path = kind.key(name);
             let fault = wrong_name(name).or_else(|| {
                 let before = tables.keys().take_while(|before| *before != name);
                 before.into_iter().find_map(|before| too_alike(before, name))
             });
             if let Some((wrong, right)) = fault {
-                self.errors.push(merged.origin(&path, value).error(&path, wrong, right));
+                self.errors.push(self.merged.origin(&path, value).error(&path, wrong, right));
             }
-            match value {
-                Value::Dict(_, values) => self.table(&path, &format!("{table}.*"), values, template),
-                value => self.not_a_table(&path, value),
-            }
-        }
-    }
-
-    /// A table whose keys are `known`; `kind` is its path with `*` for a name.
-    fn table(&mut self, path: &str, kind: &str, values: &Dict, known: &Dict) {
-        for (key, value) in values {
-            let secret = key.strip_suffix("_file").filter(|secret| SECRETS.contains(secret));
-            if !known.contains_key(secret.unwrap_or(key)) {
-                self.stranger(path, kind, key, value);
+            match as_table(value) {
+                Some(table) => self.table(&path, table, known),
+                None => self.not_a_table(&path, value, &Shape::AnyKey),
             }
         }
     }
 
-    fn not_a_table(&mut self, path: &str, value: &Value) {
-        let right = match NAMED.iter().find(|table| **table == path) {
-            Some(table) => format!("give each {table} a table with a name, for example [{table}.primary]"),
-            None => format!("give it a table: [{path}]"),
+    fn not_a_table(&mut self, path: &KeyPath, value: &Value, shape: &Shape) {
+        let right = match shape {
+            Shape::Named(_) => format!("give each {path} a table with a name, for example [{path}.primary]"),
+            _ => format!("give it a table: [{path}]"),
         };
         let wrong = format!("is {}, not a table", kind_of(value));
         self.errors.push(self.merged.origin(path, value).error(path, wrong, right));
     }
 
-    fn stranger(&mut self, table: &str, kind: &str, key: &str, value: &Value) {
-        let path = child(table, key);
+    fn unknown(&mut self, table: &KeyPath, key: &str, value: &Value, known: &Keys) {
+        let path = table.key(key);
         let origin = self.merged.origin(&path, value);
-        if LATER.contains(&child(kind, key).as_str()) {
+        if is_of_a_later_version(&path) {
             let right = "remove it: this version does not do what it asks for";
             self.errors.push(origin.error(&path, "is not in this version of Postroom", right));
             return;
         }
-        let right = match nearest(&self.merged.known, table, key) {
+        let right = match nearest(&self.merged.schema, table, known, key) {
             Some(near) => format!("did you mean {near}?"),
-            None => format!("the keys here are {}", keys(&self.merged.known, table).join(", ")),
+            None => {
+                let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                format!("the keys here are {}", known.join(", "))
+            }
         };
         self.errors.push(origin.error(&path, "is an unknown key", right));
     }
+}
+
+fn is_of_a_later_version(path: &KeyPath) -> bool {
+    let keys: Vec<&str> = path.keys().collect();
+    let is_it = |later: &str| {
+        let parts: Vec<&str> = later.split('.').collect();
+        parts.len() == keys.len() && parts.iter().zip(&keys).all(|(part, key)| *part == "*" || part == key)
+    };
+    LATER.iter().any(|later| is_it(later))
 }
 
 /// What names of listeners and upstreams are: variables of the environment, in which `__` ends a name, can name each.
@@ -150,59 +169,42 @@ fn too_alike(before: &str, name: &str) -> Option<(String, String)> {
     alike.then(|| (wrong(), right.to_owned()))
 }
 
-/// The known key most like `key` in the table at `path`, else one of that very name elsewhere.
-fn nearest(known: &Dict, path: &str, key: &str) -> Option<String> {
+/// The key most like `key` among those `known` in the table at `path`, else one of that very name further down or elsewhere.
+fn nearest(schema: &Schema, path: &KeyPath, known: &Keys, key: &str) -> Option<String> {
     let distance = |candidate: &str| strsim::damerau_levenshtein(key, candidate);
-    let here = keys(known, path).into_iter().min_by_key(|candidate| distance(candidate));
+    let here = known.keys().min_by_key(|candidate| distance(candidate));
     // A third of the letters may be wrong; beyond that a suggestion is a guess.
     let near = here.filter(|candidate| distance(candidate) <= (candidate.len().max(key.len()) / 3).max(1));
     if let Some(near) = near {
-        return Some(child(path, &near));
+        return Some(path.key(near).to_string());
     }
-    let tables = known.iter().filter_map(|(table, value)| match value {
-        Value::Dict(_, keys) if !NAMED.contains(&table.as_str()) => Some((table, keys)),
-        _ => None,
-    });
-    if !path.is_empty() && known.get(key).is_some_and(|value| !matches!(value, Value::Dict(..))) {
+    if let Some(below) = find_below(path, known, key) {
+        return Some(below.to_string());
+    }
+    if !path.is_root() && schema.root().get(key).is_some_and(|shape| !shape.is_table()) {
         return Some(format!("{key}, outside of any table"));
     }
-    tables.into_iter().find(|(_, keys)| keys.contains_key(key)).map(|(table, _)| child(table, key))
+    find_below(&KeyPath::root(), schema.root(), key).map(|found| found.to_string())
 }
 
-/// The keys of the table at `path`.
-fn keys(known: &Dict, path: &str) -> Vec<String> {
-    let table = path.split('.').next().unwrap_or_default();
-    let keys = match known.get(table) {
-        _ if path.is_empty() => Some(known),
-        Some(_) if NAMED.contains(&table) => template(known, table),
-        Some(Value::Dict(_, keys)) => Some(keys),
+/// The first key of that name in a table beneath the one at `path`. Beneath names nobody can tell which is meant.
+fn find_below(path: &KeyPath, known: &Keys, key: &str) -> Option<KeyPath> {
+    known.iter().find_map(|(table, shape)| match shape {
+        Shape::Table(below) | Shape::Overrides(below) => {
+            let path = path.key(table);
+            if below.contains_key(key) { Some(path.key(key)) } else { find_below(&path, below, key) }
+        }
         _ => None,
-    };
-    keys.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
-}
-
-/// What a value is, without showing it.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::String(..) | Value::Char(..) => "text",
-        Value::Bool(..) => "true or false",
-        Value::Num(..) => "a number",
-        Value::Empty(..) => "nothing",
-        Value::Array(..) => "a list",
-        // The way in which a TOML date arrives.
-        Value::Dict(_, dict) if dict.keys().any(|key| key.starts_with("$__toml")) => "a date",
-        Value::Dict(..) => "a table",
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers::known;
     use super::*;
 
     #[test]
     fn the_nearest_key_is_suggested() {
-        let known = known().unwrap();
+        let schema = Schema::built_in().unwrap();
         for (path, key, expected) in [
             ("", "hostnam", Some("hostname")),
             ("", "limit", Some("limits")),
@@ -214,7 +216,10 @@ mod tests {
             ("limits", "hostname", Some("hostname, outside of any table")),
             ("", "quite_something_else", None),
         ] {
-            assert_eq!(nearest(&known, path, key).as_deref(), expected, "{path} {key}");
+            let keys: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
+            let known = keys.first().map_or(schema.root(), |table| schema.root()[*table].keys());
+            let near = nearest(&schema, &KeyPath::of(&keys), known, key);
+            assert_eq!(near.as_deref(), expected, "{path} {key}");
         }
     }
 
@@ -240,11 +245,10 @@ mod tests {
 
     #[test]
     fn no_key_is_both_known_and_of_a_later_version() {
-        let known = known().unwrap();
+        let schema = Schema::built_in().unwrap();
         for later in LATER {
-            let key = later.rsplit('.').next().unwrap();
-            let table = later.strip_suffix(key).unwrap().trim_end_matches(".").trim_end_matches(".*");
-            assert!(!keys(&known, table).iter().any(|known| known == key), "{later}");
+            let keys: Vec<&str> = later.split('.').collect();
+            assert!(schema.at(&keys).is_none(), "{later}");
         }
     }
 }

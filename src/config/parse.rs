@@ -1,6 +1,6 @@
 //! What a text means: durations, sizes, networks, rates, hosts, log filters. Pure functions that say what is wrong.
 
-use super::error::{Fault, quoted};
+use super::error::{ValueError, quoted};
 use super::settings::RateLimit;
 use crate::mail::Address;
 use bytesize::ByteSize;
@@ -31,19 +31,19 @@ const fn v4(first: u8, second: u8, length: u8) -> IpNet {
 }
 
 /// Longer than nothing.
-pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
     let time = humantime::parse_duration(text.trim()).map_err(|_| format!("{} is no time", quoted(text)))?;
     match time {
         Duration::ZERO => Err(format!("{} is no time at all", quoted(text)).into()),
         time if time > LONGEST => {
-            Err(Fault::with_hint(format!("{} is too long", quoted(text)), "at most 10 years"))
+            Err(ValueError::with_hint(format!("{} is too long", quoted(text)), "at most 10 years"))
         }
         time => Ok(time),
     }
 }
 
 /// Bytes. Without a unit only 0 is clear.
-pub(super) fn size(text: &str, least: u64) -> Result<u64, Fault> {
+pub(super) fn size(text: &str, least: u64) -> Result<u64, ValueError> {
     let trimmed = text.trim();
     let unit = trimmed.ends_with(|last: char| last.is_ascii_alphabetic());
     let size = match trimmed.parse::<ByteSize>() {
@@ -54,21 +54,21 @@ pub(super) fn size(text: &str, least: u64) -> Result<u64, Fault> {
     match size {
         size if size < least => {
             let least = ByteSize::b(least).display().iec().to_string();
-            Err(Fault::with_hint(
+            Err(ValueError::with_hint(
                 format!("{} is too little", quoted(text)),
                 format!("give it at least {least}"),
             ))
         }
         // Sums of sizes must not overflow.
         size if size > 1 << 60 => {
-            Err(Fault::with_hint(format!("{} is too much", quoted(text)), "at most 1EiB"))
+            Err(ValueError::with_hint(format!("{} is too much", quoted(text)), "at most 1EiB"))
         }
         size => Ok(size),
     }
 }
 
 /// Networks in CIDR form, single addresses, `private`.
-pub(super) fn networks(texts: &[String]) -> Result<Vec<IpNet>, Fault> {
+pub(super) fn networks(texts: &[String]) -> Result<Vec<IpNet>, ValueError> {
     let mut networks = Vec::new();
     for text in texts {
         if text == "private" {
@@ -97,7 +97,7 @@ pub(super) fn cover_the_world(networks: &[IpNet]) -> bool {
 }
 
 /// Where mail for an alias goes. Who leaves the domain out says no SMTPUTF8 either, so the address must do without.
-pub(super) fn alias(text: &str) -> Result<Address, Fault> {
+pub(super) fn alias(text: &str) -> Result<Address, ValueError> {
     match text.parse::<Address>() {
         Ok(address) if address.is_ascii() => Ok(address),
         Ok(_) => Err(format!("{} holds letters beyond ASCII, which take SMTPUTF8", quoted(text)).into()),
@@ -106,12 +106,12 @@ pub(super) fn alias(text: &str) -> Result<Address, Fault> {
 }
 
 /// Where to listen.
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, ValueError> {
     text.parse().map_err(|_| format!("{} is no address with a port", quoted(text)).into())
 }
 
 /// A local address; empty = none.
-pub(super) fn source_address(text: &str) -> Result<Option<IpAddr>, Fault> {
+pub(super) fn source_address(text: &str) -> Result<Option<IpAddr>, ValueError> {
     match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| format!("{} is no IP address", quoted(text)).into()),
@@ -119,16 +119,16 @@ pub(super) fn source_address(text: &str) -> Result<Option<IpAddr>, Fault> {
 }
 
 /// `messages/time`; empty = none.
-pub(super) fn rate_limit(text: &str) -> Result<Option<RateLimit>, Fault> {
+pub(super) fn rate_limit(text: &str) -> Result<Option<RateLimit>, ValueError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = || Fault::from(format!("{} is no rate", quoted(text)));
+    let wrong = || ValueError::from(format!("{} is no rate", quoted(text)));
     let (messages, time) = text.split_once('/').ok_or_else(wrong)?;
     let messages: u32 = messages.trim().parse().map_err(|_| wrong())?;
     let time = duration(time).map_err(|_| wrong())?;
     if messages == 0 {
-        return Err(Fault::with_hint(
+        return Err(ValueError::with_hint(
             "would never let a message through",
             "give at least 1 message, or enabled = false to send nothing this way",
         ));
@@ -137,7 +137,7 @@ pub(super) fn rate_limit(text: &str) -> Result<Option<RateLimit>, Fault> {
 }
 
 /// A path, not empty.
-pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
+pub(super) fn path(text: &str) -> Result<PathBuf, ValueError> {
     match text {
         "" => Err("is empty".into()),
         text if text.contains('\0') => Err("contains a NUL character".into()),
@@ -146,7 +146,7 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
 }
 
 /// A list in the environment: as TOML has it, or separated by commas.
-pub(super) fn list(text: &str) -> Result<Vec<String>, Fault> {
+pub(super) fn list(text: &str) -> Result<Vec<String>, ValueError> {
     let text = text.trim();
     if !text.starts_with('[') {
         return Ok(text
@@ -156,14 +156,14 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, Fault> {
             .map(str::to_owned)
             .collect());
     }
-    let wrong = || Fault::with_hint("is no list", r#"write it as a,b,c or as ["a", "b", "c"]"#);
+    let wrong = || ValueError::with_hint("is no list", r#"write it as a,b,c or as ["a", "b", "c"]"#);
     let value: toml_edit::Value = text.parse().map_err(|_| wrong())?;
     let values = value.as_array().ok_or_else(wrong)?;
     values.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
 /// A level, or a filter as `RUST_LOG` has it.
-pub(super) fn log_filter(text: &str) -> Result<String, Fault> {
+pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
     for part in text.split(',').map(str::trim) {
         // A misspelt level would be taken for the name of a module, and nothing would ever be logged.
         if !part.contains('=') && !is_level(part) {

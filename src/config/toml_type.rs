@@ -1,26 +1,25 @@
 //! The types that TOML has. The environment and the command line know only text, which stands for whatever is wanted; in
 //! a file a number in quotes is a mistake.
 
-use super::error::{Fault, quoted};
+use super::error::{ValueError, quoted};
 use super::in_force::Shown;
-use super::value;
-use super::walk::kind_of;
-use figment::value::Value;
+use super::parse;
+use figment::value::{Dict, Value};
 
 /// A value of one of the types that TOML has, before it means anything.
-pub(super) trait Raw: Sized {
+pub(super) trait TomlType: Sized {
     /// `from_text`: the layer knows only text, which stands for the type that is wanted.
-    fn of(value: &Value, from_text: bool) -> Result<Self, Fault>;
+    fn from_value(value: &Value, from_text: bool) -> Result<Self, ValueError>;
     fn show(&self) -> Shown;
 }
 
 /// Says what stands there instead, without showing it: it may be a secret.
-fn not(value: &Value, wanted: &str) -> Fault {
+fn not(value: &Value, wanted: &str) -> ValueError {
     format!("is {}, not {wanted}", kind_of(value)).into()
 }
 
-impl Raw for String {
-    fn of(value: &Value, _: bool) -> Result<String, Fault> {
+impl TomlType for String {
+    fn from_value(value: &Value, _: bool) -> Result<String, ValueError> {
         value.as_str().map(str::to_owned).ok_or_else(|| not(value, "text in quotes"))
     }
 
@@ -29,8 +28,8 @@ impl Raw for String {
     }
 }
 
-impl Raw for bool {
-    fn of(value: &Value, from_text: bool) -> Result<bool, Fault> {
+impl TomlType for bool {
+    fn from_value(value: &Value, from_text: bool) -> Result<bool, ValueError> {
         match value {
             Value::Bool(_, flag) => Ok(*flag),
             Value::String(_, text) if from_text => {
@@ -45,8 +44,8 @@ impl Raw for bool {
     }
 }
 
-impl Raw for i64 {
-    fn of(value: &Value, from_text: bool) -> Result<i64, Fault> {
+impl TomlType for i64 {
+    fn from_value(value: &Value, from_text: bool) -> Result<i64, ValueError> {
         match value {
             Value::Num(_, number) if number.to_f64().is_some() => Err("is not a whole number".into()),
             Value::Num(_, number) => number
@@ -66,19 +65,42 @@ impl Raw for i64 {
     }
 }
 
-impl Raw for Vec<String> {
-    fn of(value: &Value, from_text: bool) -> Result<Vec<String>, Fault> {
+impl TomlType for Vec<String> {
+    fn from_value(value: &Value, from_text: bool) -> Result<Vec<String>, ValueError> {
         match value {
             Value::Array(_, values) => values
                 .iter()
-                .map(|value| String::of(value, false).map_err(|_| not(value, "text in this list")))
+                .map(|value| String::from_value(value, false).map_err(|_| not(value, "text in this list")))
                 .collect(),
-            Value::String(_, text) if from_text => value::list(text),
+            Value::String(_, text) if from_text => parse::list(text),
             value => Err(not(value, "a list")),
         }
     }
 
     fn show(&self) -> Shown {
-        Shown::Texts(self.clone())
+        Shown::List(self.iter().map(String::show).collect())
     }
+}
+
+/// What a value is, without showing it.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(..) | Value::Char(..) => "text",
+        Value::Bool(..) => "true or false",
+        Value::Num(..) => "a number",
+        Value::Empty(..) => "nothing",
+        Value::Array(..) => "a list",
+        Value::Dict(_, dict) if is_date(dict) => "a date",
+        Value::Dict(..) => "a table",
+    }
+}
+
+/// The table that a value is.
+pub(super) fn as_table(value: &Value) -> Option<&Dict> {
+    value.as_dict().filter(|dict| !is_date(dict))
+}
+
+/// The way in which a date of TOML arrives.
+fn is_date(dict: &Dict) -> bool {
+    dict.keys().any(|key| key.starts_with("$__toml"))
 }

@@ -1,34 +1,34 @@
 //! What can only be judged by looking at several tables at once.
 
 use super::host::Host;
+use super::section::{ConfigReader, Section};
 use super::settings::{Listener, Priority, Settings, Upstream};
-use super::table::{Reader, Table};
 use std::net::SocketAddr;
 
 /// Adds to the reader's errors and warnings.
-pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
-    let tables = reader.tables("listener");
+pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
+    let sections = reader.root().named("listener");
     for (number, listener) in settings.listeners.iter().enumerate() {
         let other =
             settings.listeners[..number].iter().find(|other| in_the_way(other.address, listener.address));
-        if let (Some(other), Some(table)) = (other, tables.get(number)) {
+        if let (Some(other), Some(section)) = (other, sections.get(number)) {
             let wrong = format!(
                 "{} is taken by listener {}, which has {}",
                 listener.address, other.name, other.address
             );
-            table.wrong("address", wrong, "give each listener an address or a port of its own");
+            section.wrong("address", wrong, "give each listener an address or a port of its own");
         }
     }
-    let tables = reader.tables("upstream");
-    only_one_default(settings, &tables);
-    for (upstream, table) in settings.upstreams.iter().zip(&tables) {
+    let sections = reader.root().named("upstream");
+    only_one_default(settings, &sections);
+    for (upstream, section) in settings.upstreams.iter().zip(&sections) {
         let own = settings.listeners.iter().find(|listener| upstream.enabled && is_own(upstream, listener));
-        if let (Some(own), true) = (own, table.is_sound("host")) {
+        if let (Some(own), true) = (own, section.is_sound("host")) {
             let wrong = format!(
                 "is this proxy's own listener {} ({}): mail would go in circles",
                 own.name, own.address
             );
-            table.wrong("host", wrong, "give it the server that mail is to be relayed to");
+            section.wrong("host", wrong, "give it the server that mail is to be relayed to");
         }
     }
     if !settings.upstreams.iter().any(|upstream| upstream.enabled) {
@@ -37,15 +37,15 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
 }
 
 /// At most one enabled upstream of the highest rank.
-fn only_one_default(settings: &Settings, tables: &[Table<'_>]) {
-    let all = settings.upstreams.iter().zip(tables);
+fn only_one_default(settings: &Settings, sections: &[Section<'_>]) {
+    let all = settings.upstreams.iter().zip(sections);
     let mut defaults = all.filter(|(upstream, _)| upstream.enabled && upstream.priority == Priority::Default);
-    let Some((first, first_table)) = defaults.next() else { return };
-    let place = first_table.origin("priority");
+    let Some((first, first_section)) = defaults.next() else { return };
+    let place = first_section.origin("priority");
     let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
-    for (second, table) in defaults {
+    for (second, section) in defaults {
         let (first, second) = (&first.name, &second.name);
-        table.wrong(
+        section.wrong(
             "priority",
             format!("upstreams {first} ({}{line}) and {second} are both enabled and default", place.place),
             "give all but one of them high, normal or low, or enabled = false",

@@ -1,12 +1,12 @@
-//! One `[upstream.*]` table.
+//! One `[upstream.*]` table is read. What a new key needs stands in [`super::schema`].
 
 use super::host::{self, Host};
 use super::in_force::Shown;
-use super::layers::Layer;
+use super::origin::Layer;
+use super::parse;
 use super::secret;
+use super::section::{ConfigReader, Section};
 use super::settings::{Auth, Priority, TlsMode, Upstream};
-use super::table::{Reader, Table};
-use super::value;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
@@ -35,37 +35,37 @@ const IMPLICIT_TLS_PORT: u16 = 465;
 const OPPORTUNISTIC_AUTH: &str =
     "opportunistic checks no certificate, so the password would go to whoever answers in the server's place";
 
-pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
-    let host = host(table);
-    let priority = table.choice("priority", Priority::Normal, PRIORITIES, &[]);
-    let enabled = table.flag("enabled");
-    table.choice("delivery", (), &[("network", ())], &["local", "pickup", "pickup-iis"]);
-    let tls = table.choice("tls", None, TLS, &[]);
-    let tls_ca = table.path_beside("tls_ca");
+pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Upstream {
+    let host = host(section);
+    let priority = section.choice("priority", Priority::Normal, PRIORITIES, &[]);
+    let enabled = section.flag("enabled");
+    section.choice("delivery", (), &[("network", ())], &["local", "pickup", "pickup-iis"]);
+    let tls = section.choice("tls", None, TLS, &[]);
+    let tls_ca = section.path_beside("tls_ca");
     if let Some(Err(wrong)) = tls_ca.as_deref().map(certificates) {
-        table.wrong("tls_ca", wrong, "give the path of a PEM file with certificates");
+        section.wrong("tls_ca", wrong, "give the path of a PEM file with certificates");
     }
-    let danger_accept_invalid_certificate = danger(reader, table, "danger_accept_invalid_certificate");
-    let auth = auth(reader, table);
+    let danger_accept_invalid_certificate = danger(reader, section, "danger_accept_invalid_certificate");
+    let auth = auth(reader, section);
     let basic = matches!(auth, Auth::Basic { .. });
     let tls = tls.unwrap_or_else(|| default_tls(&host, basic));
     let word = TLS.iter().find(|(_, mode)| *mode == Some(tls)).map_or("", |(word, _)| word);
-    if table.is_sound("tls") {
-        table.show("tls", Shown::Text(word.to_owned()));
+    if section.is_sound("tls") {
+        section.show("tls", Shown::Text(word.to_owned()));
     }
-    let allowed = danger(reader, table, "danger_allow_plaintext_auth");
-    if tls == TlsMode::None && basic && !allowed && !host.is_loopback() && table.is_sound("host") {
-        table.wrong(
+    let allowed = danger(reader, section, "danger_allow_plaintext_auth");
+    if tls == TlsMode::None && basic && !allowed && !host.is_loopback() && section.is_sound("host") {
+        section.wrong(
             "tls",
             "none would send the password in clear text over the network",
             "give starttls or implicit, or set danger_allow_plaintext_auth = true if that is what you want",
         );
     }
-    if tls == TlsMode::Opportunistic && basic && table.is_sound("tls") {
-        table.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
+    if tls == TlsMode::Opportunistic && basic && section.is_sound("tls") {
+        section.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
     }
     Upstream {
-        name: table.name().to_owned(),
+        name: section.name().to_owned(),
         priority,
         enabled,
         tls,
@@ -74,24 +74,24 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
         auth,
         // What never leaves the machine is in no danger.
         danger_allow_plaintext_auth: allowed || host.is_loopback(),
-        connection_limit: table.number("connection_limit", 1, 100_000),
-        connect_timeout: table.duration("connect_timeout"),
-        command_timeout: table.duration("command_timeout"),
-        data_timeout: table.duration("data_timeout"),
-        final_timeout: table.duration("final_timeout"),
-        max_idle_time: table.duration("max_idle_time"),
-        messages_per_connection: table.number("messages_per_connection", 1, 1_000_000),
-        rate_limit: table.read(
+        connection_limit: section.number("connection_limit", 1, 100_000),
+        connect_timeout: section.duration("connect_timeout"),
+        command_timeout: section.duration("command_timeout"),
+        data_timeout: section.duration("data_timeout"),
+        final_timeout: section.duration("final_timeout"),
+        max_idle_time: section.duration("max_idle_time"),
+        messages_per_connection: section.number("messages_per_connection", 1, 1_000_000),
+        rate_limit: section.read(
             "rate_limit",
             r#"give it messages and time such as "30/1m""#,
             None,
-            |text: String| value::rate_limit(&text),
+            |text: String| parse::rate_limit(&text),
         ),
-        source_address: table.read(
+        source_address: section.read(
             "source_address",
             "give it an address of this machine",
             None,
-            |text: String| value::source_address(&text),
+            |text: String| parse::source_address(&text),
         ),
         sites: Vec::new(),
         sender: None,
@@ -101,38 +101,37 @@ pub(super) fn read(reader: &Reader<'_>, table: &Table<'_>) -> Upstream {
 }
 
 /// The default is an example, so the key must be given.
-fn host(table: &Table<'_>) -> Host {
-    if table.origin("host").layer == Layer::Default {
-        table.wrong("host", "is missing", host::FORM);
+fn host(section: &Section<'_>) -> Host {
+    if section.origin("host").layer == Layer::Default {
+        section.wrong("host", "is missing", host::FORM);
         return Host::default();
     }
-    table.read("host", host::FORM, Host::default(), |text: String| Host::parse(&text))
+    section.read("host", host::FORM, Host::default(), |text: String| Host::parse(&text))
 }
 
-fn auth(reader: &Reader<'_>, table: &Table<'_>) -> Auth {
+fn auth(reader: &ConfigReader<'_>, section: &Section<'_>) -> Auth {
     let words = [("anonymous", false), ("basic", true)];
-    let basic = table.choice("auth", false, &words, &["ntlm", "oauth2", "default"]);
-    let username =
-        table.read("username", "give it a text in quotes", String::new(), |text: String| {
-            match text.chars().any(char::is_control) {
-                true => Err("contains control characters".into()),
-                false => Ok(text),
-            }
-        });
-    let password = secret::read(reader, table, "password");
+    let basic = section.choice("auth", false, &words, &["ntlm", "oauth2", "default"]);
+    let username = section.read("username", "give it a text in quotes", String::new(), |text: String| {
+        match text.chars().any(char::is_control) {
+            true => Err("contains control characters".into()),
+            false => Ok(text),
+        }
+    });
+    let password = secret::read(reader, section, "password");
     if !basic {
-        if table.is_sound("auth") && !username.is_empty() {
-            let (username, auth) = (table.path_of("username"), table.path_of("auth"));
+        if section.is_sound("auth") && !username.is_empty() {
+            let (username, auth) = (section.path_of("username"), section.path_of("auth"));
             reader.warn(format!("{username} is given and not used: {auth} is anonymous"));
         }
         return Auth::Anonymous;
     }
-    if username.is_empty() && table.is_sound("username") {
-        table.wrong("username", "is missing", "auth = \"basic\" needs a username and a password");
+    if username.is_empty() && section.is_sound("username") {
+        section.wrong("username", "is missing", "auth = \"basic\" needs a username and a password");
     }
-    let sound = table.is_sound("password") && table.is_sound("password_file");
+    let sound = section.is_sound("password") && section.is_sound("password_file");
     if password.expose_secret().is_empty() && sound {
-        table.wrong("password", "is missing", "auth = \"basic\" needs a password or a password_file");
+        section.wrong("password", "is missing", "auth = \"basic\" needs a password or a password_file");
     }
     Auth::Basic { username, password }
 }
@@ -159,12 +158,12 @@ fn protection(host: &Host) -> &'static str {
 }
 
 /// A flag that draws a warning when it is on.
-fn danger(reader: &Reader<'_>, table: &Table<'_>, key: &str) -> bool {
-    let on = table.flag(key);
+fn danger(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) -> bool {
+    let on = section.flag(key);
     if on {
         reader.warn(format!(
             "{} is on: mail or passwords may be read by others on their way",
-            table.path_of(key)
+            section.path_of(key)
         ));
     }
     on

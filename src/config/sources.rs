@@ -1,0 +1,17 @@
+//! What a configuration is made of.
+
+use std::path::PathBuf;
+
+/// Everything that is read. Nothing else is looked at, so that whoever gives this decides all.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file that the user named. None: `$POSTROOM_CONFIG`, `./postroom.toml`, `/etc/postroom/postroom.toml`,
+    /// whichever is there first, else no file.
+    pub file: Option<PathBuf>,
+    /// The process's environment.
+    pub environment: Vec<(String, String)>,
+    /// What relative paths are relative to that no file names.
+    pub working_dir: PathBuf,
+    /// Paths of keys with their values as text, from the command line: `("data_dir", "/tmp/x")`.
+    pub overrides: Vec<(String, String)>,
+}
