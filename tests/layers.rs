@@ -84,7 +84,7 @@ fn used_modules(text: &str, prefix: &str) -> Vec<(usize, String)> {
 }
 
 /// `mail::Address` gives mail; `{clock::Clock, mail::{self, Reply}}` gives clock and mail.
-fn first_segments(path: &str) -> Vec<String> {
+pub fn first_segments(path: &str) -> Vec<String> {
     let segment =
         |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(group) = path.strip_prefix('{') else { return vec![segment(path)] };

@@ -7,6 +7,7 @@
 )]
 
 mod cases;
+mod circles;
 mod citations;
 mod cli;
 mod config;
