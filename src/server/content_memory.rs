@@ -1,14 +1,14 @@
 //! `content_memory`, shared by reception and delivery as permits of one KiB, and changed by a reload.
 //!
-//! Promise: from [`ContentMemory::resize`] on nobody gets a permit beyond the new size. What is held beyond it is taken out
-//! of use as it comes back, and who waits for memory waits behind that.
+//! Promise: after [`ContentMemory::resize`] nobody gets a permit beyond the new size. Permits that are held beyond it are taken
+//! out of use when they are given back, before those who wait for memory get any.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 /// The memory of one server.
-pub struct ContentMemory {
+pub(super) struct ContentMemory {
     permits: Arc<Semaphore>,
     size: Arc<Mutex<Size>>,
 }
@@ -24,19 +24,19 @@ struct Size {
 
 impl ContentMemory {
     /// So many bytes.
-    pub fn new(bytes: u64) -> ContentMemory {
+    pub(super) fn new(bytes: u64) -> ContentMemory {
         let permits = kib(bytes);
         let size = Size { permits, changes: 0, shrinking: None };
         ContentMemory { permits: Arc::new(Semaphore::new(permits)), size: Arc::new(Mutex::new(size)) }
     }
 
     /// What is shared.
-    pub fn permits(&self) -> Arc<Semaphore> {
+    pub(super) fn permits(&self) -> Arc<Semaphore> {
         self.permits.clone()
     }
 
     /// So many bytes from now on. Must be called within a tokio runtime.
-    pub fn resize(&self, bytes: u64) {
+    pub(super) fn resize(&self, bytes: u64) {
         let wanted = kib(bytes);
         let mut size = lock(&self.size);
         size.changes += 1;
@@ -80,7 +80,7 @@ mod tests {
 
     const KIB: u64 = 1024;
 
-    /// What can be had at once.
+    /// Permits that nobody holds.
     fn free(memory: &ContentMemory) -> usize {
         memory.permits.available_permits()
     }

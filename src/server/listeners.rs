@@ -199,7 +199,7 @@ impl Listeners {
         self.shutdown.sessions.close();
         if tokio::time::timeout_at(end, self.shutdown.sessions.wait()).await.is_err() {
             self.shutdown.grace_over.cancel();
-            let _ = tokio::time::timeout(super::ABORT_GRACE, self.shutdown.sessions.wait()).await;
+            let _ = tokio::time::timeout(super::lifecycle::ABORT_GRACE, self.shutdown.sessions.wait()).await;
         }
         self.smtp_server.refusals.record_all();
         self.open.clear();

@@ -1,0 +1,212 @@
+//! Start, work, stop.
+
+use super::content_memory::ContentMemory;
+use super::listeners::Listeners;
+use super::open::{StartError, bind_control, open_log_emails, open_queue};
+use super::reload::Reloader;
+use super::service_events::ServiceEvents;
+use crate::admin::{self, Admin, ReloadRequest};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{ConfigErrors, Loaded, Settings, Sources};
+use crate::deliver::context::Services;
+use crate::deliver::engine::{Engine, Stop};
+use crate::deliver::health::UpstreamHealth;
+use crate::deliver::peer_cache::PeerCache;
+use crate::deliver::pool::Pool;
+use crate::event::code;
+use crate::log::Log;
+use crate::queue::Queue;
+use crate::smtp::SmtpServer;
+use crate::unix::{self, Asked, Signals};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long transactions and attempts under way may take to end after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(25);
+/// How long sessions and attempts that were cut short then may take to end.
+pub(super) const ABORT_GRACE: Duration = Duration::from_secs(2);
+/// How often free space and counted refusals are looked at.
+const SMTP_EVENTS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A running proxy.
+pub struct Server {
+    queue: Arc<dyn Queue>,
+    events: ServiceEvents,
+    reloader: Reloader,
+    listeners: Listeners,
+    /// The listeners are up and nobody has asked for a stop.
+    listening: Arc<AtomicBool>,
+    stop: Stop,
+    engine: JoinHandle<()>,
+    control: JoinHandle<()>,
+    smtp_events: JoinHandle<()>,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+}
+
+impl Server {
+    /// Opens, binds and starts everything; after an error nothing is left behind. `sources` is where `loaded` came from, for
+    /// reloads; `log` the log that is running.
+    pub async fn start(loaded: Loaded, sources: Sources, log: Log) -> Result<Server, StartError> {
+        let settings = Arc::new(loaded.settings);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let queue = open_queue(&settings, clock.clone()).await?;
+        let log_emails = open_log_emails(&settings).map_err(StartError::LogEmails)?;
+        let control = bind_control(&settings).await?;
+
+        let (settings_sender, settings_receiver) = watch::channel(settings.clone());
+        let (log_sender, log_receiver) = watch::channel(log_emails);
+        let (peer_cache_sender, peer_cache) = watch::channel(Arc::<PeerCache>::default());
+        let content_memory = ContentMemory::new(settings.limits.content_memory);
+        let health = UpstreamHealth::new(clock.clone());
+        let pool = Arc::new(Pool::default());
+        let smtp = SmtpServer::new(
+            settings_receiver.clone(),
+            queue.clone(),
+            clock.clone(),
+            content_memory.permits(),
+        );
+        // Before the first client: a start with too little space on the disk says so at once.
+        smtp.disk_space.record_changes(&settings);
+        let mut listeners = Listeners::new(smtp, unix::inherited_listeners());
+        listeners.change(&settings.listeners).await.map_err(StartError::Bind)?;
+        for address in listeners.unused() {
+            tracing::warn!(
+                "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
+            );
+        }
+        let listening = Arc::new(AtomicBool::new(true));
+        let (reload, reload_requests) = mpsc::channel(1);
+        let admin = Admin {
+            queue: queue.clone(),
+            health: health.clone(),
+            settings: settings_receiver.clone(),
+            listening: listening.clone(),
+            reload,
+        };
+        let services = Services {
+            queue: queue.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            pool: pool.clone(),
+            content_memory: content_memory.permits(),
+            settings: settings_receiver,
+            peer_cache,
+            log_emails: log_receiver,
+        };
+        let stop = Stop::default();
+        let server = Server {
+            engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
+            control: tokio::spawn(serve_control(control, admin)),
+            smtp_events: tokio::spawn(record_smtp_events(
+                listeners.smtp_server(),
+                settings_sender.subscribe(),
+            )),
+            events: ServiceEvents::new(queue.clone(), clock.clone()),
+            queue: queue.clone(),
+            listeners,
+            listening,
+            stop,
+            reload_requests,
+            reloader: Reloader {
+                sources,
+                settings: settings_sender,
+                peer_cache: peer_cache_sender,
+                log_emails: log_sender,
+                content_memory,
+                health,
+                pool,
+                queue,
+                clock,
+                log,
+            },
+        };
+        let text = format!("postroom {} started, as {}", env!("CARGO_PKG_VERSION"), settings.hostname);
+        server.events.information(code::STARTED, text);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(server)
+    }
+
+    /// The name of each listener and where it listens.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listeners.addresses()
+    }
+
+    /// Its queue, to look into.
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.queue.clone()
+    }
+
+    /// Works until a signal asks for a stop, then stops.
+    pub async fn run(mut self, mut signals: Signals) {
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    // Errors have been logged and recorded.
+                    Asked::Reload => drop(self.reload().await),
+                },
+                Some(request) = self.reload_requests.recv() => {
+                    // The client that asked may be gone.
+                    let _ = request.send(self.reload().await);
+                }
+            }
+        }
+        // A second signal ends the process at once: all mail that 250 was replied to is on disk.
+        tokio::select! {
+            () = self.shut_down() => {}
+            () = async { while signals.next().await != Asked::Stop {} } => tracing::warn!("stopped at once"),
+        }
+    }
+
+    async fn reload(&mut self) -> Result<Vec<String>, ConfigErrors> {
+        self.reloader.reload(&mut self.listeners, &self.events).await
+    }
+
+    /// Listeners first, then attempts, then the queue.
+    async fn shut_down(mut self) {
+        tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
+        self.listening.store(false, Ordering::Relaxed);
+        let end = Instant::now() + GRACE;
+        self.stop.gently.cancel();
+        self.listeners.close(end).await;
+        if timeout_at(end, &mut self.engine).await.is_err() {
+            self.stop.now.cancel();
+            let _ = timeout(ABORT_GRACE, &mut self.engine).await;
+        }
+        self.events.stopped();
+        self.control.abort();
+        self.smtp_events.abort();
+        let _ = std::fs::remove_file(self.reloader.settings.borrow().control_socket());
+        if let Err(error) = self.queue.close().await {
+            tracing::error!("the queue did not close well: {error}");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Once a second: records that space on the disk is low or no longer low, which must be noticed even while nobody sends mail;
+/// and the refusals of clients whose minute is over.
+async fn record_smtp_events(smtp: Arc<SmtpServer>, settings: watch::Receiver<Arc<Settings>>) {
+    let mut ticks = tokio::time::interval(SMTP_EVENTS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let settings = settings.borrow().clone();
+        smtp.disk_space.record_changes(&settings);
+        smtp.refusals.record_due();
+    }
+}
+
+async fn serve_control(listener: UnixListener, admin: Admin) {
+    if let Err(error) = axum::serve(listener, admin::router(admin)).await {
+        tracing::error!("the control socket has ended: {error}");
+    }
+}

@@ -1,0 +1,85 @@
+//! What a start opens: the data folder, the queue file, `logemails.log`, the control socket. And why it may fail.
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::event::logemails::LogEmails;
+use crate::queue::Queue;
+use crate::queue::redb::{OpenError, Options, RedbQueue};
+use crate::unix;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made or written.
+    #[error("data_dir {} cannot be used: {error}; make it a folder that this user may write, or name another one", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Another process uses the data folder.
+    #[error("data_dir {} is in use by another postroom (process {pid}); stop that one, or name another data_dir", path.display())]
+    Held {
+        /// The folder.
+        path: PathBuf,
+        /// Its process id.
+        pid: i32,
+    },
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Queue(#[from] OpenError),
+    /// A listener cannot be bound.
+    #[error("{0}")]
+    Bind(String),
+    /// The control socket cannot be bound.
+    #[error("the control socket {} cannot be made: {error}", path.display())]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// `logemails.log` cannot be opened.
+    #[error("{0}")]
+    LogEmails(String),
+}
+
+/// Opens the queue file in the data folder, which is made where it is missing and must not be in use by another process.
+pub(super) async fn open_queue(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Queue>, StartError> {
+    let path = &settings.data_dir;
+    unix::make_private_folder(path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
+    if let Some(pid) = unix::holder(&settings.control_socket()).await {
+        return Err(StartError::Held { path: path.clone(), pid });
+    }
+    let options = Options { keep_events: settings.events_keep, ..Options::new(clock) };
+    let file = settings.queue.path.clone();
+    // Opening may repair, which may take a while.
+    let opened = tokio::task::spawn_blocking(move || RedbQueue::open(&file, options)).await;
+    match opened {
+        Ok(queue) => Ok(Arc::new(queue?)),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Opens `logemails.log` where it is enabled. The error says what cannot be opened.
+pub(super) fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String> {
+    let open = |path: &PathBuf| {
+        let said =
+            |error| format!("log_emails.path {} cannot be opened for writing: {error}", path.display());
+        LogEmails::open(path).map(Arc::new).map_err(said)
+    };
+    settings.log_emails.as_ref().map(open).transpose()
+}
+
+/// Binds the control socket.
+pub(super) async fn bind_control(settings: &Settings) -> Result<UnixListener, StartError> {
+    let path = settings.control_socket();
+    unix::bind_control(&path).await.map_err(|error| StartError::Control { path, error })
+}

@@ -1,0 +1,37 @@
+//! Events about the proxy itself: each is recorded, and logged too.
+
+use crate::clock::Clock;
+use crate::event::{EventType, Fact, code};
+use crate::queue::EventLog;
+use std::sync::Arc;
+
+/// Records and logs what happens to the proxy as a whole.
+pub(super) struct ServiceEvents {
+    events: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ServiceEvents {
+    pub(super) fn new(events: Arc<dyn EventLog>, clock: Arc<dyn Clock>) -> ServiceEvents {
+        ServiceEvents { events, clock }
+    }
+
+    pub(super) fn information(&self, code: &str, text: String) {
+        tracing::info!("{text}");
+        self.record(EventType::Information, code, text);
+    }
+
+    pub(super) fn error(&self, code: &str, text: String) {
+        tracing::error!("{text}");
+        self.record(EventType::Error, code, text);
+    }
+
+    /// Recorded while the queue can still be written; the log says so only when all has ended.
+    pub(super) fn stopped(&self) {
+        self.record(EventType::Information, code::STOPPED, "postroom stopped".to_owned());
+    }
+
+    fn record(&self, kind: EventType, code: &str, text: String) {
+        self.events.record(vec![Fact::new(self.clock.wall(), kind, "Service", code, text)]);
+    }
+}
