@@ -23,11 +23,11 @@
 //! [`smtp::content`] reads what follows DATA and `smtp/reception.rs` carries it into the queue:
 //! [`queue::MailStore::put`] commits it to disk, and only then the client gets `250 2.0.0 queued as <id>`.
 //!
-//! That commit wakes [`deliver::engine`], which claims the message and asks [`deliver::route`] for the best upstream that
-//! [`deliver::health`] says is available. [`deliver::attempt`] goes from upstream to upstream, talking through a
-//! [`deliver::connection`], until [`deliver::disposition`] has turned the answers into one verdict for each recipient or
+//! That commit wakes [`deliver::engine`], which claims the message and asks `deliver::route` for the best upstream that
+//! [`deliver::health`] says is available. `deliver::attempt` goes from upstream to upstream, talking through a
+//! [`deliver::connection`], until `deliver::disposition` has turned the answers into one verdict for each recipient or
 //! nobody is left to ask. [`queue::DeliveryQueue::settle`] writes the verdicts and their events in one commit; what is still open
-//! is due again by [`deliver::retry`]'s schedule, and a message with nothing left open is removed.
+//! is due again by `deliver::retry`'s schedule, and a message with nothing left open is removed.
 //!
 //! # Promises
 //! Nothing that was answered 250 is lost; nothing is sent twice but where a crash or a silent upstream leaves no other

@@ -8,27 +8,26 @@
 //! upstream says nothing about the message. A message whose sessions are lost again and again is deferred all the
 //! same, so that a message that makes an upstream fail is not tried without end.
 
+use super::attempt_record;
 use super::circuit::CircuitChange;
 use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::OutboundEnvelope;
 use super::outgoing::Outgoing;
+use super::recipient_progress::RecipientProgress;
 use super::route::{self, RouteConstraints};
 use super::session_error::{SessionError, SessionErrorKind};
-use super::settlement::{Deferral, previous_reply, settle};
+use super::settlement::{AttemptOutcome, Deferral, settle};
 use super::slot::Slot;
 use super::too_many_connections;
 use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
-use crate::event::logemails;
 use crate::event::outcome::Delays;
-use crate::event::{EventType, Fact, code};
-use crate::mail::{Address, BodyType, EnhancedCode, Outcome, Refusal, Verdict};
+use crate::mail::BodyType;
 use crate::policy::added;
 use crate::queue::{CHUNK_SIZE, Claim};
-use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ const MAX_TRANSACTIONS_PER_UPSTREAM: usize = 100;
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum AttemptEnd {
     /// Its verdicts are settled.
     Settled,
     /// No upstream decided anything: the claim is to be given back.
@@ -50,24 +49,6 @@ pub enum End {
         /// Sessions that were lost under way with this message.
         lost_sessions: u32,
     },
-}
-
-/// One open recipient on its way through the attempt.
-struct RecipientProgress {
-    address: Address,
-    refused_by: Vec<Refusal>,
-    /// The upstream and reply of an earlier attempt, where one of those refused it.
-    before: Option<(Option<String>, String)>,
-    /// The verdict, once it is final or no other upstream may be asked in this attempt.
-    decided: Option<Verdict>,
-    /// The verdict of the last answer that left it open.
-    last: Option<Verdict>,
-}
-
-impl RecipientProgress {
-    fn is_refused_by(&self, upstream: &Upstream) -> bool {
-        self.refused_by.iter().any(|refusal| refusal.upstream == upstream.name)
-    }
 }
 
 struct Attempt<'a> {
@@ -87,18 +68,17 @@ struct Attempt<'a> {
     delays: Delays,
 }
 
-/// Runs the attempt to its end and settles it. `losses` counts the sessions this message has lost before.
-pub async fn run(context: &AttemptContext, claim: &Claim, first: Slot, losses: u32) -> End {
+/// Runs the attempt to its end and settles it. `lost_before`: the sessions that this message has lost before.
+pub(super) async fn run(
+    context: &AttemptContext,
+    claim: &Claim,
+    first: Slot,
+    lost_before: u32,
+) -> AttemptEnd {
     let message = &claim.message;
     let recipients = message
         .open_recipients()
-        .map(|(_, recipient)| RecipientProgress {
-            address: recipient.address.clone(),
-            refused_by: route::refusals_in_force(&recipient.refused_by, &context.settings.upstreams),
-            before: previous_reply(recipient),
-            decided: None,
-            last: None,
-        })
+        .map(|(_, recipient)| RecipientProgress::new(recipient, &context.settings.upstreams))
         .collect();
     let in_queue = context.services.clock.wall().duration_since(message.received_at);
     let mut attempt = Attempt {
@@ -130,7 +110,7 @@ pub async fn run(context: &AttemptContext, claim: &Claim, first: Slot, losses: u
         drop(slot);
         next = attempt.next_upstream();
     }
-    attempt.finish(losses).await
+    attempt.finish(lost_before).await
 }
 
 impl Attempt<'_> {
@@ -240,7 +220,7 @@ impl Attempt<'_> {
         envelope.size = content.size();
         if !self.logged && connection.capabilities().serves(&envelope) {
             self.logged = true;
-            self.log_email().await;
+            attempt_record::write(self.context, message).await;
         }
         let out_of_time = self.context.services.clock.sleep_until(self.deadline);
         transact_until(connection, &envelope, &mut content, out_of_time).await
@@ -252,9 +232,8 @@ impl Attempt<'_> {
 
     /// Places of the recipients that this upstream is asked about.
     fn open_at(&self, upstream: &Upstream) -> Vec<usize> {
-        let open =
-            |recipient: &RecipientProgress| recipient.decided.is_none() && !recipient.is_refused_by(upstream);
-        (0..self.recipients.len()).filter(|place| open(&self.recipients[*place])).collect()
+        let open = |place: &usize| self.recipients[*place].is_open_at(upstream);
+        (0..self.recipients.len()).filter(open).collect()
     }
 
     /// Records what each answer means for its recipient. Returns those that go in another transaction at this upstream,
@@ -268,41 +247,19 @@ impl Attempt<'_> {
     ) -> Vec<usize> {
         let mut again = Vec::new();
         for (place, answer) in asked.iter().zip(&transaction.answers) {
-            let recipient = &mut self.recipients[*place];
-            let verdict = |outcome, refused_by: &Vec<Refusal>| Verdict {
-                outcome,
-                upstream: Some(upstream.name.clone()),
-                reply: answer.describe(),
-                enhanced: answer.enhanced_code(),
-                refused_by: refused_by.clone(),
-            };
-            match answer.disposition() {
-                Disposition::Delivered => {
-                    recipient.decided = Some(verdict(Outcome::Delivered, &recipient.refused_by))
-                }
-                Disposition::Failed => {
-                    recipient.decided = Some(verdict(Outcome::Failed, &recipient.refused_by))
-                }
-                Disposition::Unknown => {
-                    recipient.decided = Some(verdict(Outcome::Deferred, &recipient.refused_by));
-                    self.failed_upstream = Some(upstream.name.clone());
-                }
+            let means = match answer.disposition() {
                 // With a lost session there is no other transaction to be had there now.
-                Disposition::NextTransaction if transaction.lost.is_none() => {
-                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
-                    again.push(*place);
-                }
-                Disposition::NoSession if !of_the_sender => {}
-                Disposition::NextUpstream | Disposition::NextTransaction | Disposition::NoSession => {
-                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
+                Disposition::NextTransaction if transaction.lost.is_some() => Disposition::NextUpstream,
+                Disposition::NoSession if of_the_sender => Disposition::NextUpstream,
+                means => means,
+            };
+            self.recipients[*place].record(upstream, answer, means);
+            match means {
+                Disposition::NextTransaction => again.push(*place),
+                Disposition::NextUpstream | Disposition::Unknown => {
                     self.failed_upstream = Some(upstream.name.clone());
                 }
-                Disposition::RefusedHere => {
-                    let (upstream, revision) = (upstream.name.clone(), upstream.revision());
-                    recipient.refused_by.push(Refusal { upstream, revision });
-                    recipient.last = Some(verdict(Outcome::Deferred, &recipient.refused_by));
-                }
-                Disposition::SessionLost => {}
+                _ => {}
             }
         }
         again
@@ -321,24 +278,7 @@ impl Attempt<'_> {
     }
 
     fn announce(&self, upstream: &Upstream, change: CircuitChange, error: Option<&SessionError>) {
-        let now = self.context.services.clock.wall();
-        let why = error.map(|error| error.text.clone()).unwrap_or_default();
-        let (kind, code, text) = match change {
-            CircuitChange::Opened(wait) => {
-                let kind = if error.is_some_and(|error| error.kind == SessionErrorKind::AuthRefused) {
-                    EventType::Error
-                } else {
-                    EventType::Warning
-                };
-                let wait = humantime::format_duration(wait);
-                (kind, code::CIRCUIT_OPEN, format!("{} is left alone for {wait}: {why}", upstream.name))
-            }
-            CircuitChange::Closed => {
-                (EventType::Information, code::CIRCUIT_CLOSED, format!("{} works again", upstream.name))
-            }
-        };
-        let fact =
-            Fact { upstream: Some(upstream.name.clone()), ..Fact::new(now, kind, "Upstream", code, text) };
+        let fact = change.fact(self.context.services.clock.wall(), &upstream.name, error);
         tracing::warn!(upstream = upstream.name, "{}", fact.message);
         self.context.services.queue.record(vec![fact]);
     }
@@ -348,7 +288,7 @@ impl Attempt<'_> {
         let content_failed =
             self.last_error.as_ref().is_some_and(|(_, error)| error.kind == SessionErrorKind::Content);
         let open: Vec<&RecipientProgress> =
-            self.recipients.iter().filter(|recipient| recipient.decided.is_none()).collect();
+            self.recipients.iter().filter(|recipient| !recipient.is_decided).collect();
         if open.is_empty() || content_failed || self.is_out_of_time() {
             return None;
         }
@@ -361,80 +301,23 @@ impl Attempt<'_> {
         route::choose(&self.context.settings.upstreams, constraints, &self.context.services.health)
     }
 
-    /// `logemails.log`: one record per attempt at its start. A write error is an event, never a lost mail.
-    async fn log_email(&self) {
-        let Some(log) = &self.context.log_emails else { return };
-        let message = &self.claim.message;
-        let header = match message.chunks {
-            0 => bytes::Bytes::new(),
-            _ => self.context.services.queue.chunk(message.id, 0).await.unwrap_or_default(),
-        };
-        let now = self.context.services.clock.wall();
-        let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
-        let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
-        // A slow disk must not block the other tasks of this thread.
-        let log = log.clone();
-        let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
-        if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
-            let text = format!("logemails.log cannot be written: {error}");
-            self.context.services.queue.record(vec![Fact::new(
-                now,
-                EventType::Error,
-                "Mail",
-                code::STORAGE,
-                text,
-            )]);
-        }
-    }
-
-    async fn finish(mut self, losses: u32) -> End {
-        let touched =
-            self.recipients.iter().any(|recipient| recipient.decided.is_some() || recipient.last.is_some());
-        let lost_too_often = self.lost_sessions > 0 && losses + self.lost_sessions >= MAX_LOST_SESSIONS;
-        if !touched && !lost_too_often && !self.is_out_of_time() {
-            return End::Waiting { lost_sessions: self.lost_sessions };
+    async fn finish(mut self, lost_before: u32) -> AttemptEnd {
+        let answered = self.recipients.iter().any(RecipientProgress::is_answered);
+        let lost_too_often = self.lost_sessions > 0 && lost_before + self.lost_sessions >= MAX_LOST_SESSIONS;
+        if !answered && !lost_too_often && !self.is_out_of_time() {
+            return AttemptEnd::Waiting { lost_sessions: self.lost_sessions };
         }
         // Whoever met it again and again has had its attempt.
         self.began |= lost_too_often;
-        let verdicts: Vec<Verdict> = std::mem::take(&mut self.recipients)
-            .into_iter()
-            .map(|recipient| self.final_verdict(recipient))
-            .collect();
-        settle(
-            self.context,
-            self.claim,
-            verdicts,
-            self.began,
-            self.failed_upstream,
-            self.delays,
-            Deferral::Decided,
-        )
-        .await;
-        End::Settled
-    }
-
-    /// The verdict on a recipient when no other upstream is to be asked now.
-    fn final_verdict(&self, recipient: RecipientProgress) -> Verdict {
-        if let Some(verdict) = recipient.decided {
-            return verdict;
-        }
-        let all_refused = route::candidates(&self.context.settings.upstreams)
-            .all(|candidate| recipient.is_refused_by(candidate));
-        let before = recipient.before;
-        let mut verdict = recipient.last.unwrap_or_else(|| {
-            let error = self.last_error.as_ref();
-            let error = error.map(|(name, error)| (Some(name.clone()), error.text.clone()));
-            // In this attempt time ran out: that is newer than the reply of an earlier attempt.
-            let (first, second) = if self.is_out_of_time() { (error, before) } else { (before, error) };
-            let (upstream, reply) =
-                first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
-            let enhanced = EnhancedCode(4, 4, 2);
-            Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
-        });
-        if all_refused && !recipient.refused_by.is_empty() {
-            verdict.outcome = Outcome::Failed;
-        }
-        verdict.refused_by = recipient.refused_by;
-        verdict
+        let last_error =
+            self.last_error.as_ref().map(|(name, error)| (Some(name.clone()), error.text.clone()));
+        let (upstreams, out_of_time) = (&self.context.settings.upstreams, self.is_out_of_time());
+        let verdict =
+            |recipient: RecipientProgress| recipient.into_verdict(upstreams, last_error.clone(), out_of_time);
+        let verdicts = std::mem::take(&mut self.recipients).into_iter().map(verdict).collect();
+        let Attempt { began: counted, failed_upstream, delays, .. } = self;
+        let outcome = AttemptOutcome { verdicts, counted, failed_upstream, delays };
+        settle(self.context, self.claim, outcome, Deferral::Decided).await;
+        AttemptEnd::Settled
     }
 }

@@ -3,6 +3,9 @@
 //! It stays open one second, doubling to a minute; after a refused AUTH five minutes to an hour, because accounts get
 //! locked. Times are monotonic.
 
+use super::session_error::{SessionError, SessionErrorKind};
+use crate::event::{EventType, Fact, code};
+use jiff::Timestamp;
 use std::time::Duration;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -17,6 +20,27 @@ pub enum CircuitChange {
     Opened(Duration),
     /// It works again.
     Closed,
+}
+
+impl CircuitChange {
+    /// The event that tells of it. `error`: what opened it.
+    pub(super) fn fact(self, now: Timestamp, upstream: &str, error: Option<&SessionError>) -> Fact {
+        let (kind, code, text) = match self {
+            CircuitChange::Opened(wait) => {
+                let kind = match error.map(|error| error.kind) {
+                    Some(SessionErrorKind::AuthRefused) => EventType::Error,
+                    _ => EventType::Warning,
+                };
+                let wait = humantime::format_duration(wait);
+                let why = error.map(|error| error.text.as_str()).unwrap_or_default();
+                (kind, code::CIRCUIT_OPEN, format!("{upstream} is left alone for {wait}: {why}"))
+            }
+            CircuitChange::Closed => {
+                (EventType::Information, code::CIRCUIT_CLOSED, format!("{upstream} works again"))
+            }
+        };
+        Fact { upstream: Some(upstream.to_owned()), ..Fact::new(now, kind, "Upstream", code, text) }
+    }
 }
 
 #[derive(Default, Clone, Copy, PartialEq)]

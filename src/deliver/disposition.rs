@@ -67,7 +67,7 @@ const TABLE: &[Row] = &[
 ];
 
 /// What a reply to that step means, if it is a refusal. `taken`: another recipient was taken in this transaction before.
-pub fn meaning(step: TransactionStep, reply: &Reply, taken: bool) -> Disposition {
+pub(super) fn meaning(step: TransactionStep, reply: &Reply, taken: bool) -> Disposition {
     let fits = |Row(steps, says, means): &&Row| {
         steps.contains(&step) && says(reply) && (*means != Disposition::NextTransaction || taken)
     };

@@ -4,17 +4,17 @@
 //! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
 //! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
 
-use super::attempt::{self, End};
-use super::attempt_guard::{AttemptGuard, Losses};
+use super::attempt::{self, AttemptEnd};
+use super::attempt_guard::AttemptGuard;
 use super::context::Services;
-use super::health::{Availability, UpstreamHealth};
-use super::route::{self, RouteConstraints};
+use super::lost_sessions::LostSessions;
+use super::route;
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
+use super::waiting_claim::{RECHECK_CLAIM_AFTER, WaitingClaim};
 use crate::clock::Moment;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
-use crate::mail::Message;
 use crate::queue::{Claim, QueueError};
 use futures_util::FutureExt;
 use std::collections::VecDeque;
@@ -31,8 +31,6 @@ use tokio_util::task::TaskTracker;
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often failed mail is cleaned up and the age of waiting mail checked.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
-/// A claim that has waited for longer is compared with the queue before its attempt starts.
-const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Messages deferred or expired at a time while no upstream is available.
@@ -59,8 +57,8 @@ pub struct Engine {
     /// Number of attempts that have not ended.
     under_way: Arc<AtomicUsize>,
     /// Claimed, and waiting for an upstream.
-    waiting: VecDeque<Waiting>,
-    losses: Losses,
+    waiting: VecDeque<WaitingClaim>,
+    lost_sessions: LostSessions,
     last_maintenance: Duration,
     /// Those that the last round of work was done under.
     settings_seen: Option<Arc<Settings>>,
@@ -69,17 +67,6 @@ pub struct Engine {
     nothing_due_until: Option<Moment>,
     /// The age of waiting mail is to be checked.
     age_is_due: bool,
-}
-
-/// A claim that waits for an upstream.
-struct Waiting {
-    claim: Claim,
-    /// Monotonic.
-    since: Duration,
-    /// When it was last compared with the queue. Monotonic.
-    checked: Duration,
-    /// The upstreams that no recipient of it can be sent through: it waits for one of the others.
-    refused_by: Vec<String>,
 }
 
 impl Engine {
@@ -94,7 +81,7 @@ impl Engine {
             attempts: TaskTracker::new(),
             under_way: Arc::default(),
             waiting: VecDeque::new(),
-            losses: Losses::default(),
+            lost_sessions: LostSessions::default(),
             last_maintenance,
             settings_seen: None,
             claim_failed: false,
@@ -158,11 +145,11 @@ impl Engine {
         while self.can_send(settings)
             && let Some(mut waiting) = self.waiting.pop_front()
         {
-            let Some(slot) = choose(&waiting, settings, &self.services.health) else {
+            let Some(slot) = waiting.take_slot(settings, &self.services.health) else {
                 still_waiting.push_back(waiting);
                 continue;
             };
-            match self.is_unchanged(&mut waiting).await {
+            match waiting.is_unchanged(&self.services).await {
                 true => self.start(waiting.claim, slot, settings),
                 false => self.services.queue.put_back(waiting.claim),
             }
@@ -171,32 +158,20 @@ impl Engine {
         self.waiting = still_waiting;
     }
 
-    /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
-    async fn is_unchanged(&self, waiting: &mut Waiting) -> bool {
-        let now = self.services.clock.monotonic();
-        if now < waiting.checked + RECHECK_CLAIM_AFTER {
-            return true;
-        }
-        waiting.checked = now;
-        let claimed = &waiting.claim.message;
-        let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
-        self.services.queue.show(claimed.id).await.is_ok_and(as_claimed)
-    }
-
     /// Mail that some upstream has refused stays claimed for a while if another one is merely busy. Otherwise it is
     /// deferred, so that other mail can be claimed in its place and its age is checked.
     async fn defer_refused(&mut self, settings: &Arc<Settings>) {
         let now = self.services.clock.monotonic();
         let (refused, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|one| !one.refused_by.is_empty());
+            std::mem::take(&mut self.waiting).into_iter().partition(WaitingClaim::is_refused);
         self.waiting = others;
         let (mut in_vain, mut too_long) = (Vec::new(), Vec::new());
         for (place, mut waiting) in refused.into_iter().enumerate() {
             let waits_too_long =
                 now >= waiting.since + MAINTENANCE_INTERVAL || place >= settings.queue.batch_size;
-            if !self.is_unchanged(&mut waiting).await {
+            if !waiting.is_unchanged(&self.services).await {
                 self.services.queue.put_back(waiting.claim);
-            } else if !self.has_busy_upstream(&waiting, settings) {
+            } else if !waiting.has_busy_upstream(settings, &self.services.health) {
                 in_vain.push(waiting.claim);
             } else if waits_too_long {
                 too_long.push(waiting.claim);
@@ -207,13 +182,6 @@ impl Engine {
         let why = "waits for the upstreams that have not refused it";
         self.defer_all(settings, in_vain, why, Deferral::NobodyAvailable).await;
         self.defer_all(settings, too_long, why, Deferral::OthersBusy).await;
-    }
-
-    /// Whether some upstream that has not refused the message works, and only has no connection free.
-    fn has_busy_upstream(&self, waiting: &Waiting, settings: &Settings) -> bool {
-        route::candidates(&settings.upstreams)
-            .filter(|upstream| !waiting.refused_by.contains(&upstream.name))
-            .any(|upstream| self.services.health.status(upstream).availability != Availability::Open)
     }
 
     /// All together, so that they share commits.
@@ -277,10 +245,7 @@ impl Engine {
         let sites = sites_that_can_go();
         let claims = self.services.queue.claim(now, LEASE, &sites, room).await?;
         let (count, since) = (claims.len(), self.services.clock.monotonic());
-        self.waiting.extend(claims.into_iter().map(|claim| {
-            let refused_by = refused_by(&claim, settings);
-            Waiting { claim, since, checked: since, refused_by }
-        }));
+        self.waiting.extend(claims.into_iter().map(|claim| WaitingClaim::new(claim, settings, since)));
         if count < room {
             // So a connection that is free again need not make us ask.
             self.nothing_due_until =
@@ -295,7 +260,7 @@ impl Engine {
             .filter_map(|upstream| self.services.health.free(upstream))
             .sum();
         let wanted = settings.queue.batch_size.min(free + LOOK_AHEAD);
-        wanted.saturating_sub(self.waiting.iter().filter(|one| one.refused_by.is_empty()).count())
+        wanted.saturating_sub(self.waiting.iter().filter(|one| !one.is_refused()).count())
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
@@ -317,7 +282,7 @@ impl Engine {
         if let Some(change) = self.services.health.next_change(&settings.upstreams, looked) {
             wake = wake.min(change);
         }
-        if self.waiting.iter().any(|one| !one.refused_by.is_empty()) {
+        if self.waiting.iter().any(WaitingClaim::is_refused) {
             // An operator may have done something about it, and it does not wait here for long.
             wake = wake.min(mono + RECHECK_CLAIM_AFTER);
         }
@@ -337,20 +302,20 @@ impl Engine {
         let context = self.services.context(settings.clone());
         let (ended, queue) = (self.services.health.changed(), self.services.queue.clone());
         let guard = AttemptGuard::new(&self.under_way, ended, queue, claim.clone());
-        let (losses, give_up) = (self.losses.clone(), self.stop.now.clone());
+        let (lost_before, give_up) = (self.lost_sessions.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
             let id = claim.message.id;
             let end = tokio::select! {
-                end = AssertUnwindSafe(attempt::run(&context, &claim, slot, losses.of(id))).catch_unwind() => end,
+                end = AssertUnwindSafe(attempt::run(&context, &claim, slot, lost_before.of(id))).catch_unwind() => end,
                 () = give_up.cancelled() => {
                     tracing::warn!(queue_id = %id, "the attempt was cut short by the stop: may be sent twice");
                     return;
                 }
             };
             match end {
-                Ok(End::Waiting { lost_sessions }) => losses.count(id, lost_sessions),
-                Ok(End::Settled) => {
-                    losses.forget(id);
+                Ok(AttemptEnd::Waiting { lost_sessions }) => lost_before.count(id, lost_sessions),
+                Ok(AttemptEnd::Settled) => {
+                    lost_before.forget(id);
                     guard.settled();
                 }
                 Err(_) => {
@@ -428,19 +393,4 @@ fn most_attempts(settings: &Settings) -> usize {
 /// The sites whose mail may go now, mail of no site (`""`) among them: all that there are.
 fn sites_that_can_go() -> [String; 1] {
     [String::new()]
-}
-
-fn choose(waiting: &Waiting, settings: &Settings, health: &Arc<UpstreamHealth>) -> Option<Slot> {
-    let failed_last = waiting.claim.message.failed_upstream.as_deref();
-    let constraints = RouteConstraints { failed_last, tried: &[], refused_by: &waiting.refused_by };
-    route::choose(&settings.upstreams, constraints, health)
-}
-
-/// The upstreams that no recipient of it can be sent through.
-fn refused_by(claim: &Claim, settings: &Settings) -> Vec<String> {
-    let open = claim.message.open_recipients();
-    let refusals: Vec<_> = open
-        .map(|(_, recipient)| route::refusals_in_force(&recipient.refused_by, &settings.upstreams))
-        .collect();
-    route::common(refusals.iter().map(Vec::as_slice))
 }

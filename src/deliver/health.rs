@@ -102,12 +102,12 @@ impl UpstreamHealth {
     }
 
     /// Notified when an upstream may have become available.
-    pub fn changed(&self) -> Arc<Notify> {
+    pub(super) fn changed(&self) -> Arc<Notify> {
         self.changed.clone()
     }
 
     /// Connections still free, or none if the upstream is not available now: busy, circuit open, rate used up.
-    pub fn free(&self, upstream: &Upstream) -> Option<usize> {
+    pub(super) fn free(&self, upstream: &Upstream) -> Option<usize> {
         self.update(&upstream.name, |state, now| {
             let limit = state.limit.at(now, upstream.connection_limit);
             state.is_available(upstream, now).then(|| limit.saturating_sub(state.slots.all))
@@ -116,7 +116,7 @@ impl UpstreamHealth {
 
     /// When the next upstream becomes available by time alone, later than `after` (both monotonic); none if no upstream
     /// waits for a time. Those whose time came before `after` are available already.
-    pub fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
+    pub(super) fn next_change(&self, upstreams: &[Arc<Upstream>], after: Duration) -> Option<Duration> {
         let states = self.lock();
         let waits = |upstream: &Arc<Upstream>| {
             let state = states.get(&upstream.name)?;

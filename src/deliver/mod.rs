@@ -1,17 +1,19 @@
 //! Delivery: from the queue to the upstreams.
 //!
-//! [`engine`] claims due mail and starts an [`attempt`] for each as soon as [`route`] finds an upstream that [`health`]
-//! says is available; the attempt talks through a [`connection`], fresh or from the [`pool`], sends what [`outgoing`]
-//! makes of the stored content, and [`disposition`] turns each answer into one verdict per recipient, which the queue
-//! settles in one commit. [`retry`] says when the rest is tried again.
+//! [`engine`] claims due mail and starts an attempt for each message as soon as `route` finds an upstream that [`health`]
+//! says is available. `attempt` talks through a [`connection`], new or from the [`pool`], and [`transact`] sends on it
+//! what [`outgoing`] makes of the stored content. `disposition` says what each answer means, `recipient_progress` makes
+//! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
+//! tried again.
 
-pub mod attempt;
+mod attempt;
 mod attempt_guard;
-pub mod capabilities;
+mod attempt_record;
+mod capabilities;
 mod circuit;
 pub mod connection;
 pub mod context;
-pub mod disposition;
+mod disposition;
 mod effective_limit;
 pub mod engine;
 pub mod envelope;
@@ -19,13 +21,15 @@ mod happy_eyeballs;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod lost_sessions;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;
 pub mod pool;
 mod rate_limit;
-pub mod retry;
-pub mod route;
+mod recipient_progress;
+mod retry;
+mod route;
 mod sasl;
 pub mod session_error;
 mod settlement;
@@ -36,4 +40,5 @@ mod too_many_connections;
 pub mod transact;
 mod transaction;
 pub mod transaction_result;
+mod waiting_claim;
 mod wire;

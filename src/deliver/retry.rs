@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The waiting time before the next attempt of a message that is deferred for the `deferrals`th time in its life (from
 /// 1): the schedule's entries one after the other, the last repeats. `jitter` is a number in -1..=1 drawn by the caller;
 /// it moves the time by up to 10 % either way, so that mail deferred together does not come back together.
-pub fn delay(schedule: &[Duration], deferrals: u32, jitter: f64) -> Duration {
+pub(super) fn delay(schedule: &[Duration], deferrals: u32, jitter: f64) -> Duration {
     let step = usize::try_from(deferrals.saturating_sub(1)).unwrap_or(usize::MAX);
     let base = schedule.get(step).or(schedule.last()).copied().unwrap_or(Duration::from_secs(60));
     base.mul_f64(1.0 + jitter.clamp(-1.0, 1.0) / 10.0)

@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 /// Which upstreams a message may not be sent to now, and which one is asked last.
 #[derive(Clone, Copy, Default)]
-pub struct RouteConstraints<'a> {
+pub(super) struct RouteConstraints<'a> {
     /// Asked behind all others.
-    pub failed_last: Option<&'a str>,
+    pub(super) failed_last: Option<&'a str>,
     /// Not asked (again) in this attempt.
-    pub tried: &'a [String],
+    pub(super) tried: &'a [String],
     /// Said for good that they cannot take it; asking them again would not help.
-    pub refused_by: &'a [String],
+    pub(super) refused_by: &'a [String],
 }
 
 /// Takes a place at the best available upstream; none with nothing available.
-pub fn choose(
+pub(super) fn choose(
     upstreams: &[Arc<Upstream>],
     constraints: RouteConstraints<'_>,
     health: &Arc<UpstreamHealth>,
@@ -43,14 +43,14 @@ pub fn choose(
 }
 
 /// All that mail may go through at all.
-pub fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upstream>> {
+pub(super) fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upstream>> {
     upstreams.iter().filter(|upstream| upstream.enabled)
 }
 
 /// Those of a recipient's refusals that keep upstreams from being asked: an upstream that was set up anew since then may
 /// take what it refused before. Where all candidates are among them, because a reload took the others away, none does:
 /// they are asked once more, and then it is final.
-pub fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
+pub(super) fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
     let is_in_force = |refusal: &&Refusal| {
         candidates(upstreams)
             .any(|upstream| refusal.upstream == upstream.name && upstream.revision() == refusal.revision)
@@ -66,7 +66,7 @@ pub fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) ->
 
 /// Names of the upstreams that none of several recipients can be sent through: what all the lists of refusals have in
 /// common.
-pub fn common<'a>(lists: impl IntoIterator<Item = &'a [Refusal]>) -> Vec<String> {
+pub(super) fn common<'a>(lists: impl IntoIterator<Item = &'a [Refusal]>) -> Vec<String> {
     let mut lists = lists.into_iter();
     let Some(first) = lists.next() else { return Vec::new() };
     let mut common: Vec<String> = first.iter().map(|refusal| refusal.upstream.clone()).collect();

@@ -20,17 +20,26 @@ pub(super) enum Deferral {
     OthersBusy,
 }
 
+/// What an attempt came to.
+pub(super) struct AttemptOutcome {
+    /// One for each recipient that the claim had open, in their order.
+    pub(super) verdicts: Vec<Verdict>,
+    /// It counts as an attempt (rule 12).
+    pub(super) counted: bool,
+    /// The upstream that failed last.
+    pub(super) failed_upstream: Option<String>,
+    pub(super) delays: Delays,
+}
+
 /// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. Of a
 /// waiting that goes on only its end is told: what was said when it began still holds.
 pub(super) async fn settle(
     context: &AttemptContext,
     claim: &Claim,
-    mut verdicts: Vec<Verdict>,
-    counted: bool,
-    failed_upstream: Option<String>,
-    delays: Delays,
+    outcome: AttemptOutcome,
     deferral: Deferral,
 ) {
+    let AttemptOutcome { mut verdicts, counted, failed_upstream, delays } = outcome;
     let message = &claim.message;
     let (now, wall) = (context.services.queue.now(), context.services.clock.wall());
     let rules = &context.settings.queue;
@@ -65,7 +74,6 @@ pub(super) async fn settle(
         let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
-    let failed_upstream = failed_upstream.clone();
     let settlement =
         Settlement { verdicts: verdicts.clone(), counted, steps_on, next_due, failed_upstream, facts };
     match context.services.queue.settle(claim.clone(), settlement).await {
@@ -100,7 +108,7 @@ fn records<'a>(
 /// ([`Deferral::Decided`], counted as one). Its age is looked at.
 pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, deferral: Deferral) {
     let verdict = |recipient: &Recipient| {
-        let (upstream, reply) = previous_reply(recipient).unwrap_or_else(|| (None, why.to_owned()));
+        let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
         Verdict {
             outcome: Outcome::Deferred,
             upstream,
@@ -112,14 +120,8 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
     let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
     let failed_upstream = claim.message.failed_upstream.clone();
     let counted = deferral == Deferral::Decided;
-    settle(context, claim, verdicts, counted, failed_upstream, Delays::default(), deferral).await;
-}
-
-/// The upstream and reply of an earlier refusal of a recipient: it tells an operator more than that the other upstreams
-/// were not available.
-pub(super) fn previous_reply(recipient: &Recipient) -> Option<(Option<String>, String)> {
-    let reply = recipient.reply.clone().filter(|_| !recipient.refused_by.is_empty())?;
-    Some((recipient.upstream.clone(), reply))
+    let outcome = AttemptOutcome { verdicts, counted, failed_upstream, delays: Delays::default() };
+    settle(context, claim, outcome, deferral).await;
 }
 
 /// Names of the upstreams that refused what is deferred; none where none did.

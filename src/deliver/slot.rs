@@ -61,17 +61,17 @@ impl Slot {
     }
 
     /// Whose place it is.
-    pub fn upstream(&self) -> &Arc<Upstream> {
+    pub(super) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 
     /// Whether it is the probe of an open circuit, for which only a new connection counts.
-    pub fn is_probe(&self) -> bool {
+    pub(super) fn is_probe(&self) -> bool {
         self.probing
     }
 
     /// A connection is taken from the pool or opened. From now on it counts as another connection when one is refused.
-    pub fn connecting(&mut self) {
+    pub(super) fn connecting(&mut self) {
         self.update(|slot, state, _| {
             slot.become_session(Session::Opening, &mut state.slots);
             slot.answered_before = state.answered;
@@ -79,12 +79,12 @@ impl Slot {
     }
 
     /// The connection waits in the pool again.
-    pub fn released(&mut self) {
+    pub(super) fn released(&mut self) {
         self.update(|slot, state, _| slot.become_session(Session::None, &mut state.slots));
     }
 
     /// There is a usable session, on a connection that was opened for it (`new`) or had been idle.
-    pub fn connected(&mut self, new: bool) {
+    pub(super) fn connected(&mut self, new: bool) {
         self.update(|slot, state, now| {
             slot.become_session(Session::Usable, &mut state.slots);
             if new {
@@ -94,23 +94,23 @@ impl Slot {
     }
 
     /// A command of the transaction was answered: whatever became of it, new connections work.
-    pub fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.answered = true;
     }
 
     /// Whether the upstream has brought a transaction to its end since it was set up as it is.
-    pub fn upstream_has_worked(&self) -> bool {
+    pub(super) fn upstream_has_worked(&self) -> bool {
         self.health.update(&self.upstream.name, |state, _| state.answered > 0)
     }
 
     /// MAIL was sent: the place counts for the rate limit.
-    pub fn began(&mut self) {
+    pub(super) fn began(&mut self) {
         self.used = true;
     }
 
     /// The upstream gave a valid answer to a transaction, whatever it said. Only the probe closes a circuit: sessions from
     /// before it opened may go on working while every new connection is refused, and would close it again and again.
-    pub fn succeeded(&mut self) -> Option<CircuitChange> {
+    pub(super) fn succeeded(&mut self) -> Option<CircuitChange> {
         let closes = self.update(|slot, state, _| {
             state.lost_in_a_row = 0;
             state.answered += 1;
@@ -160,7 +160,7 @@ impl Slot {
     }
 
     /// The server took the connection and refused the message because of other connections, in these words.
-    pub fn too_many_connections(&mut self, reply: &str, idle: usize) {
+    pub(super) fn too_many_connections(&mut self, reply: &str, idle: usize) {
         let error = SessionError { kind: SessionErrorKind::TooManyConnections, text: reply.to_owned() };
         let at = self.health.wall();
         self.update(|slot, state, now| {

@@ -176,6 +176,13 @@ impl Recipient {
             original_recipient: None,
         }
     }
+
+    /// The upstream and reply of an earlier refusal: it tells an operator more than that the other upstreams were not
+    /// available.
+    pub fn previous_refusal(&self) -> Option<(Option<String>, String)> {
+        let reply = self.reply.clone().filter(|_| !self.refused_by.is_empty())?;
+        Some((self.upstream.clone(), reply))
+    }
 }
 
 /// The BODY parameter of MAIL (RFC 6152).

@@ -1,0 +1,27 @@
+//! The record of an attempt in `logemails.log`, written at its start. A write error is an event, never a lost mail.
+
+use super::context::AttemptContext;
+use crate::event::logemails;
+use crate::event::{EventType, Fact, code};
+use crate::mail::Message;
+use jiff::tz::TimeZone;
+
+/// Writes it, where `logemails.log` is switched on.
+pub(super) async fn write(context: &AttemptContext, message: &Message) {
+    let Some(log) = &context.log_emails else { return };
+    let header = match message.chunks {
+        0 => bytes::Bytes::new(),
+        _ => context.services.queue.chunk(message.id, 0).await.unwrap_or_default(),
+    };
+    let now = context.services.clock.wall();
+    let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
+    let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
+    // A slow disk must not block the other tasks of this thread.
+    let log = log.clone();
+    let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
+    if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
+        let text = format!("logemails.log cannot be written: {error}");
+        let fact = Fact::new(now, EventType::Error, "Mail", code::STORAGE, text);
+        context.services.queue.record(vec![fact]);
+    }
+}

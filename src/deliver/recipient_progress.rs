@@ -1,0 +1,96 @@
+//! What an attempt knows of one recipient: what the answers so far come to, and whether another upstream may be asked.
+
+use super::disposition::Disposition;
+use super::route;
+use super::transaction_result::RecipientAnswer;
+use crate::config::settings::Upstream;
+use crate::mail::{Address, EnhancedCode, Outcome, Recipient, Refusal, Verdict};
+use std::sync::Arc;
+
+/// One open recipient on its way through the attempt.
+pub(super) struct RecipientProgress {
+    pub(super) address: Address,
+    pub(super) refused_by: Vec<Refusal>,
+    /// The upstream and reply of an earlier attempt, where one of those refused it.
+    previous_refusal: Option<(Option<String>, String)>,
+    /// That of the last answer that said something of this recipient.
+    verdict: Option<Verdict>,
+    /// The verdict is final, or no other upstream may be asked in this attempt.
+    pub(super) is_decided: bool,
+}
+
+impl RecipientProgress {
+    pub(super) fn new(recipient: &Recipient, upstreams: &[Arc<Upstream>]) -> RecipientProgress {
+        RecipientProgress {
+            address: recipient.address.clone(),
+            refused_by: route::refusals_in_force(&recipient.refused_by, upstreams),
+            previous_refusal: recipient.previous_refusal(),
+            verdict: None,
+            is_decided: false,
+        }
+    }
+
+    /// Whether that upstream is to be asked about it.
+    pub(super) fn is_open_at(&self, upstream: &Upstream) -> bool {
+        !self.is_decided && !self.is_refused_by(upstream)
+    }
+
+    /// Whether some upstream has said something of it in this attempt.
+    pub(super) fn is_answered(&self) -> bool {
+        self.verdict.is_some()
+    }
+
+    /// Records an upstream's answer and what it means here.
+    pub(super) fn record(&mut self, upstream: &Upstream, answer: &RecipientAnswer, means: Disposition) {
+        let (outcome, is_decided) = match means {
+            Disposition::Delivered => (Outcome::Delivered, true),
+            Disposition::Failed => (Outcome::Failed, true),
+            Disposition::Unknown => (Outcome::Deferred, true),
+            Disposition::NextTransaction | Disposition::NextUpstream => (Outcome::Deferred, false),
+            Disposition::RefusedHere => {
+                let (upstream, revision) = (upstream.name.clone(), upstream.revision());
+                self.refused_by.push(Refusal { upstream, revision });
+                (Outcome::Deferred, false)
+            }
+            // That is about the upstream.
+            Disposition::NoSession | Disposition::SessionLost => return,
+        };
+        self.is_decided = is_decided;
+        self.verdict = Some(Verdict {
+            outcome,
+            upstream: Some(upstream.name.clone()),
+            reply: answer.describe(),
+            enhanced: answer.enhanced_code(),
+            refused_by: Vec::new(),
+        });
+    }
+
+    /// The verdict when no other upstream is to be asked now. `last_error`: the upstream that could not be used last, and
+    /// why. Where time ran out in this attempt that is newer than the reply of an earlier attempt.
+    pub(super) fn into_verdict(
+        self,
+        upstreams: &[Arc<Upstream>],
+        last_error: Option<(Option<String>, String)>,
+        out_of_time: bool,
+    ) -> Verdict {
+        let all_refused = !self.refused_by.is_empty()
+            && route::candidates(upstreams).all(|candidate| self.is_refused_by(candidate));
+        let mut verdict = self.verdict.unwrap_or_else(|| {
+            let previous = self.previous_refusal;
+            let (first, second) = if out_of_time { (last_error, previous) } else { (previous, last_error) };
+            let (upstream, reply) =
+                first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
+            let enhanced = EnhancedCode(4, 4, 2);
+            Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
+        });
+        if !self.is_decided && all_refused {
+            verdict.outcome = Outcome::Failed;
+        }
+        verdict.refused_by = self.refused_by;
+        verdict
+    }
+
+    fn is_refused_by(&self, upstream: &Upstream) -> bool {
+        self.refused_by.iter().any(|refusal| refusal.upstream == upstream.name)
+    }
+}
