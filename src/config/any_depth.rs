@@ -7,7 +7,7 @@ use super::merged::Merged;
 use super::schema::Schema;
 use super::section::{ConfigReader, ListItem, Section};
 use super::sources::Sources;
-use super::{secret, unknown_keys};
+use super::{read_secret, unknown_keys};
 use figment::value::{Dict, Value};
 use std::sync::Arc;
 
@@ -28,7 +28,6 @@ email = ""
 
 [aliases]
 
-# Ways in.
 #[listener.local]
 #address = "127.0.0.1:25"
 
@@ -234,7 +233,7 @@ fn read(merged: &Merged) -> (Redirect, Vec<Redirect>, Vec<ConfigError>, InForce)
     for upstream in root.named("upstream") {
         let client = upstream.section("oauth2").section("client");
         client.read("id", FORM, String::new(), Ok);
-        secret::read(&reader, &client, "password");
+        read_secret::read(&reader, &client, "password");
     }
     let ConfigReader { errors, in_force, .. } = reader;
     (outside, sites, errors.into_inner(), in_force.into_inner())

@@ -4,7 +4,7 @@ use super::host::{self, Host};
 use super::in_force::Shown;
 use super::origin::Layer;
 use super::parse;
-use super::secret;
+use super::read_secret;
 use super::section::{ConfigReader, Section};
 use super::settings::{Auth, Priority, TlsMode, Upstream};
 use rustls_pki_types::CertificateDer;
@@ -118,7 +118,7 @@ fn auth(reader: &ConfigReader<'_>, section: &Section<'_>) -> Auth {
             false => Ok(text),
         }
     });
-    let password = secret::read(reader, section, "password");
+    let password = read_secret::read(reader, section, "password");
     if !basic {
         if section.is_sound("auth") && !username.is_empty() {
             let (username, auth) = (section.path_of("username"), section.path_of("auth"));

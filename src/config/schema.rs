@@ -14,7 +14,8 @@
 //! # What a new key needs
 //! 1. The line in `conf/postroom.toml`, with a comment. With it the key can be written in the file and given in the
 //!    environment, is suggested for one that is misspelt, and has a default.
-//! 2. A field in [`super::settings`]. `Debug`, `PartialEq` and with them reload, pool and revision see it by themselves.
+//! 2. A field in [`super::settings`]. What compares whole settings sees it by itself: reload, the pool of connections, an
+//!    upstream's revision; `reload::changes` asks for a name where it is a field of [`super::settings::Settings`] itself.
 //! 3. One line where its table is read: [`super::read_settings`] or [`super::read_upstream`]. It gives the key its type, refuses
 //!    wrong values and shows it in `check`. Overrides are read by the same function as the table that they override.
 //!

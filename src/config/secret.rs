@@ -1,96 +1,41 @@
-//! Secrets: given as they are or, as container secrets are, as the name of a file that holds them. A secret's value
-//! never reaches an error, a warning or a listing.
+//! A secret among settings: it can be compared and hashed, so that settings that hold one can be, and is never shown.
 
-use super::in_force::Shown;
-use super::origin::{Layer, ValueOrigin};
-use super::section::{ConfigReader, Section};
-use figment::value::Value;
-use secrecy::SecretString;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// Bytes. A file that is longer is no secret but a mistake.
-const LONGEST: u64 = 64 * 1024;
+/// A password, say. Its memory is wiped when it is dropped.
+#[derive(Clone, Default)]
+pub struct Secret(SecretString);
 
-const FORM: &str = "give it a text in quotes";
-
-/// Reads the secret `key`, or what the file named by `key_file` holds; empty where neither is given. A stronger layer
-/// overrides both.
-pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) -> SecretString {
-    let file_key = format!("{key}_file");
-    let given = |key: &str| section.find(key).filter(|(value, _)| value.as_str() != Some(""));
-    let layer = |found: &Option<(&Value, ValueOrigin)>| found.as_ref().map(|(_, origin)| origin.layer);
-    let (plain, file) = (given(key), given(&file_key));
-    if layer(&plain) == layer(&file) && plain.is_some() {
-        section.wrong(&file_key, format!("is given beside {key}"), "give one of them");
-        return SecretString::default();
-    }
-    if layer(&plain) >= layer(&file) {
-        let secret = section.read(key, FORM, String::new(), |text: String| match text.contains('\0') {
-            true => Err("contains a NUL character".into()),
-            false => Ok(text),
-        });
-        let in_file = reader.merged.file.as_ref().filter(|_| layer(&plain) == Some(Layer::File));
-        if let Some(file) = in_file {
-            warn_of_readers(reader, &file.path);
-        }
-        return secret.into();
-    }
-    let Some(path) = section.path_of_file(&file_key) else { return SecretString::default() };
-    match from_file(&path) {
-        Ok(secret) => {
-            section.show_from(&file_key, key, Shown::Text(secret.clone()).masked());
-            warn_of_readers(reader, &path);
-            secret.into()
-        }
-        Err(wrong) => {
-            let wrong = format!("{} {wrong}", path.display());
-            section.wrong(&file_key, wrong, "give the path of a file that holds the secret and nothing else");
-            SecretString::default()
-        }
+impl ExposeSecret<str> for Secret {
+    fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
     }
 }
 
-/// What is in the file, without the line break at its end.
-fn from_file(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err("is too long for a secret".to_owned());
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    match secret {
-        "" => Err("is empty".to_owned()),
-        secret if secret.contains('\0') => Err("contains a NUL character".to_owned()),
-        secret => Ok(secret.to_owned()),
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text.into())
     }
 }
 
-/// Others than the owner may read a secret.
-fn warn_of_readers(reader: &ConfigReader<'_>, path: &Path) {
-    if let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) {
-        let path = path.display();
-        let warning =
-            format!("{path}: holds a secret and others may read it (mode {mode:04o}); chmod 600 {path}");
-        if !reader.warnings.borrow().contains(&warning) {
-            reader.warn(warning);
-        }
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.expose_secret() == other.expose_secret()
     }
 }
 
-#[cfg(unix)]
-fn mode(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .ok()
-        .filter(std::fs::Metadata::is_file)
-        .map(|metadata| metadata.permissions().mode() & 0o7777)
+impl Eq for Secret {}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose_secret().hash(state);
+    }
 }
 
-#[cfg(not(unix))]
-fn mode(_: &Path) -> Option<u32> {
-    None
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, out)
+    }
 }

@@ -1,9 +1,10 @@
-//! The configuration as it is meant: checked whole, built once, shared unchanged. Whoever holds one needs no other check.
+//! The configuration as it is meant: checked whole, read once, shared unchanged. What a new key needs stands at the head of
+//! `schema.rs`. Whoever holds one needs no other check.
 
 use super::handling::{Handling, Site};
+use super::secret::Secret;
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +23,9 @@ pub struct Settings {
     pub aliases: Aliases,
     /// Folder of queue file, log and control socket. Absolute.
     pub data_dir: PathBuf,
-    /// Ways in, sorted by name. Never empty.
+    /// Sorted by name. Never empty.
     pub listeners: Vec<Listener>,
-    /// Of the front door.
+    /// Of sessions with clients.
     pub limits: Limits,
     /// Of the queue.
     pub queue: QueueSettings,
@@ -32,13 +33,13 @@ pub struct Settings {
     pub handling: Handling,
     /// Applications that share the proxy, by name.
     pub sites: BTreeMap<String, Site>,
-    /// Ways out, sorted by name; disabled ones too.
+    /// Sorted by name; disabled ones too.
     pub upstreams: Vec<Arc<Upstream>>,
     /// `logemails.log`; none = not written. Absolute.
     pub log_emails: Option<PathBuf>,
     /// How many events are kept.
     pub events_keep: u64,
-    /// Diagnosis.
+    /// The log on standard error.
     pub log: LogSettings,
 }
 
@@ -48,7 +49,7 @@ pub struct Aliases(BTreeMap<String, Address>);
 
 impl Aliases {
     /// By names as the configuration has them: in any case, without quotes. False where the name was there already.
-    pub fn add(&mut self, name: &str, address: Address) -> bool {
+    pub(super) fn add(&mut self, name: &str, address: Address) -> bool {
         self.0.insert(name.to_ascii_lowercase(), address).is_none()
     }
 
@@ -75,7 +76,7 @@ fn unquoted(local: &str) -> String {
 }
 
 /// Name of the control socket under `data_dir`.
-pub const CONTROL_SOCKET: &str = "control.sock";
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 impl Settings {
     /// What happens to the mail of a site; empty: of none. None where the site is not configured (any more).
@@ -87,12 +88,12 @@ impl Settings {
     }
 
     /// Where the running proxy is asked and told things.
-    pub fn control_socket(&self) -> PathBuf {
+    pub(crate) fn control_socket(&self) -> PathBuf {
         self.data_dir.join(CONTROL_SOCKET)
     }
 }
 
-/// A way in.
+/// Where clients connect: `[listener.*]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listener {
     /// `[a-z0-9_-]+`, without `__`, a letter or digit at both ends; unique, `-` and `_` taken for the same.
@@ -160,8 +161,8 @@ pub struct QueueSettings {
     pub min_free_space: u64,
 }
 
-/// A way out: a server that mail is relayed to.
-#[derive(Clone, PartialEq, Debug)]
+/// A server that mail is relayed to: `[upstream.*]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Upstream {
     /// Made like a listener's.
     pub name: String,
@@ -210,14 +211,9 @@ pub struct Upstream {
 impl Upstream {
     /// Tells these settings from others under the same name, for as long as the process runs: equal settings have equal
     /// revisions. It is keyed with what this process alone knows, so that it may be stored and tells nothing of a password.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         static KEY: OnceLock<RandomState> = OnceLock::new();
-        let password = match &self.auth {
-            Auth::Anonymous => "",
-            Auth::Basic { password, .. } => password.expose_secret(),
-        };
-        // Debug shows every field but the password, and will show those that are still to come.
-        KEY.get_or_init(RandomState::new).hash_one((format!("{self:?}"), password))
+        KEY.get_or_init(RandomState::new).hash_one(self)
     }
 }
 
@@ -235,7 +231,7 @@ pub enum Priority {
 }
 
 /// Protection of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TlsMode {
     /// Never.
     None,
@@ -248,7 +244,7 @@ pub enum TlsMode {
 }
 
 /// Authentication at an upstream. Equal when name and password are.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Auth {
     /// None.
     Anonymous,
@@ -257,24 +253,12 @@ pub enum Auth {
         /// As the upstream knows it.
         username: String,
         /// Never shown.
-        password: SecretString,
+        password: Secret,
     },
 }
 
-impl PartialEq for Auth {
-    fn eq(&self, other: &Auth) -> bool {
-        match (self, other) {
-            (Auth::Anonymous, Auth::Anonymous) => true,
-            (Auth::Basic { username: a, password: x }, Auth::Basic { username: b, password: y }) => {
-                a == b && x.expose_secret() == y.expose_secret()
-            }
-            _ => false,
-        }
-    }
-}
-
 /// `messages` in `time`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RateLimit {
     /// How many.
     pub messages: u32,
@@ -282,7 +266,7 @@ pub struct RateLimit {
     pub time: Duration,
 }
 
-/// Diagnosis.
+/// The log on standard error: `[log]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogSettings {
     /// A level or filter, as RUST_LOG has it.

@@ -6,10 +6,11 @@ use super::capabilities::Capabilities;
 use super::session_error::SessionErrorKind;
 use super::too_many_connections::is_too_many_connections;
 use super::wire::{Wire, WireError};
+use crate::config::Secret;
 use crate::mail::Reply;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::Auth;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// Logs in. The error says whether the server refused the credentials or AUTH failed in another way.
@@ -17,7 +18,7 @@ pub(super) async fn authenticate(
     wire: &mut Wire,
     offered: &Capabilities,
     username: &str,
-    password: &SecretString,
+    password: &Secret,
     within: Duration,
 ) -> Result<(), (SessionErrorKind, String)> {
     let credentials = Credentials::new(username.to_owned(), password.expose_secret().to_owned());

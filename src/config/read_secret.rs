@@ -1,0 +1,98 @@
+//! Secrets are read: given as they are or, as container secrets are, as the name of a file that holds them. A secret's value
+//! never reaches an error, a warning or a listing.
+
+use super::in_force::Shown;
+use super::origin::{Layer, ValueOrigin};
+use super::secret::Secret;
+use super::section::{ConfigReader, Section};
+use figment::value::Value;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Bytes. A file that is longer is no secret but a mistake.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+const FORM: &str = "give it a text in quotes";
+
+/// Reads the secret `key`, or what the file named by `key_file` holds; empty where neither is given. A stronger layer
+/// overrides both.
+pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) -> Secret {
+    let file_key = format!("{key}_file");
+    let given = |key: &str| section.find(key).filter(|(value, _)| value.as_str() != Some(""));
+    let layer = |found: &Option<(&Value, ValueOrigin)>| found.as_ref().map(|(_, origin)| origin.layer);
+    let (plain, file) = (given(key), given(&file_key));
+    if layer(&plain) == layer(&file) && plain.is_some() {
+        section.wrong(&file_key, format!("is given beside {key}"), "give one of them");
+        return Secret::default();
+    }
+    if layer(&plain) >= layer(&file) {
+        let secret = section.read(key, FORM, String::new(), |text: String| match text.contains('\0') {
+            true => Err("contains a NUL character".into()),
+            false => Ok(text),
+        });
+        let in_file = reader.merged.file.as_ref().filter(|_| layer(&plain) == Some(Layer::File));
+        if let Some(file) = in_file {
+            warn_if_others_may_read(reader, &file.path);
+        }
+        return secret.into();
+    }
+    let Some(path) = section.path_of_file(&file_key) else { return Secret::default() };
+    match from_file(&path) {
+        Ok(secret) => {
+            section.show_from(&file_key, key, Shown::Text(secret.clone()).masked());
+            warn_if_others_may_read(reader, &path);
+            secret.into()
+        }
+        Err(wrong) => {
+            let wrong = format!("{} {wrong}", path.display());
+            section.wrong(&file_key, wrong, "give the path of a file that holds the secret and nothing else");
+            Secret::default()
+        }
+    }
+}
+
+/// What is in the file, without the line break at its end.
+fn from_file(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    file.take(MAX_SECRET_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err("is too long for a secret".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    match secret {
+        "" => Err("is empty".to_owned()),
+        secret if secret.contains('\0') => Err("contains a NUL character".to_owned()),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+/// Others than the owner may read a secret.
+fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
+    if let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) {
+        let path = path.display();
+        let warning =
+            format!("{path}: holds a secret and others may read it (mode {mode:04o}); chmod 600 {path}");
+        if !reader.warnings.borrow().contains(&warning) {
+            reader.warn(warning);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Path) -> Option<u32> {
+    None
+}
