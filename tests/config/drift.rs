@@ -13,21 +13,27 @@ fn default_file() -> String {
     text("conf/postroom.toml").unwrap()
 }
 
-/// What a user does who takes the templates into use: the `#` before settings goes, prose stays.
+/// What a user does who takes the templates into use: the `#` before settings goes, prose stays. An example that stands
+/// above a setting of the same key stays one.
 fn uncommented(text: &str) -> String {
-    let uncomment = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(uncomment).collect()
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        let before = lines.last().and_then(|before| key(before));
+        if before.is_some() && before == key(line) {
+            lines.pop();
+        }
+        lines.push(line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn keys(text: &str) -> BTreeSet<String> {
     fn walk(table: &dyn TableLike, path: &str, keys: &mut BTreeSet<String>) {
         for (key, item) in table.iter() {
-            match item {
-                Item::Table(below) => walk(below, &format!("{path}{key}."), keys),
-                _ => {
+            match item.as_table_like() {
+                Some(below) => walk(below, &format!("{path}{key}."), keys),
+                None => {
                     keys.insert(format!("{path}{key}"));
                 }
             }
@@ -38,8 +44,31 @@ fn keys(text: &str) -> BTreeSet<String> {
     keys
 }
 
+/// The tables of the default file that are there as templates alone: they hold tables by name.
+fn named_tables() -> BTreeSet<String> {
+    let tables = |text: &str| -> BTreeSet<String> {
+        let document: DocumentMut = text.parse().unwrap();
+        document.iter().map(|(name, _)| name.to_owned()).collect()
+    };
+    let text = default_file();
+    &tables(&uncommented(&text)) - &tables(&text)
+}
+
+/// Paths of all keys of the default file with `*` for names.
+pub fn default_key_patterns() -> BTreeSet<String> {
+    let named = named_tables();
+    let pattern = |key: String| {
+        let mut parts: Vec<&str> = key.split('.').collect();
+        if named.contains(parts[0]) {
+            parts[1] = "*";
+        }
+        parts.join(".")
+    };
+    default_keys().into_iter().map(pattern).collect()
+}
+
 /// Paths of all keys of the default file, those of its templates included.
-pub fn default_keys() -> BTreeSet<String> {
+fn default_keys() -> BTreeSet<String> {
     keys(&uncommented(&default_file()))
 }
 
@@ -60,7 +89,9 @@ fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it
 #[test]
 fn the_default_file_names_nothing_and_changes_nothing() {
     let text = default_file();
-    assert!(!keys(&text).iter().any(|key| key.starts_with("listener") || key.starts_with("upstream")));
+    let named = named_tables();
+    assert!(named.contains("listener") && named.contains("upstream"), "{named:?}");
+    assert!(!keys(&text).iter().any(|key| named.iter().any(|table| key.starts_with(&format!("{table}.")))));
     let (own, none) = (Desk::with(&text).loaded().settings, Desk::new().loaded().settings);
     assert_eq!(format!("{own:?}").replace(&own.data_dir.display().to_string(), ""), {
         format!("{none:?}").replace(&none.data_dir.display().to_string(), "")
@@ -82,7 +113,11 @@ fn every_key_of_the_default_file_has_a_comment_or_stands_in_a_table_that_speaks_
     for line in text.lines() {
         let setting = line.trim_start_matches('#');
         if setting.contains(" = ") && !line.starts_with("# ") && setting != "path = \"logemails.log\"" {
-            assert!(before.starts_with("# "), "no comment above {line}");
+            // An example of the same key has the comment above it.
+            let example = before.strip_prefix('#').and_then(|before| before.split_once(" = "));
+            let key = setting.split_once(" = ").map(|(key, _)| key);
+            let is_example = example.map(|(key, _)| key) == key;
+            assert!(before.starts_with("# ") || is_example, "no comment above {line}");
         }
         before = line;
     }
