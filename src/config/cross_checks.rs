@@ -1,4 +1,5 @@
-//! What can only be judged by looking at several tables at once.
+//! Checks that need several tables at once: two listeners at one address, two default upstreams, an upstream that is our own
+//! listener.
 
 use super::host::Host;
 use super::section::{ConfigReader, Section};
@@ -9,8 +10,9 @@ use std::net::SocketAddr;
 pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
     let sections = reader.root().named("listener");
     for (number, listener) in settings.listeners.iter().enumerate() {
-        let other =
-            settings.listeners[..number].iter().find(|other| in_the_way(other.address, listener.address));
+        let other = settings.listeners[..number]
+            .iter()
+            .find(|other| sockets_conflict(other.address, listener.address));
         if let (Some(other), Some(section)) = (other, sections.get(number)) {
             let wrong = format!(
                 "{} is taken by listener {}, which has {}",
@@ -22,7 +24,10 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
     let sections = reader.root().named("upstream");
     only_one_default(settings, &sections);
     for (upstream, section) in settings.upstreams.iter().zip(&sections) {
-        let own = settings.listeners.iter().find(|listener| upstream.enabled && is_own(upstream, listener));
+        let own = settings
+            .listeners
+            .iter()
+            .find(|listener| upstream.enabled && is_own_listener(upstream, listener));
         if let (Some(own), true) = (own, section.is_sound("host")) {
             let wrong = format!(
                 "is this proxy's own listener {} ({}): mail would go in circles",
@@ -54,7 +59,7 @@ fn only_one_default(settings: &Settings, sections: &[Section<'_>]) {
 }
 
 /// Whether one socket keeps the other from being bound.
-fn in_the_way(a: SocketAddr, b: SocketAddr) -> bool {
+fn sockets_conflict(a: SocketAddr, b: SocketAddr) -> bool {
     let same_family = a.is_ipv4() == b.is_ipv4();
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     // Port 0 is a new one each time.
@@ -63,7 +68,7 @@ fn in_the_way(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// Whether what goes to the upstream comes in by the listener. Names other than localhost are not looked up: the loop
 /// that they may make is stopped when the first message comes back.
-fn is_own(upstream: &Upstream, listener: &Listener) -> bool {
+fn is_own_listener(upstream: &Upstream, listener: &Listener) -> bool {
     let host = Host { name: upstream.host.clone(), port: upstream.port };
     let listens = listener.address.ip().to_canonical();
     if host.port != listener.address.port() {
@@ -83,7 +88,7 @@ mod tests {
 
     #[test]
     fn sockets_in_each_others_way() {
-        let way = |a: &str, b: &str| in_the_way(a.parse().unwrap(), b.parse().unwrap());
+        let way = |a: &str, b: &str| sockets_conflict(a.parse().unwrap(), b.parse().unwrap());
         assert!(way("127.0.0.1:25", "127.0.0.1:25"));
         assert!(way("0.0.0.0:25", "127.0.0.1:25"));
         assert!(way("[::1]:25", "[::]:25"));

@@ -40,7 +40,7 @@ impl Environment {
                 continue;
             };
             match *name {
-                "RUST_LOG" => environment.set(schema, name, path, &parse::spelt_out(value)),
+                "RUST_LOG" => environment.set(schema, name, path, &parse::with_levels(value)),
                 _ => environment.set(schema, name, path, value),
             }
             if name.starts_with(ASKS_FOR_AUTH) {

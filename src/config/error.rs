@@ -53,13 +53,13 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     /// Puts them in order.
-    pub fn new(mut errors: Vec<ConfigError>, data_dir: Option<PathBuf>) -> ConfigErrors {
+    pub(crate) fn new(mut errors: Vec<ConfigError>, data_dir: Option<PathBuf>) -> ConfigErrors {
         errors.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         ConfigErrors { errors, data_dir }
     }
 
     /// A key whose value is sound and cannot be put into effect on this machine.
-    pub fn one(key: &str, what: impl fmt::Display) -> ConfigErrors {
+    pub(crate) fn one(key: &str, what: impl fmt::Display) -> ConfigErrors {
         let (wrong, right) = (what.to_string(), "give a value that works on this machine".to_owned());
         let error = ConfigError { file: None, line: None, key: key.to_owned(), wrong, right };
         ConfigErrors { errors: vec![error], data_dir: None }
@@ -107,10 +107,10 @@ impl From<&str> for ValueError {
     }
 }
 
-/// A value as an error shows it: quoted, on one line, of a bearable length.
+/// A value as an error shows it: quoted, on one line, of at most 80 characters.
 pub(super) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_QUOTED: usize = 80;
+    match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
     }

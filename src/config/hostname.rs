@@ -14,22 +14,22 @@ use std::time::Duration;
 const AI_CANONNAME: i32 = 2;
 
 /// A machine whose resolver answers no sooner has no full name to speak of.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) const FORM: &str =
     r#"give it a full name such as "mail.example.com", a literal such as "[192.0.2.7]", or """#;
 
-/// Checks a name that was given. Empty means [`own`].
-pub(super) fn given(text: &str) -> Result<String, ValueError> {
+/// Checks a name that was given. Empty means [`of_this_machine`].
+pub(super) fn parse(text: &str) -> Result<String, ValueError> {
     match text {
-        "" => Ok(own()),
+        "" => Ok(of_this_machine()),
         text if is_literal(text) || is_name(text) => Ok(text.to_owned()),
         text => Err(format!("{} is neither a host name nor an address literal", quoted(text)).into()),
     }
 }
 
 /// This machine's own name.
-pub(super) fn own() -> String {
+pub(super) fn of_this_machine() -> String {
     static OWN: OnceLock<String> = OnceLock::new();
     OWN.get_or_init(|| full_name().unwrap_or_else(|| literal(own_address()))).clone()
 }
@@ -54,7 +54,7 @@ fn full_name() -> Option<String> {
         let _ = sender.send(canonical);
     };
     std::thread::Builder::new().name("hostname".to_owned()).spawn(ask).ok()?;
-    let canonical = receiver.recv_timeout(PATIENCE).ok()??;
+    let canonical = receiver.recv_timeout(RESOLVER_TIMEOUT).ok()??;
     let canonical = canonical.trim_end_matches('.').to_owned();
     is_full(&canonical).then_some(canonical)
 }
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn the_own_name_has_a_dot_or_is_a_literal() {
-        let name = own();
+        let name = of_this_machine();
         assert!(is_full(&name) || is_literal(&name), "{name}");
-        assert_eq!(name, own());
+        assert_eq!(name, of_this_machine());
     }
 
     #[test]
@@ -110,12 +110,12 @@ mod tests {
     #[test]
     fn names_and_literals_may_be_given() {
         for name in ["mail.example.com", "box", "[192.0.2.7]", "[IPv6:2001:db8::1]"] {
-            assert_eq!(given(name), Ok(name.to_owned()));
+            assert_eq!(parse(name), Ok(name.to_owned()));
         }
         for name in
             ["mail example", "192.0.2.7", "[mail]", "[2001:db8::1]", "a\r\nb", "é.example", "[192.0.2.7"]
         {
-            assert!(given(name).is_err(), "{name}");
+            assert!(parse(name).is_err(), "{name}");
         }
     }
 

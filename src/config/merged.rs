@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The way in that exists while none is configured.
+/// The listener that exists while none is configured.
 const DEFAULT_LISTENER: [&str; 2] = ["listener", "local"];
 
 /// What is written, all layers together.

@@ -14,7 +14,7 @@ pub(super) const DURATION_FORM: &str = r#"give it a time in quotes such as "90s"
 pub(super) const SIZE_FORM: &str = r#"give it a size in quotes such as "64KiB" or "25MiB""#;
 
 /// So that no sum of a time and a moment overflows.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// RFC 1918, RFC 4193 and loopback: what `"private"` stands for.
 const PRIVATE: [IpNet; 6] = [
@@ -35,7 +35,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
     let time = humantime::parse_duration(text.trim()).map_err(|_| format!("{} is no time", quoted(text)))?;
     match time {
         Duration::ZERO => Err(format!("{} is no time at all", quoted(text)).into()),
-        time if time > LONGEST => {
+        time if time > MAX_DURATION => {
             Err(ValueError::with_hint(format!("{} is too long", quoted(text)), "at most 10 years"))
         }
         time => Ok(time),
@@ -85,7 +85,7 @@ pub(super) fn networks(texts: &[String]) -> Result<Vec<IpNet>, ValueError> {
 }
 
 /// Whether all of IPv4 or all of IPv6 is in these networks, in one piece or in several.
-pub(super) fn cover_the_world(networks: &[IpNet]) -> bool {
+pub(super) fn cover_all_addresses(networks: &[IpNet]) -> bool {
     let mapped = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
     IpNet::aggregate(&networks.to_vec()).iter().any(|network| match network {
         IpNet::V4(network) => network.prefix_len() == 0,
@@ -178,13 +178,13 @@ pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
 
 /// What `RUST_LOG`, which other programs read too, says in fewer words than [`log_filter`] wants: a word that is no level is
 /// a module with all that it logs.
-pub(super) fn spelt_out(filter: &str) -> String {
+pub(super) fn with_levels(filter: &str) -> String {
     let parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let spelt_out = |part: &str| match part.contains('=') || is_level(part) {
+    let with_levels = |part: &str| match part.contains('=') || is_level(part) {
         true => part.to_owned(),
         false => format!("{part}=trace"),
     };
-    let parts: Vec<String> = parts.map(spelt_out).collect();
+    let parts: Vec<String> = parts.map(with_levels).collect();
     if parts.is_empty() { "off".to_owned() } else { parts.join(",") }
 }
 
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn the_world_may_come_in_pieces() {
         let covers = |texts: &[&str]| {
-            cover_the_world(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+            cover_all_addresses(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
         };
         assert!(covers(&["10.0.0.0/8", "0.0.0.0/0"]));
         assert!(covers(&["::/0"]));
@@ -298,7 +298,7 @@ mod tests {
         for (short, long) in
             [("hyper", "hyper=trace"), ("debug", "debug"), (" a ,,b=info", "a=trace,b=info"), (",", "off")]
         {
-            assert_eq!(spelt_out(short), long);
+            assert_eq!(with_levels(short), long);
             assert_eq!(log_filter(long).as_deref(), Ok(long));
         }
     }

@@ -25,13 +25,13 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
 
     let root = reader.root();
     let hostname =
-        root.read("hostname", hostname::FORM, String::new(), |text: String| hostname::given(&text));
+        root.read("hostname", hostname::FORM, String::new(), |text: String| hostname::parse(&text));
     root.show("hostname", Shown::Text(hostname.clone()));
     if !hostname.contains('.') && !hostname.starts_with('[') {
         reader.warn(format!("hostname: {hostname} has no dot; many servers refuse an EHLO with such a name"));
     }
     let default_domain = root.read("default_domain", DOMAIN_FORM, String::new(), |text: String| {
-        if text.is_empty() { Ok(hostname.clone()) } else { hostname::given(&text) }
+        if text.is_empty() { Ok(hostname.clone()) } else { hostname::parse(&text) }
     });
     root.show("default_domain", Shown::Text(default_domain.clone()));
     let data_dir = data_dir(&root);
@@ -135,7 +135,7 @@ fn listener(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener {
     if open {
         let path = section.path_of("danger_open_relay");
         reader.warn(format!("{path} is on: this listener may be an open relay"));
-    } else if parse::cover_the_world(&allow)
+    } else if parse::cover_all_addresses(&allow)
         && !address.ip().to_canonical().is_loopback()
         && section.is_sound("address")
     {
@@ -150,19 +150,19 @@ fn listener(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener {
 }
 
 /// Far beyond what a machine can do, and far from what a counter can hold.
-const MANY: i64 = 1_000_000;
+const MAX_COUNT: i64 = 1_000_000;
 
 fn limits(section: &Section<'_>) -> Limits {
     Limits {
         message_size: section.size("message_size", 1),
         // RFC 5321 section 4.5.3.1.8: at least 100.
-        recipients: section.number("recipients", 100, MANY),
-        connections: section.number("connections", 1, MANY),
-        connections_per_client: section.number("connections_per_client", 1, MANY),
+        recipients: section.number("recipients", 100, MAX_COUNT),
+        connections: section.number("connections", 1, MAX_COUNT),
+        connections_per_client: section.number("connections_per_client", 1, MAX_COUNT),
         command_timeout: section.duration("command_timeout"),
         data_timeout: section.duration("data_timeout"),
-        received_hops: section.number("received_hops", 1, MANY),
-        errors_per_session: section.number("errors_per_session", 1, MANY),
+        received_hops: section.number("received_hops", 1, MAX_COUNT),
+        errors_per_session: section.number("errors_per_session", 1, MAX_COUNT),
         content_memory: section.size("content_memory", 1 << 20),
         bare_newline: section.choice(
             "bare_newline",
@@ -178,7 +178,7 @@ fn queue(section: &Section<'_>, data_dir: &Path) -> QueueSettings {
     let form = r#"give it a list of times such as ["1m", "5m", "1h"]"#;
     QueueSettings {
         path: section.path_under("path", data_dir),
-        batch_size: section.number("batch_size", 1, MANY),
+        batch_size: section.number("batch_size", 1, MAX_COUNT),
         retry: section.read("retry", form, Vec::new(), |texts: Vec<String>| match texts.as_slice() {
             [] => Err("is empty".into()),
             texts => texts.iter().map(|text| parse::duration(text)).collect(),

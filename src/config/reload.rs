@@ -1,6 +1,7 @@
 //! What lies between two configurations: what a reload must not change, and what it did change.
 
 use super::error::ConfigError;
+use super::handling::Handling;
 use super::settings::Settings;
 
 /// What a reload must not change: it takes a restart. Empty where nothing of it has changed.
@@ -36,6 +37,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         events_keep,
         log,
     } = old;
+    let Handling { sending_off, simulate, debug, redirect, sender } = handling;
     let mut changes = Vec::new();
     let mut note = |what: &str, changed: bool| changes.extend(changed.then(|| format!("{what} changed")));
     note("hostname", *hostname != new.hostname);
@@ -44,11 +46,11 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("data_dir", *data_dir != new.data_dir);
     note("limits", *limits != new.limits);
     note("queue", *queue != new.queue);
-    note("sending", handling.sending_off != new.handling.sending_off);
-    note("redirect", handling.redirect != new.handling.redirect);
-    note("debug", handling.debug != new.handling.debug);
-    note("simulate", handling.simulate != new.handling.simulate);
-    note("sender", handling.sender != new.handling.sender);
+    note("sending", *sending_off != new.handling.sending_off);
+    note("redirect", *redirect != new.handling.redirect);
+    note("debug", *debug != new.handling.debug);
+    note("simulate", *simulate != new.handling.simulate);
+    note("sender", *sender != new.handling.sender);
     note("log_emails", *log_emails != new.log_emails);
     note("events", *events_keep != new.events_keep);
     note("log", *log != new.log);

@@ -1,7 +1,7 @@
 //! Reading: a value is fetched by its key, brought to its type, and given its meaning.
 //!
-//! A value that is wrong is reported and replaced by a stand-in of its type, so that reading goes on and finds what
-//! else is wrong. Nobody ever gets to see a stand-in: one error refuses the whole configuration.
+//! A value that is wrong is reported and replaced by a placeholder of its type, so that reading goes on and finds what
+//! else is wrong. Nobody ever gets to see a placeholder: one error refuses the whole configuration.
 
 use super::error::{ConfigError, ValueError, quoted};
 use super::in_force::{InForce, Shown};
@@ -234,11 +234,11 @@ impl<'a> Section<'a> {
         &self,
         key: &str,
         form: &str,
-        stand_in: T,
+        placeholder: T,
         mean: impl FnOnce(R) -> Result<T, ValueError>,
     ) -> T {
         if let Some(overridden) = self.overridden(key) {
-            return overridden.read(key, form, stand_in, mean);
+            return overridden.read(key, form, placeholder, mean);
         }
         let found = match self.find(key) {
             Some(found) => Some(found),
@@ -247,7 +247,7 @@ impl<'a> Section<'a> {
         };
         let Some((value, origin)) = found else {
             self.wrong(key, "has no default", "build Postroom with a sound conf/postroom.toml");
-            return stand_in;
+            return placeholder;
         };
         let meant = R::from_value(value, origin.layer.has_only_text()).and_then(|raw| {
             let shown = raw.show();
@@ -260,7 +260,7 @@ impl<'a> Section<'a> {
             }
             Err(error) => {
                 self.wrong_value(key, error, form);
-                stand_in
+                placeholder
             }
         }
     }
@@ -289,12 +289,18 @@ impl<'a> Section<'a> {
     }
 
     /// One of some words; `later` are words that this version does not do yet.
-    pub(super) fn choice<T: Copy>(&self, key: &str, stand_in: T, words: &[(&str, T)], later: &[&str]) -> T {
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &str,
+        placeholder: T,
+        words: &[(&str, T)],
+        later: &[&str],
+    ) -> T {
         let choices: Vec<&str> =
             words.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
         let or_nothing = if choices.len() < words.len() { ", or \"\"" } else { "" };
         let form = format!("give it one of {}{or_nothing}", choices.join(", "));
-        self.read(key, &form, stand_in, |text: String| {
+        self.read(key, &form, placeholder, |text: String| {
             if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
                 return Ok(*meant);
             }

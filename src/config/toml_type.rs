@@ -100,7 +100,7 @@ pub(super) fn as_table(value: &Value) -> Option<&Dict> {
     value.as_dict().filter(|dict| !is_date(dict))
 }
 
-/// The way in which a date of TOML arrives.
+/// figment gives a date of TOML as a table with one key of this name.
 fn is_date(dict: &Dict) -> bool {
     dict.keys().any(|key| key.starts_with("$__toml"))
 }

@@ -9,7 +9,7 @@ use super::toml_type::{as_table, kind_of};
 use figment::value::{Dict, Value};
 
 /// Keys of Postroom that this version does not have yet. `*` is a name.
-const LATER: &[&str] = &[
+const LATER_KEYS: &[&str] = &[
     "admin",
     "credentials",
     "debug",
@@ -89,7 +89,7 @@ impl Search<'_> {
             let path = kind.key(name);
             let fault = wrong_name(name).or_else(|| {
                 let before = tables.keys().take_while(|before| *before != name);
-                before.into_iter().find_map(|before| too_alike(before, name))
+                before.into_iter().find_map(|before| same_in_environment(before, name))
             });
             if let Some((wrong, right)) = fault {
                 self.errors.push(self.merged.origin(&path, value).error(&path, wrong, right));
@@ -135,7 +135,7 @@ fn is_of_a_later_version(path: &KeyPath) -> bool {
         let parts: Vec<&str> = later.split('.').collect();
         parts.len() == keys.len() && parts.iter().zip(&keys).all(|(part, key)| *part == "*" || part == key)
     };
-    LATER.iter().any(|later| is_it(later))
+    LATER_KEYS.iter().any(|later| is_it(later))
 }
 
 /// What names of listeners and upstreams are: variables of the environment, in which `__` ends a name, can name each.
@@ -162,7 +162,7 @@ fn wrong_name(name: &str) -> Option<(String, String)> {
 }
 
 /// Two names that one variable would mean.
-fn too_alike(before: &str, name: &str) -> Option<(String, String)> {
+fn same_in_environment(before: &str, name: &str) -> Option<(String, String)> {
     let alike = before.replace('-', "_") == name.replace('-', "_");
     let wrong = || format!("{} differs from {} in - and _ alone", quoted(name), quoted(before));
     let right = "rename one of them: - and _ are the same in the environment";
@@ -240,13 +240,13 @@ mod tests {
             let (_, right) = wrong_name(name).unwrap();
             assert!(right.ends_with(better), "{name}: {right}");
         }
-        assert!(too_alike("a-b", "a_b").is_some() && too_alike("a-b", "ab").is_none());
+        assert!(same_in_environment("a-b", "a_b").is_some() && same_in_environment("a-b", "ab").is_none());
     }
 
     #[test]
     fn no_key_is_both_known_and_of_a_later_version() {
         let schema = Schema::built_in().unwrap();
-        for later in LATER {
+        for later in LATER_KEYS {
             let keys: Vec<&str> = later.split('.').collect();
             assert!(schema.at(&keys).is_none(), "{later}");
         }
