@@ -7,7 +7,7 @@ use super::{Failure, Global, small_runtime};
 use crate::admin::answer;
 use crate::admin::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson};
 use crate::mail::QueueId;
-use crate::queue::redb::{Reader, RedbQueue};
+use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
@@ -92,7 +92,7 @@ pub fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
 }
 
 /// The queue of a proxy that does not run.
-pub fn open_file(global: &Global) -> Result<Reader, Failure> {
+pub fn open_file(global: &Global) -> Result<ReadOnlyQueue, Failure> {
     Ok(RedbQueue::open_read_only(&global.load()?.settings.queue.path)?)
 }
 

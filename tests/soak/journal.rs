@@ -5,7 +5,7 @@
 use super::ledger::Ledger;
 use postroom::event::EventType;
 use postroom::mail::QueueId;
-use postroom::queue::redb::Reader;
+use postroom::queue::redb::ReadOnlyQueue;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct Journal {
 impl Journal {
     /// Reads on where it stopped. Ids count up by one: a gap is wrong.
     pub fn read(&mut self, queue_file: &Path, ledger: &Ledger) {
-        let reader = Reader::open(queue_file).expect("the queue file of a proxy that has stopped");
+        let reader = ReadOnlyQueue::open(queue_file).expect("the queue file of a proxy that has stopped");
         loop {
             let events = reader.events(Some(self.next), PAGE).expect("a journal that can be read");
             let Some(last) = events.last() else { return };

@@ -1,17 +1,18 @@
 //! Content chunks in the file: each with its checksum in front, cut so that it wastes little of its pages.
 //!
 //! redb gives a value larger than a page a run of pages whose length is a power of two: a 4,200 byte message alone
-//! would take 8,192 bytes. So a chunk is cut into parts that fill runs exactly, and what is left behind them goes
+//! would take 8,192 bytes. So a chunk is cut into parts that fill runs exactly, and the rest goes
 //! to a table of small values, which share pages. A full chunk is a single part.
 
 use super::super::CHUNK_SIZE;
-use super::tables::{PARTS, REMAINDERS, Tables};
+use super::layout::{PARTS, REMAINDERS};
+use super::tables::Tables;
 use super::usage::{PAGE, PART_OVERHEAD as OVERHEAD, Usage};
 use bytes::{Bytes, BytesMut};
 use redb::{ReadTransaction, ReadableTable};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// In front of every chunk.
+/// Bytes in front of every chunk.
 const CHECKSUM: usize = 8;
 /// Parts of one chunk have keys `number * PARTS_A_CHUNK ..`. Halving 128 KiB down to a page takes six.
 const PARTS_A_CHUNK: u32 = 8;
@@ -37,7 +38,7 @@ pub(super) fn usage(bytes: usize) -> Usage {
     usage
 }
 
-/// Stores a chunk. The caller sees to it that some table names the id.
+/// Stores a chunk. The caller writes the id to a table: the messages or the orphans.
 pub(super) fn write(tables: &mut Tables<'_>, id: u128, number: u32, chunk: &[u8]) -> Result<(), redb::Error> {
     let checksum = xxh3_64(chunk).to_le_bytes();
     let mut head: &[u8] = &checksum;
@@ -111,7 +112,7 @@ pub(super) fn remove(tables: &mut Tables<'_>, id: u128, chunks: u32) -> Result<(
     Ok(())
 }
 
-/// Removes whatever is there of an id whose number of chunks nobody knows.
+/// Removes all content of an id whose number of chunks is not known.
 pub(super) fn remove_all(tables: &mut Tables<'_>, id: u128) -> Result<(), redb::Error> {
     let all = (id, 0)..=(id, u32::MAX);
     // Keys first: the table cannot be changed while it is walked.
@@ -130,13 +131,13 @@ fn keys(range: redb::Range<'_, (u128, u32), &'static [u8]>) -> Result<Vec<(u128,
 
 fn remove_part(tables: &mut Tables<'_>, key: (u128, u32)) -> Result<bool, redb::Error> {
     let bytes = tables.parts.remove(key)?.map(|part| part.value().len());
-    bytes.into_iter().for_each(|bytes| tables.usage.take_part(bytes));
+    bytes.into_iter().for_each(|bytes| tables.usage.subtract_part(bytes));
     Ok(bytes.is_some())
 }
 
 fn remove_remainder(tables: &mut Tables<'_>, key: (u128, u32)) -> Result<(), redb::Error> {
     let bytes = tables.remainders.remove(key)?.map(|remainder| remainder.value().len());
-    bytes.into_iter().for_each(|bytes| tables.usage.take_remainder(bytes));
+    bytes.into_iter().for_each(|bytes| tables.usage.subtract_remainder(bytes));
     Ok(())
 }
 

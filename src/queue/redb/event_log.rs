@@ -1,26 +1,33 @@
 //! The event log: facts, numbered in the order of their commits, the oldest of each type removed in the same commits.
 //!
-//! Each type has a table of its own, so that Information, which every message brings, pushes no warning and no error out, and
-//! costs no entry in an index. Whoever reads sees them in the order of their ids, as if there were one table.
+//! Each type has a table of its own, so that the limit on Information, of which every message brings some, removes no warning and
+//! no error. Reading merges them by their ids, as if there were one table.
 
-use super::record::{self, Ledger};
-use super::tables::{EVENTS, Tables, events_of};
+use super::layout::{EVENTS, events_of};
+use super::record;
+use super::stored::Metadata;
+use super::tables::Tables;
 use crate::event::{Event, EventType, Fact, code};
 use jiff::Timestamp;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableError};
 
-/// How many more events of a type than it adds a commit removes at most, so that a lowered limit stops nobody.
+/// How many more events of a type than it adds a commit removes at most, so that after a lowered limit
+/// no commit takes long.
 const REMOVED_AT_ONCE: u64 = 2_000;
 
 /// Numbers a fact and writes it.
-pub(super) fn append(tables: &mut Tables<'_>, ledger: &mut Ledger, fact: Fact) -> Result<Event, redb::Error> {
-    let event = Event { id: ledger.next_event, fact };
+pub(super) fn append(
+    tables: &mut Tables<'_>,
+    metadata: &mut Metadata,
+    fact: Fact,
+) -> Result<Event, redb::Error> {
+    let event = Event { id: metadata.next_event, fact };
     let record = record::write_fact(&event.fact);
     let table = &mut tables.events[events_of(event.fact.kind)];
     let before = table.insert(event.id, record.as_slice())?.map(|record| record.value().len());
-    before.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
+    before.into_iter().for_each(|bytes| tables.usage.subtract_event(bytes));
     tables.usage.add_event(record.len());
-    ledger.next_event = ledger.next_event.saturating_add(1);
+    metadata.next_event = metadata.next_event.saturating_add(1);
     Ok(event)
 }
 
@@ -30,7 +37,7 @@ pub(super) fn trim(tables: &mut Tables<'_>, added: u64, keep: u64) -> Result<(),
         let beyond = table.len()?.saturating_sub(keep);
         for _ in 0..beyond.min(added.saturating_add(REMOVED_AT_ONCE)) {
             let bytes = table.pop_first()?.map(|(_, record)| record.value().len());
-            bytes.into_iter().for_each(|bytes| tables.usage.take_event(bytes));
+            bytes.into_iter().for_each(|bytes| tables.usage.subtract_event(bytes));
         }
     }
     Ok(())

@@ -1,10 +1,12 @@
-//! Taking over a queue file that an older Postroom laid out: what has changed about the tables is brought up to date once, in
-//! one transaction, when the file is opened for writing. Records stay as they are, since every version of them is read.
+//! Brings the tables of a queue file that an older Postroom wrote up to date: once, in one transaction, when the file is opened
+//! for writing. Records stay as they are, since every version of them is read.
 
-use super::file::{FORMAT, Flush, begin};
-use super::lane::Lane;
+use super::due_key::{DueKey, Lane};
+use super::flush::{Flush, begin_write};
+use super::index_entries::IndexEntries;
+use super::layout::{FORMAT, events_of};
 use super::record;
-use super::tables::{DueKey, Place, Tables, events_of};
+use super::tables::Tables;
 use super::usage::Usage;
 use crate::mail::QueueId;
 use redb::{Database, ReadableTable, TableDefinition};
@@ -20,11 +22,11 @@ pub(super) fn migrate(database: &Database, format: u32) -> Result<(), redb::Erro
         return Ok(());
     }
     tracing::info!(from = format, to = FORMAT, "the queue file is brought up to date");
-    let transaction = begin(database, Flush::Now)?;
+    let transaction = begin_write(database, Flush::Now)?;
     {
         let mut tables = Tables::open(&transaction, Usage::default())?;
-        lanes_in_place_of_one_line(&transaction.open_table(DUE)?, &mut tables)?;
-        events_by_type(&mut tables)?;
+        move_to_lanes(&transaction.open_table(DUE)?, &mut tables)?;
+        separate_events_by_type(&mut tables)?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
     }
     transaction.delete_table(DUE)?;
@@ -32,8 +34,8 @@ pub(super) fn migrate(database: &Database, format: u32) -> Result<(), redb::Erro
     Ok(())
 }
 
-/// Format 1 had one line for all that waits; format 2 has lanes, and an index of what upstreams have refused.
-fn lanes_in_place_of_one_line(
+/// Format 1 had one order for all waiting messages; format 2 has lanes, and an index of messages that upstreams refused.
+fn move_to_lanes(
     due: &impl ReadableTable<(u64, u128), u64>,
     tables: &mut Tables<'_>,
 ) -> Result<(), redb::Error> {
@@ -41,24 +43,24 @@ fn lanes_in_place_of_one_line(
         let (key, life_start) = entry?;
         let ((due, number), life_start) = (key.value(), life_start.value());
         let id = QueueId::from_number(number);
-        let place = match tables.message(id)? {
-            Some(Ok(stored)) => Place::of(&stored),
+        let entries = match tables.message(id)? {
+            Some(Ok(stored)) => IndexEntries::of(&stored),
             _ => None,
         };
-        match place.filter(|place| place.waiting().is_some()) {
-            Some(place) => tables.enter_waiting(id, place)?,
+        match entries.filter(|entries| entries.due.is_some()) {
+            Some(entries) => tables.replace_due_entries(id, None, Some(entries))?,
             None => {
-                // Nobody can read it: whoever claims it by this entry notices.
+                // Its record cannot be read: the claim of this entry will notice.
                 let lane = Lane { site: 0, rank: 0 };
-                tables.waiting.insert(DueKey { lane, due, id }.raw(), life_start)?;
+                tables.due_index.insert(DueKey { lane, due, id }.raw(), life_start)?;
             }
         }
     }
     Ok(())
 }
 
-/// Format 1 had one table for all events; format 2 has one for each type. An event that nobody can read stays where it is.
-fn events_by_type(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
+/// Format 1 had one table for all events; format 2 has one for each type. An event that cannot be read stays where it is.
+fn separate_events_by_type(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
     let mut from = Some(0);
     while let Some(start) = from {
         let (mut looked_at, mut moving) = (0, Vec::new());
@@ -67,14 +69,14 @@ fn events_by_type(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
             let (id, bytes) = entry?;
             looked_at += 1;
             from = id.value().checked_add(1).filter(|_| looked_at == SLICE);
-            let place = record::read_fact(bytes.value()).map_or(0, |fact| events_of(fact.kind));
-            if place > 0 {
-                moving.push((id.value(), place, bytes.value().to_vec()));
+            let table = record::read_fact(bytes.value()).map_or(0, |fact| events_of(fact.kind));
+            if table > 0 {
+                moving.push((id.value(), table, bytes.value().to_vec()));
             }
         }
-        for (id, place, bytes) in moving {
+        for (id, table, bytes) in moving {
             tables.events[0].remove(id)?;
-            tables.events[place].insert(id, bytes.as_slice())?;
+            tables.events[table].insert(id, bytes.as_slice())?;
         }
     }
     Ok(())

@@ -1,42 +1,73 @@
 //! The queue in one file of the embedded database redb.
 //!
 //! Promises: those of [`super::Queue`]. Put and settle return when their commit is on disk (fsync); many callers share
-//! one commit. A start after a kill takes no scan of the file. After an I/O error or a full disk work goes on by itself
+//! one commit. A start after a kill does not scan the file. After an I/O error or a full disk work goes on by itself
 //! as soon as it is possible.
 //!
 //! Limits: one process has the file at a time. Space that deleted mail leaves is used again, but not given back to the
 //! file system while the proxy runs. A disk that reports a flush it has not done loses what it reported.
 //!
-//! Reading order: `tables` (what is stored), `record` and `content` (as which bytes), `file` (opening),
-//! `writer` (the one thread that commits), `batch` and `actions` (what it does to the tables), `recovery` (when
-//! that fails), `claim` and `reader` (who reads beside it), `shared` (what is known in memory), `usage` and `space`
-//! (how much space there is), `timeline`, `event_log`.
+//! # Reading order
+//! - What is stored: `layout` (the tables), `stored` and `record` (records as types and as bytes), `content` (chunks),
+//!   `event_log`; `due_key` and `index_entries` (the indexes), `tables` (all of them, open for writing).
+//! - Opening: `database_opener`, which uses `creation`, `migration`, `orphans`, `metadata`, `copy_on_write_file`.
+//! - Writing: `redb_queue` sends an `op` through `writer_handle` to `writer`, the one thread that commits. It calls
+//!   `recovery` (what happens when a commit fails), that `committer` (one transaction), that `apply`, which hands each
+//!   operation to `put`, `settle`, `actions` or `damage`; these work on a `batch`.
+//! - Reading beside the writer: `claim` and `claim_old` (a `search` of the due index by `lane_heads` and `lane_scheduler`,
+//!   to `leased` messages), `queries`, `listing`; `read_only_queue` while no proxy runs.
+//! - In memory: `shared`, with `shared_database`, `memory_state` (leases, counters), `message_cache`; a commit changes it by
+//!   `memory_update`. `timeline`; `usage` and `space` (how much space is left).
 
 mod actions;
+mod apply;
 mod batch;
 mod claim;
+mod claim_old;
+mod committer;
 mod content;
+mod copy_on_write_file;
+mod creation;
 mod damage;
+mod database_opener;
+mod due_key;
 mod event_log;
-mod file;
-mod lane;
+mod flush;
+mod index_entries;
+mod lane_heads;
+mod lane_scheduler;
+mod layout;
+mod leased;
+mod listing;
+mod memory_state;
+mod memory_update;
+mod message_cache;
+mod metadata;
 mod migration;
 mod op;
 mod open_error;
-mod overlay;
-mod reader;
+mod orphans;
+mod put;
+mod queries;
+mod read_only_queue;
 mod record;
 mod recovery;
+mod redb_error;
 mod redb_queue;
+mod search;
+mod settle;
 mod shared;
+mod shared_database;
 mod space;
-mod store;
+mod stored;
 mod tables;
+#[cfg(test)]
+mod test_message;
 mod timeline;
 mod usage;
 mod writer;
 mod writer_handle;
 
 pub use open_error::OpenError;
-pub use reader::Reader;
+pub use read_only_queue::ReadOnlyQueue;
 pub use redb_queue::{Options, RedbQueue};

@@ -1,8 +1,8 @@
 //! The operations that the writer carries out, and their results.
 
 use super::super::{Action, ActionResult, Claim, QueueError, Settlement};
+use super::due_key::DueKey;
 use super::space::Reservation;
-use super::tables::DueKey;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
@@ -74,8 +74,8 @@ pub(super) enum Op {
     UndoPuts {
         ids: Vec<QueueId>,
     },
-    /// Writes the ledger alone: to save a timeline that has moved, or to try whether writing works again.
-    WriteLedger,
+    /// Writes the metadata alone: to save a timeline that has moved, or to try whether writing works again.
+    WriteMetadata,
     Close {
         responder: Responder<()>,
     },
@@ -145,7 +145,7 @@ impl Op {
             | Op::Misplaced { .. }
             | Op::RemoveContent { .. }
             | Op::UndoPuts { .. }
-            | Op::WriteLedger => {}
+            | Op::WriteMetadata => {}
         }
     }
 

@@ -1,6 +1,6 @@
-//! Why a queue file was not opened, in words that say what to do.
+//! Why a queue file was not opened, with what to do about it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Why the queue file was not opened. Each names the file, the reason and what to do.
@@ -11,10 +11,10 @@ pub enum OpenError {
         "{0}: another process has this queue file open; stop the other postroom, or give this one its own data_dir"
     )]
     InUse(PathBuf),
-    /// There is none, and only reading was asked for.
+    /// There is no queue file, and it was to be opened for reading only.
     #[error("{0}: there is no queue file; it is made when `postroom serve` first starts")]
     Missing(PathBuf),
-    /// It is there and not what a queue file must be.
+    /// The file is no queue file, or is damaged.
     #[error(
         "{file}: {reason}; nothing was changed: restore the file from a backup, or move it away to start with an \
          empty queue (the mail in it is then not sent)"
@@ -37,14 +37,14 @@ pub enum OpenError {
         /// The newest format that this program reads.
         known: u32,
     },
-    /// The system refused.
+    /// The system refused an operation on the file.
     #[error("{file}: cannot {action}: {source}; check that the folder exists, its owner and the free space")]
     Io {
         /// Which file.
         file: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -60,4 +60,9 @@ impl OpenError {
     pub(super) fn no_thread(source: io::Error) -> OpenError {
         OpenError::Io { file: PathBuf::from("(queue)"), action: "start the writer's thread", source }
     }
+}
+
+/// Whether redb reports by this error that the bytes are no database, rather than that the system refuses to read them.
+pub(super) fn is_about_content(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }

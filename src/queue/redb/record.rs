@@ -1,92 +1,41 @@
 //! What is stored, as bytes: a version, a checksum, then postcard.
 //!
-//! Each kind of record counts its own versions. The newest is what is written; every older one is read for ever, by the
+//! Each kind of record counts its own versions. The newest is what is written; every older one can be read for ever, by the
 //! frozen types of [`v1`] and its successors, so that a newer program takes a queue over as it is. A record is written anew, in
 //! the newest version, when something about it changes.
 //!
-//! redb's own checksums are looked at only when it repairs a file; a byte that the disk has flipped would otherwise
-//! be read as mail.
+//! redb checks its own checksums only when it repairs a file; without these a byte that the disk has flipped would be read
+//! as mail.
 
 mod v1;
 mod v2;
 
-use super::super::QueueStatus;
-use super::timeline::Kept;
-use super::usage::Usage;
+use super::stored::{Metadata, StoredMessage};
 use crate::event::Fact;
-use crate::mail::Message;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version of each kind of record that this program writes.
 const MESSAGE_VERSION: u8 = 3;
 const FACT_VERSION: u8 = 1;
-const LEDGER_VERSION: u8 = 2;
+const METADATA_VERSION: u8 = 2;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
 
-/// A message as the file keeps it.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Stored {
-    /// Wall clock milliseconds at the last change of its outcome.
-    pub(super) changed_ms: u64,
-    /// The message.
-    pub(super) message: Message,
-}
-
-/// Messages by state, numbered by [`super::tables::state_number`], and those set aside. Whatever number stands in the
-/// file, counting on from it does not overflow.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub(super) struct Counts {
-    pub(super) states: [u64; 4],
-    pub(super) damaged: u64,
-}
-
-impl Counts {
-    pub(super) fn add(&mut self, state: u8) {
-        let count = &mut self.states[usize::from(state)];
-        *count = count.saturating_add(1);
-    }
-
-    pub(super) fn take(&mut self, state: u8) {
-        let count = &mut self.states[usize::from(state)];
-        *count = count.saturating_sub(1);
-    }
-
-    /// What the counters know of [`QueueStatus`].
-    pub(super) fn status(&self) -> QueueStatus {
-        let [queued, deferred, held, failed] = self.states;
-        QueueStatus { queued, deferred, held, failed, damaged: self.damaged, ..QueueStatus::default() }
-    }
-}
-
-/// What changes with every commit and is therefore kept in one small record.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub(super) struct Ledger {
-    /// Number of this commit: tells, after a commit that failed, whether it is in the file.
-    pub(super) serial: u64,
-    pub(super) counts: Counts,
-    /// The id that the next event gets, whatever its type.
-    pub(super) next_event: u64,
-    pub(super) timeline: Kept,
-    /// How much of the file is in use; none where an older program wrote it last.
-    pub(super) usage: Option<Usage>,
-}
-
-pub(super) fn write_message(stored: &Stored) -> Vec<u8> {
+pub(super) fn write_message(stored: &StoredMessage) -> Vec<u8> {
     seal(MESSAGE_VERSION, &(stored.changed_ms, &stored.message))
 }
 
-/// The record under this id. The checksum does not cover the key that it stands under, but the record names its message.
-pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<Stored, String> {
+/// The record under this id. The checksum does not cover the id, which is the key, but the record names its message.
+pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<StoredMessage, String> {
     let (version, body) = open(bytes)?;
     let stored = match version {
-        1 => decode::<v1::Stored>(body)?.into(),
-        2 => decode::<v2::Stored>(body)?.into(),
+        1 => decode::<v1::RecordV1>(body)?.into(),
+        2 => decode::<v2::RecordV2>(body)?.into(),
         MESSAGE_VERSION => {
             let (changed_ms, message) = decode(body)?;
-            Stored { changed_ms, message }
+            StoredMessage { changed_ms, message }
         }
         newer => return Err(unknown_version(newer, MESSAGE_VERSION)),
     };
@@ -107,15 +56,15 @@ pub(super) fn read_fact(bytes: &[u8]) -> Result<Fact, String> {
     }
 }
 
-pub(super) fn write_ledger(ledger: &Ledger) -> Vec<u8> {
-    seal(LEDGER_VERSION, ledger)
+pub(super) fn write_metadata(metadata: &Metadata) -> Vec<u8> {
+    seal(METADATA_VERSION, metadata)
 }
 
-pub(super) fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
+pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, String> {
     match open(bytes)? {
-        (1, body) => Ok(decode::<v1::Ledger>(body)?.into()),
-        (LEDGER_VERSION, body) => decode(body),
-        (newer, _) => Err(unknown_version(newer, LEDGER_VERSION)),
+        (1, body) => Ok(decode::<v1::MetadataV1>(body)?.into()),
+        (METADATA_VERSION, body) => decode(body),
+        (newer, _) => Err(unknown_version(newer, METADATA_VERSION)),
     }
 }
 
@@ -165,24 +114,16 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_record_is_noticed() {
-        let ledger = Ledger { serial: 7, next_event: 300, ..Ledger::default() };
-        let bytes = write_ledger(&ledger);
-        assert_eq!(read_ledger(&bytes), Ok(ledger));
+        let metadata = Metadata { serial: 7, next_event: 300, ..Metadata::default() };
+        let bytes = write_metadata(&metadata);
+        assert_eq!(read_metadata(&bytes), Ok(metadata));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(read_ledger(&flipped).is_err(), "bit {bit}");
+            assert!(read_metadata(&flipped).is_err(), "bit {bit}");
         }
         for length in 0..bytes.len() {
-            assert!(read_ledger(&bytes[..length]).is_err(), "cut to {length} bytes");
+            assert!(read_metadata(&bytes[..length]).is_err(), "cut to {length} bytes");
         }
-    }
-
-    #[test]
-    fn counting_on_from_the_largest_number_does_not_overflow() {
-        let mut counts = Counts { states: [u64::MAX, 0, 0, 0], damaged: 0 };
-        counts.add(0);
-        counts.take(1);
-        assert_eq!(counts.states, [u64::MAX, 0, 0, 0]);
     }
 }

@@ -4,17 +4,24 @@ use super::super::{
     Action, ActionResult, Claim, DeliveryQueue, EventLog, Filter, MailStore, Operations, Page, Pending,
     Queue, QueueError, QueueStatus, Settlement, Timeline,
 };
-use super::claim::{self, Leased, Next, Unreadable};
-use super::file::{self, Source};
+use super::claim::{self, NextDue};
+use super::claim_old::claim_old;
+use super::content;
+use super::database_opener::{DatabaseOpener, FileHeader};
+use super::due_key::site_number;
+use super::leased::{LeasedClaims, UnreadableEntry};
+use super::listing;
 use super::op::Op;
 use super::open_error::OpenError;
-use super::reader::{self, Reader};
+use super::queries;
+use super::read_only_queue::ReadOnlyQueue;
+use super::redb_error::{catch_redb_panic, queue_error};
 use super::shared::Shared;
-use super::space::Space;
-use super::store::{Store, queue_error, unless_it_panics};
+use super::shared_database::SharedDatabase;
+use super::space::FreeSpace;
+use super::timeline::PersistentTimeline;
 use super::writer::Writer;
 use super::writer_handle::WriterHandle;
-use super::{content, lane, timeline};
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fact};
 use crate::mail::{Message, QueueId};
@@ -59,9 +66,9 @@ impl RedbQueue {
     /// Opens the queue file, which is made (mode 0600) if it is missing. A file that is empty, cut short, not a queue
     /// or of a newer format is refused and left as it is.
     pub fn open(path: &Path, options: Options) -> Result<RedbQueue, OpenError> {
-        unless_it_panics(|| {
-            let (source, database) = Source::file(path, options.cache_size)?;
-            RedbQueue::start(source, database, options)
+        catch_redb_panic(|| {
+            let (opener, database) = DatabaseOpener::file(path, options.cache_size)?;
+            RedbQueue::start(opener, database, options)
         })
         .unwrap_or_else(|error| Err(OpenError::damaged(path, error)))
     }
@@ -72,27 +79,26 @@ impl RedbQueue {
         backend: impl Fn() -> io::Result<B> + Send + 'static,
         options: Options,
     ) -> Result<RedbQueue, OpenError> {
-        unless_it_panics(|| {
-            let (source, database) = Source::backend(backend, options.cache_size)?;
-            RedbQueue::start(source, database, options)
+        catch_redb_panic(|| {
+            let (opener, database) = DatabaseOpener::backend(backend, options.cache_size)?;
+            RedbQueue::start(opener, database, options)
         })
         .unwrap_or_else(|error| Err(OpenError::damaged(Path::new("(storage backend)"), error)))
     }
 
     /// Opens an existing queue file for reading only, while no proxy has it.
-    pub fn open_read_only(path: &Path) -> Result<Reader, OpenError> {
-        Reader::open(path)
+    pub fn open_read_only(path: &Path) -> Result<ReadOnlyQueue, OpenError> {
+        ReadOnlyQueue::open(path)
     }
 
-    fn start(source: Source, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
-        let file::Opened { mut ledger, instance, format } = source.examine(&database)?;
-        source.migrate(&database, format)?;
-        source.remove_orphans(&database, &mut ledger)?;
-        let timeline = timeline::Timeline::resume(options.clock, ledger.timeline);
-        let space = Space::new(source.path().map(Path::to_owned));
-        let store = Store::new(database);
-        let shared = Arc::new(Shared::new(store, timeline, space, &ledger, options.keep_events, instance));
-        let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), source, inbox, ledger));
+    fn start(opener: DatabaseOpener, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
+        let FileHeader { metadata, instance, .. } = opener.prepare(&database)?;
+        let timeline = PersistentTimeline::resume(options.clock, metadata.timeline);
+        let space = FreeSpace::new(opener.path().map(Path::to_owned));
+        let database = SharedDatabase::new(database);
+        let shared =
+            Arc::new(Shared::new(database, timeline, space, &metadata, options.keep_events, instance));
+        let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), opener, inbox, metadata));
         Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
     }
 
@@ -114,16 +120,16 @@ impl RedbQueue {
         &self,
         work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {
-        if self.shared.state().all_is_fresh() {
-            return unless_it_panics(|| work(&self.shared)).map_err(queue_error)?;
+        if self.shared.state().all_due_are_cached() {
+            return catch_redb_panic(|| work(&self.shared)).map_err(queue_error)?;
         }
         self.read(work).await
     }
 
     /// The claims for the caller; damage that was found on the way is reported to the writer.
-    fn hand_out(&self, leased: Leased) -> Vec<Claim> {
+    fn hand_out(&self, leased: LeasedClaims) -> Vec<Claim> {
         let (claims, unreadable) = leased.take();
-        for Unreadable { key, what } in unreadable {
+        for UnreadableEntry { key, what } in unreadable {
             self.writer.send(match what {
                 Some(what) => Op::SetAside { id: key.id, key: Some(key), what },
                 None => Op::Misplaced { key },
@@ -134,7 +140,7 @@ impl RedbQueue {
 }
 
 fn site_numbers(sites: &[String]) -> Vec<u64> {
-    sites.iter().map(|site| lane::site_number(site)).collect()
+    sites.iter().map(|site| site_number(site)).collect()
 }
 
 impl Timeline for RedbQueue {
@@ -148,7 +154,7 @@ impl Timeline for RedbQueue {
 
     fn freeze(&self, frozen: bool) {
         if self.shared.timeline.freeze(frozen) {
-            self.writer.send(Op::WriteLedger);
+            self.writer.send(Op::WriteMetadata);
         }
     }
 }
@@ -159,7 +165,7 @@ impl EventLog for RedbQueue {
     }
 
     fn events(&self, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
-        Box::pin(self.read(move |shared| reader::events(&shared.store, from, limit)))
+        Box::pin(self.read(move |shared| queries::events(&shared.database, from, limit)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -195,12 +201,12 @@ impl MailStore for RedbQueue {
     }
 
     fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes> {
-        let fresh = self.shared.state().fresh.chunk(id, number);
+        let fresh = self.shared.state().cache.chunk(id, number);
         Box::pin(async move {
             if let Some(chunk) = fresh {
                 return Ok(chunk);
             }
-            let read = self.read(move |shared| reader::chunk(&shared.store, id, number)).await;
+            let read = self.read(move |shared| queries::chunk(&shared.database, id, number)).await;
             if let Err(QueueError::Damaged { what, .. }) = &read {
                 self.writer.send(Op::SetAside { id, key: None, what: what.clone() });
             }
@@ -209,9 +215,9 @@ impl MailStore for RedbQueue {
     }
 
     fn show(&self, id: QueueId) -> Pending<'_, Arc<Message>> {
-        Box::pin(
-            async move { unless_it_panics(|| reader::show(&self.shared.store, id)).map_err(queue_error)? },
-        )
+        Box::pin(async move {
+            catch_redb_panic(|| queries::show(&self.shared.database, id)).map_err(queue_error)?
+        })
     }
 
     fn remove_failed(&self, before: Timestamp) -> Pending<'_, u64> {
@@ -252,7 +258,7 @@ impl DeliveryQueue for RedbQueue {
         let sites = site_numbers(sites);
         Box::pin(async move {
             let take =
-                move |shared: &Arc<Shared>| claim::take_due(shared, now, lease, &sites, limit)?.read(shared);
+                move |shared: &Arc<Shared>| claim::claim_due(shared, now, lease, &sites, limit)?.read(shared);
             Ok(self.hand_out(self.search(take).await?))
         })
     }
@@ -266,7 +272,7 @@ impl DeliveryQueue for RedbQueue {
     ) -> Pending<'_, Vec<Claim>> {
         Box::pin(async move {
             let take = move |shared: &Arc<Shared>| {
-                let taken = claim::take_old(shared, now, born_by, lease, limit)?;
+                let taken = claim_old(shared, now, born_by, lease, limit)?;
                 taken.map(|taken| taken.read(shared)).transpose()
             };
             Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
@@ -282,11 +288,11 @@ impl DeliveryQueue for RedbQueue {
 
     fn put_back(&self, claim: Claim) {
         let id = claim.message.id;
-        let (ended, doomed) = {
+        let (ended, removed_while_leased) = {
             let mut state = self.shared.state();
-            (state.end_lease(id, claim.token), state.doomed.contains(&id))
+            (state.end_lease(id, claim.token), state.removed_while_leased.contains(&id))
         };
-        match (ended, doomed) {
+        match (ended, removed_while_leased) {
             (true, true) => self.writer.send(Op::RemoveContent { id }),
             (true, false) => self.shared.due_changed.notify_one(),
             (false, _) => {}
@@ -297,7 +303,7 @@ impl DeliveryQueue for RedbQueue {
         let sites = site_numbers(sites);
         Box::pin(async move {
             let next = self.search(move |shared| claim::next_due(shared, &sites)).await?;
-            Ok(next.map(|Next { key, misplaced }| {
+            Ok(next.map(|NextDue { key, misplaced }| {
                 if misplaced {
                     self.writer.send(Op::Misplaced { key });
                 }
@@ -341,7 +347,7 @@ impl Operations for RedbQueue {
     }
 
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
-        Box::pin(self.read(move |shared| reader::list(&shared.store, &filter, cursor, limit)))
+        Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The queue's own timeline: runs with the monotonic clock, goes on where it stopped over a restart.
 //!
-//! What is kept is the skew between the timeline and the wall clock and the last moment seen. While the proxy does not
+//! What is saved is the skew between the timeline and the wall clock and the last moment seen. While the proxy does not
 //! run only the wall clock can tell how much time goes by; so a wall clock that is set in between moves the timeline
 //! forward with it, but never back.
 
@@ -10,32 +10,32 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What the file keeps of the timeline.
+/// The timeline as the file has it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Timeline minus wall clock, in milliseconds.
+pub(super) struct SavedTimeline {
+    /// PersistentTimeline minus wall clock, in milliseconds.
     skew_ms: i64,
-    /// The moment at which this was kept.
+    /// The moment at which this was saved.
     last: u64,
-    /// Stopped there.
+    /// Whether the timeline was stopped there.
     frozen: bool,
 }
 
-impl Kept {
-    /// What the wall clock shows at `moment`, by the skew that was kept.
+impl SavedTimeline {
+    /// What the wall clock shows at `moment`, by the saved skew.
     pub(super) fn wall(&self, moment: Moment) -> Timestamp {
         let milliseconds = i64::try_from(moment.0).unwrap_or(i64::MAX).saturating_sub(self.skew_ms);
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether it is worth a commit of its own that the timeline has moved away from what is in the file.
-    pub(super) fn differs_from(&self, other: &Kept) -> bool {
+    pub(super) fn differs_from(&self, other: &SavedTimeline) -> bool {
         self.frozen != other.frozen || (!self.frozen && self.skew_ms.abs_diff(other.skew_ms) > 1_000)
     }
 }
 
 /// The running timeline.
-pub(super) struct Timeline {
+pub(super) struct PersistentTimeline {
     clock: Arc<dyn Clock>,
     anchor: Mutex<Anchor>,
 }
@@ -48,16 +48,16 @@ struct Anchor {
     frozen: bool,
 }
 
-impl Timeline {
-    /// Goes on from what was kept.
-    pub(super) fn resume(clock: Arc<dyn Clock>, kept: Kept) -> Timeline {
+impl PersistentTimeline {
+    /// Goes on from the saved timeline.
+    pub(super) fn resume(clock: Arc<dyn Clock>, kept: SavedTimeline) -> PersistentTimeline {
         let wall = clock.wall().as_millisecond().saturating_add(kept.skew_ms);
         let moment = match kept.frozen {
             true => kept.last,
             false => u64::try_from(wall).unwrap_or(0).max(kept.last),
         };
         let anchor = Anchor { moment: Moment(moment), monotonic: clock.monotonic(), frozen: kept.frozen };
-        Timeline { clock, anchor: Mutex::new(anchor) }
+        PersistentTimeline { clock, anchor: Mutex::new(anchor) }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -92,11 +92,11 @@ impl Timeline {
         true
     }
 
-    /// What the file should keep now.
-    pub(super) fn kept(&self) -> Kept {
+    /// The timeline to be saved now.
+    pub(super) fn saved(&self) -> SavedTimeline {
         let now = self.now();
         let moment = i64::try_from(now.0).unwrap_or(i64::MAX);
-        Kept {
+        SavedTimeline {
             skew_ms: moment.saturating_sub(self.clock.wall().as_millisecond()),
             last: now.0,
             frozen: self.lock().frozen,
@@ -123,19 +123,19 @@ mod tests {
     fn a_wall_clock_that_jumps_moves_nothing_neither_running_nor_over_a_restart() {
         for jump in [-24, 6 * 24] {
             let clock = Arc::new(ManualClock::at(at(0)));
-            let timeline = Timeline::resume(clock.clone(), Kept::default());
+            let timeline = PersistentTimeline::resume(clock.clone(), SavedTimeline::default());
             let start = timeline.now();
             assert_eq!(timeline.wall(start.after(HOUR)), at(1));
             clock.set_wall(at(jump));
             clock.advance(HOUR);
             assert_eq!(timeline.now(), start.after(HOUR));
             assert_eq!(timeline.wall(start), at(jump), "in terms of the clock that people now see");
-            assert!(timeline.kept().differs_from(&Kept::default()));
+            assert!(timeline.saved().differs_from(&SavedTimeline::default()));
 
             // The process is away for an hour.
-            let kept = timeline.kept();
+            let kept = timeline.saved();
             clock.advance(HOUR);
-            let resumed = Timeline::resume(clock, kept);
+            let resumed = PersistentTimeline::resume(clock, kept);
             assert_eq!(resumed.now(), start.after(2 * HOUR));
         }
     }
@@ -143,27 +143,27 @@ mod tests {
     #[test]
     fn it_never_goes_back_though_the_wall_clock_was_set_back_while_nothing_ran() {
         let clock = Arc::new(ManualClock::at(at(0)));
-        let timeline = Timeline::resume(clock.clone(), Kept::default());
+        let timeline = PersistentTimeline::resume(clock.clone(), SavedTimeline::default());
         clock.set_wall(at(-5));
-        let resumed = Timeline::resume(clock, Kept { skew_ms: 0, ..timeline.kept() });
+        let resumed = PersistentTimeline::resume(clock, SavedTimeline { skew_ms: 0, ..timeline.saved() });
         assert_eq!(resumed.now(), timeline.now());
     }
 
     #[test]
     fn frozen_it_stands_still_and_runs_on_from_there() {
         let clock = Arc::new(ManualClock::at(at(0)));
-        let timeline = Timeline::resume(clock.clone(), Kept::default());
+        let timeline = PersistentTimeline::resume(clock.clone(), SavedTimeline::default());
         let start = timeline.now();
         assert!(timeline.freeze(true) && !timeline.freeze(true));
         clock.advance(100 * HOUR);
         assert_eq!(timeline.now(), start);
-        let resumed = Timeline::resume(clock.clone(), timeline.kept());
+        let resumed = PersistentTimeline::resume(clock.clone(), timeline.saved());
         clock.advance(HOUR);
         assert_eq!(resumed.now(), start);
         resumed.freeze(false);
         clock.advance(HOUR);
         assert_eq!(resumed.now(), start.after(HOUR));
-        let again = Timeline::resume(clock, resumed.kept());
+        let again = PersistentTimeline::resume(clock, resumed.saved());
         assert_eq!(again.now(), start.after(HOUR));
     }
 }

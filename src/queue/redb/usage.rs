@@ -1,12 +1,12 @@
 //! How much of the file holds something, counted as it is written.
 //!
-//! redb reuses the pages that deleted mail leaves, but says how many there are only after a walk over the whole file. So each
-//! transaction counts what it adds and removes, and keeps the sums in the ledger; pages follow from them. Contents
+//! redb reuses the pages that deleted mail leaves, but counts them only by reading the whole file. So each
+//! transaction counts what it adds and removes, and keeps the sums in the metadata; pages follow from them. Contents
 //! fill their pages by design (see [`super::content`]). Measured with redb 4.4, messages of 1.5 to 10,000 KB: events, which
-//! come at one end and go at the other, take 1.06 times their bytes, records and remainders that come in order and go in
-//! any order up to 1.8 times. What is said here is a little more, so that no room is promised that is not there.
+//! are added at one end and removed at the other, take 1.06 times their bytes, records and remainders, which are added in order and removed in
+//! any order, up to 1.8 times. The figures here are a little larger, so that no space is promised that is not there.
 
-use super::tables::{EVENTS, MESSAGES, PARTS, REMAINDERS};
+use super::layout::{EVENTS, MESSAGES, PARTS, REMAINDERS};
 use crate::mail::Message;
 use redb::{ReadTransaction, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Counts what is there. Reads the whole file: for one that an older program wrote, and never again.
+    /// Counts by reading the whole file: once, for a file that an older program wrote.
     pub(super) fn count(snapshot: &ReadTransaction) -> Result<Usage, redb::Error> {
         let messages = snapshot.open_table(MESSAGES)?;
         let remainders = snapshot.open_table(REMAINDERS)?.stats()?;
@@ -53,39 +53,39 @@ impl Usage {
         })
     }
 
-    /// A part of that many bytes came.
+    /// A part of that many bytes was added.
     pub(super) fn add_part(&mut self, bytes: usize) {
         self.parts = self.parts.saturating_add(run(bytes));
     }
 
-    /// A part of that many bytes went.
-    pub(super) fn take_part(&mut self, bytes: usize) {
+    /// A part of that many bytes was removed.
+    pub(super) fn subtract_part(&mut self, bytes: usize) {
         self.parts = self.parts.saturating_sub(run(bytes));
     }
 
-    /// A remainder of that many bytes came.
+    /// A remainder of that many bytes was added.
     pub(super) fn add_remainder(&mut self, bytes: usize) {
         self.small = self.small.saturating_add(ENTRY + bytes as u64);
     }
 
-    /// A remainder of that many bytes went.
-    pub(super) fn take_remainder(&mut self, bytes: usize) {
+    /// A remainder of that many bytes was removed.
+    pub(super) fn subtract_remainder(&mut self, bytes: usize) {
         self.small = self.small.saturating_sub(ENTRY + bytes as u64);
     }
 
-    /// A record takes the place of another one, or of none.
+    /// A record was added, replaced or removed.
     pub(super) fn change_record(&mut self, before: Option<usize>, after: Option<usize>) {
         let bytes = |record: Option<usize>| record.map_or(0, |bytes| INDEXED + bytes as u64);
         self.small = self.small.saturating_add(bytes(after)).saturating_sub(bytes(before));
     }
 
-    /// An event of that many bytes came.
+    /// An event of that many bytes was added.
     pub(super) fn add_event(&mut self, bytes: usize) {
         self.events = self.events.saturating_add(ENTRY + bytes as u64);
     }
 
-    /// An event of that many bytes went.
-    pub(super) fn take_event(&mut self, bytes: usize) {
+    /// An event of that many bytes was removed.
+    pub(super) fn subtract_event(&mut self, bytes: usize) {
         self.events = self.events.saturating_sub(ENTRY + bytes as u64);
     }
 
@@ -111,7 +111,7 @@ impl Usage {
     }
 }
 
-/// The run of pages that a part takes alone.
+/// Bytes of the run of pages that a part of so many bytes takes.
 fn run(bytes: usize) -> u64 {
     (bytes.saturating_add(PART_OVERHEAD)).next_power_of_two().max(PAGE) as u64
 }
@@ -119,7 +119,7 @@ fn run(bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::super::{Action, CHUNK_SIZE, EventLog, MailStore, Operations, Queue};
-    use super::super::shared::tests::message;
+    use super::super::test_message::message;
     use super::super::{Options, RedbQueue};
     use super::*;
     use crate::clock::ManualClock;

@@ -35,7 +35,7 @@ impl WriterHandle {
         Box::pin(async move { response.await.unwrap_or(Err(QueueError::Closed)) })
     }
 
-    /// Sends an operation that nobody waits for.
+    /// Sends an operation that no caller waits for.
     pub(super) fn send(&self, op: Op) {
         let unsent = match &self.inbox {
             Some(inbox) => inbox.send(op).err().map(|unsent| unsent.0),

@@ -1,8 +1,8 @@
 //! Records as the first release wrote them, frozen: field by field what stands in queue files that are still in use.
 //! Nothing here is ever changed.
 
-use super::super::timeline::Kept;
-use super::Counts;
+use super::super::stored::{Metadata, StateCounts, StoredMessage};
+use super::super::timeline::SavedTimeline;
 use crate::clock::Moment;
 use crate::mail::{
     Address, BodyType, HeaderFacts, HoldReason, Message, Origin, QueueId, Recipient, RecipientState,
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// Time of the last change, and the message.
 #[derive(Deserialize)]
-pub(super) struct Stored(u64, OldMessage);
+pub(super) struct RecordV1(u64, OldMessage);
 
 #[derive(Deserialize)]
 struct OldMessage {
@@ -69,27 +69,27 @@ pub(super) struct OldOrigin {
 
 /// What changed with every commit, before it was counted how much of the file is in use.
 #[derive(Deserialize)]
-pub(super) struct Ledger {
+pub(super) struct MetadataV1 {
     serial: u64,
     states: [u64; 4],
     damaged: u64,
     /// Those before it had been removed; no type was counted for itself.
     _first_event: u64,
     next_event: u64,
-    timeline: Kept,
+    timeline: SavedTimeline,
 }
 
-impl From<Ledger> for super::Ledger {
-    fn from(old: Ledger) -> super::Ledger {
-        let Ledger { serial, states, damaged, next_event, timeline, .. } = old;
-        let counts = Counts { states, damaged };
-        super::Ledger { serial, counts, next_event, timeline, usage: None }
+impl From<MetadataV1> for Metadata {
+    fn from(old: MetadataV1) -> Metadata {
+        let MetadataV1 { serial, states, damaged, next_event, timeline, .. } = old;
+        let counts = StateCounts { states, damaged };
+        Metadata { serial, counts, next_event, timeline, usage: None }
     }
 }
 
-impl From<Stored> for super::Stored {
-    fn from(Stored(changed_ms, message): Stored) -> super::Stored {
-        super::Stored { changed_ms, message: message.into() }
+impl From<RecordV1> for StoredMessage {
+    fn from(RecordV1(changed_ms, message): RecordV1) -> StoredMessage {
+        StoredMessage { changed_ms, message: message.into() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Messages as they were written before there were modes, frozen: see [`super::v1`]. Nothing here is ever changed.
 
+use super::super::stored::StoredMessage;
 use super::v1::{self, OldOrigin};
 use crate::clock::Moment;
 use crate::mail::{
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 /// Time of the last change, and the message.
 #[derive(Deserialize)]
-pub(super) struct Stored(u64, OldMessage);
+pub(super) struct RecordV2(u64, OldMessage);
 
 #[derive(Deserialize)]
 struct OldMessage {
@@ -44,9 +45,9 @@ struct OldRecipient {
     refused_by: Vec<Refusal>,
 }
 
-impl From<Stored> for super::Stored {
-    fn from(Stored(changed_ms, message): Stored) -> super::Stored {
-        super::Stored { changed_ms, message: message.into() }
+impl From<RecordV2> for StoredMessage {
+    fn from(RecordV2(changed_ms, message): RecordV2) -> StoredMessage {
+        StoredMessage { changed_ms, message: message.into() }
     }
 }
 

@@ -13,9 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PAGE: usize = 4096;
 
-/// The file below, the changes above it.
+/// Reads the file, except the pages that were written, which are in memory.
 #[derive(Debug)]
-pub(super) struct Overlay {
+pub(super) struct CopyOnWriteFile {
     file: FileBackend,
     changes: Mutex<Changes>,
 }
@@ -23,23 +23,23 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct Changes {
     length: u64,
-    /// Up to here the file counts; behind it everything that was not written is zero.
+    /// Up to here unwritten bytes are those of the file; beyond it they are zero.
     from_file: u64,
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
-impl Overlay {
-    pub(super) fn new(file: File) -> Result<Overlay, DatabaseError> {
+impl CopyOnWriteFile {
+    pub(super) fn new(file: File) -> Result<CopyOnWriteFile, DatabaseError> {
         let length = file.metadata()?.len();
         let changes = Changes { length, from_file: length, pages: BTreeMap::new() };
-        Ok(Overlay { file: FileBackend::new(file)?, changes: Mutex::new(changes) })
+        Ok(CopyOnWriteFile { file: FileBackend::new(file)?, changes: Mutex::new(changes) })
     }
 
     fn changes(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_below(&self, changes: &Changes, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_file(&self, changes: &Changes, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let there = changes.from_file.saturating_sub(offset).min(out.len() as u64) as usize;
         let (below, behind) = out.split_at_mut(there);
         behind.fill(0);
@@ -47,7 +47,7 @@ impl Overlay {
     }
 }
 
-impl StorageBackend for Overlay {
+impl StorageBackend for CopyOnWriteFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.changes().length)
     }
@@ -58,7 +58,7 @@ impl StorageBackend for Overlay {
         if end > changes.length {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.read_below(&changes, offset, out)?;
+        self.read_file(&changes, offset, out)?;
         for (number, page) in changes.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)) {
             let start = number * PAGE as u64;
             let (from, to) = (start.max(offset), (start + PAGE as u64).min(end));
@@ -90,7 +90,7 @@ impl StorageBackend for Overlay {
             let (now, later) = left.split_at(left.len().min(PAGE - inside));
             if !changes.pages.contains_key(&number) {
                 let mut page = vec![0; PAGE].into_boxed_slice();
-                self.read_below(&changes, number * PAGE as u64, &mut page)?;
+                self.read_file(&changes, number * PAGE as u64, &mut page)?;
                 changes.pages.insert(number, page);
             }
             if let Some(page) = changes.pages.get_mut(&number) {
@@ -105,7 +105,7 @@ impl StorageBackend for Overlay {
         self.file.close()
     }
 
-    /// Shared: other readers do no harm, and a proxy that writes keeps this out.
+    /// A shared lock: several readers may have the file, but not while a proxy writes it.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.file.try_lock_shared_range(start, end)
     }

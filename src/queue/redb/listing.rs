@@ -1,132 +1,41 @@
-//! Reading: what the running queue shows, and the command line while no proxy runs.
+//! Lists messages, a page at a time.
 
-use super::super::{Filter, Page, QueueError, QueueStatus};
-use super::file::{self, read_ledger};
-use super::open_error::OpenError;
-use super::store::{Store, queue_error, unless_it_panics};
-use super::tables::{DAMAGED, MESSAGES, STATES, state_number};
-use super::{content, event_log, record};
-use crate::clock::Moment;
-use crate::event::Event;
+use super::super::{Filter, Page, QueueError};
+use super::layout::{DAMAGED, MESSAGES, STATES, state_number};
+use super::record;
+use super::redb_error::queue_error;
+use super::shared_database::SharedDatabase;
 use crate::mail::{Message, QueueId};
-use bytes::Bytes;
-use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-/// Pages of the file that a reading command keeps in memory, in bytes.
-const CACHE_SIZE: usize = 16 * 1024 * 1024;
 /// How many records one snapshot of a listing looks at.
 const SLICE: usize = 500;
 
-/// A queue file opened for reading only, while no proxy has it. Answers at once, from the calling thread.
-pub struct Reader {
-    store: Store,
-    instance: String,
-}
-
-impl Reader {
-    /// Opens an existing queue file. Fails with [`OpenError::InUse`] while a proxy runs.
-    pub fn open(path: &Path) -> Result<Reader, OpenError> {
-        let opened = unless_it_panics(|| file::open_read_only(path, CACHE_SIZE));
-        let (database, opened) = opened.unwrap_or_else(|error| Err(OpenError::damaged(path, error)))?;
-        Ok(Reader { store: Store::read_only(database), instance: opened.instance })
-    }
-
-    /// See [`super::super::Operations::list`].
-    pub fn list(&self, filter: &Filter, cursor: Option<QueueId>, limit: usize) -> Result<Page, QueueError> {
-        list(&self.store, filter, cursor, limit)
-    }
-
-    /// See [`super::super::MailStore::show`].
-    pub fn show(&self, id: QueueId) -> Result<Arc<Message>, QueueError> {
-        show(&self.store, id)
-    }
-
-    /// See [`super::super::MailStore::chunk`].
-    pub fn chunk(&self, id: QueueId, number: u32) -> Result<Bytes, QueueError> {
-        chunk(&self.store, id, number)
-    }
-
-    /// See [`super::super::EventLog::events`].
-    pub fn events(&self, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
-        events(&self.store, from, limit)
-    }
-
-    /// See [`super::super::Timeline::wall`]: what the wall clock showed, or would show, if nobody sets it.
-    pub fn wall(&self, moment: Moment) -> Timestamp {
-        let kept = self.store.begin_read().and_then(|snapshot| read_ledger(&snapshot).map_err(queue_error));
-        kept.map(|ledger| ledger.timeline).unwrap_or_default().wall(moment)
-    }
-
-    /// See [`super::super::MailStore::status`]; never writable.
-    pub fn status(&self) -> Result<QueueStatus, QueueError> {
-        Ok(read_ledger(&self.store.begin_read()?).map_err(queue_error)?.counts.status())
-    }
-
-    /// See [`super::super::MailStore::instance`].
-    pub fn instance(&self) -> &str {
-        &self.instance
-    }
-}
-
-pub(super) fn show(store: &Store, id: QueueId) -> Result<Arc<Message>, QueueError> {
-    if store.is_hidden(id) {
-        return Err(QueueError::NotFound(id));
-    }
-    let snapshot = store.begin_read()?;
-    let read = || -> Result<_, redb::Error> {
-        let messages = snapshot.open_table(MESSAGES)?;
-        Ok(messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value())))
-    };
-    match read().map_err(queue_error)? {
-        None => Err(QueueError::NotFound(id)),
-        Some(Err(what)) => Err(QueueError::Damaged { id, what }),
-        Some(Ok(stored)) => Ok(Arc::new(stored.message)),
-    }
-}
-
-pub(super) fn chunk(store: &Store, id: QueueId, number: u32) -> Result<Bytes, QueueError> {
-    match content::read(&store.begin_read()?, id.number(), number).map_err(queue_error)? {
-        Some(Ok(chunk)) => Ok(chunk),
-        Some(Err(what)) => Err(QueueError::Damaged { id, what }),
-        // With the record there, it is the content that is missing.
-        None => match show(store, id) {
-            Ok(_) => Err(QueueError::Damaged { id, what: format!("content chunk {number} is missing") }),
-            Err(error) => Err(error),
-        },
-    }
-}
-
-pub(super) fn events(store: &Store, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
-    event_log::read(&store.begin_read()?, from, limit).map_err(queue_error)
-}
-
+/// See [`super::super::Operations::list`].
 pub(super) fn list(
-    store: &Store,
+    database: &SharedDatabase,
     filter: &Filter,
     cursor: Option<QueueId>,
     limit: usize,
 ) -> Result<Page, QueueError> {
-    let mut listing = Listing { store, filter, limit, page: Page::default() };
+    let mut listing = PageInProgress { database, filter, limit, page: Page::default() };
     let mut from = Some(cursor.map_or(u128::MAX, QueueId::number));
     while let Some(start) = from {
-        from = listing.slice(&store.begin_read()?, start).map_err(queue_error)?;
+        from = listing.slice(&database.begin_read()?, start).map_err(queue_error)?;
     }
     Ok(listing.page)
 }
 
-/// A page in the making.
-struct Listing<'a> {
-    store: &'a Store,
+struct PageInProgress<'a> {
+    database: &'a SharedDatabase,
     filter: &'a Filter,
     limit: usize,
     page: Page,
 }
 
-impl Listing<'_> {
+impl PageInProgress<'_> {
     /// Looks at some records from `start` on, in one snapshot. Returns where the next slice starts, if the page is
     /// not full and there are more.
     fn slice(&mut self, snapshot: &ReadTransaction, start: u128) -> Result<Option<u128>, redb::Error> {
@@ -142,7 +51,7 @@ impl Listing<'_> {
                 self.page.next = Some(id);
                 return Ok(None);
             }
-            if self.store.is_hidden(id) {
+            if self.database.is_hidden(id) {
                 continue;
             }
             let read = messages.get(number)?.map(|bytes| record::read_message(number, bytes.value()));

@@ -1,0 +1,72 @@
+//! Applies the operations of one transaction to the tables.
+//!
+//! An error of the database fails all of them; what one caller got wrong (no such message) fails only that caller's
+//! operation, before it has written anything.
+
+use super::batch::{Batch, BatchChanges};
+use super::op::{Op, OpResult};
+use super::shared::Shared;
+use super::stored::Metadata;
+use super::tables::Tables;
+use super::{actions, damage, put, settle};
+
+/// A transaction that is ready to be committed.
+pub(super) struct AppliedBatch {
+    /// In the order of the operations.
+    pub(super) results: Vec<OpResult>,
+    pub(super) changes: BatchChanges,
+}
+
+/// Applies all operations, in order.
+pub(super) fn apply_all(
+    tables: Tables<'_>,
+    shared: &Shared,
+    metadata: Metadata,
+    ops: &[Op],
+) -> Result<AppliedBatch, redb::Error> {
+    let mut batch = Batch::new(tables, shared, metadata);
+    let mut results = Vec::with_capacity(ops.len());
+    for op in ops {
+        results.push(apply(&mut batch, op)?);
+    }
+    Ok(AppliedBatch { results, changes: batch.finish()? })
+}
+
+fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
+    let result = match op {
+        Op::Stage { id, number, chunk, .. } => put::stage(batch, *id, *number, chunk)?,
+        Op::Put { message, tail, facts, .. } => put::put(batch, message, tail, facts)?,
+        Op::Settle { claim, settlement, .. } => settle::settle(batch, claim, settlement)?,
+        Op::Act { action, ids, .. } => {
+            let results = ids.iter().map(|id| actions::act_on(batch, *action, *id));
+            return Ok(OpResult::Acted(results.collect::<Result<_, _>>()?));
+        }
+        Op::RemoveFailed { before_ms, limit, .. } => {
+            return Ok(OpResult::Count(actions::remove_failed(batch, *before_ms, *limit)?));
+        }
+        Op::MakeRefusedDue { from, limit, .. } => {
+            return Ok(OpResult::Next(actions::make_refused_due(batch, *from, *limit)?));
+        }
+        other => {
+            apply_unanswered(batch, other)?;
+            Ok(())
+        }
+    };
+    Ok(result.map_or_else(OpResult::Refused, |()| OpResult::Done))
+}
+
+/// Operations whose callers get no result, and closing, which is nothing for the tables.
+fn apply_unanswered(batch: &mut Batch<'_, '_>, op: &Op) -> Result<(), redb::Error> {
+    match op {
+        Op::Discard { id } | Op::RemoveContent { id } => batch.remove_orphan(*id),
+        Op::Record { facts } => batch.record(facts.iter().cloned()),
+        Op::SetAside { id, key, what } => damage::set_aside(batch, *id, *key, what),
+        Op::Misplaced { key } => damage::replace_misplaced(batch, *key),
+        Op::UndoPuts { ids } => ids.iter().try_for_each(|id| put::undo_put(batch, *id)),
+        Op::WriteMetadata => {
+            batch.changed = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! Keys of the due index, and the lanes that order it.
+
+use crate::mail::{Class, Message, QueueId};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Lanes differ by rank: three classes, each with first attempts and retries.
+pub(super) const RANKS: usize = 6;
+
+/// A lane of the due index holds the mail of one site, of one class, and either first attempts or retries. Lanes compare in
+/// the order of the index, which is not the one in which they are served.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Lane {
+    /// See [`site_number`].
+    pub(super) site: u64,
+    /// 0 goes first.
+    pub(super) rank: u8,
+}
+
+impl Lane {
+    /// The lane that a message waits in.
+    pub(super) fn of(message: &Message) -> Lane {
+        let class = match message.class {
+            Class::Urgent => 0,
+            Class::Normal => 2,
+            Class::Bulk => 4,
+        };
+        let retry = message.attempts > 0 || message.deferrals > 0;
+        Lane { site: site_number(&message.site), rank: class + u8::from(retry) }
+    }
+}
+
+/// A site as the index has it: of a fixed length, so that a damaged length misleads no reader. Mail of no site has 0.
+pub(super) fn site_number(site: &str) -> u64 {
+    if site.is_empty() { 0 } else { xxh3_64(site.as_bytes()) }
+}
+
+/// An entry of the due index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DueKey {
+    pub(super) lane: Lane,
+    pub(super) due: u64,
+    pub(super) id: QueueId,
+}
+
+/// The key as the table has it.
+pub(super) type RawDueKey = (u64, u8, u64, u128);
+
+impl DueKey {
+    pub(super) fn raw(self) -> RawDueKey {
+        (self.lane.site, self.lane.rank, self.due, self.id.number())
+    }
+}
+
+impl From<RawDueKey> for DueKey {
+    fn from((site, rank, due, number): RawDueKey) -> DueKey {
+        DueKey { lane: Lane { site, rank }, due, id: QueueId::from_number(number) }
+    }
+}

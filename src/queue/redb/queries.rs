@@ -1,0 +1,47 @@
+//! Reads single records: a message, a chunk, events.
+
+use super::super::QueueError;
+use super::layout::MESSAGES;
+use super::redb_error::queue_error;
+use super::shared_database::SharedDatabase;
+use super::{content, event_log, record};
+use crate::event::Event;
+use crate::mail::{Message, QueueId};
+use bytes::Bytes;
+use std::sync::Arc;
+
+pub(super) fn show(database: &SharedDatabase, id: QueueId) -> Result<Arc<Message>, QueueError> {
+    if database.is_hidden(id) {
+        return Err(QueueError::NotFound(id));
+    }
+    let snapshot = database.begin_read()?;
+    let read = || -> Result<_, redb::Error> {
+        let messages = snapshot.open_table(MESSAGES)?;
+        Ok(messages.get(id.number())?.map(|bytes| record::read_message(id.number(), bytes.value())))
+    };
+    match read().map_err(queue_error)? {
+        None => Err(QueueError::NotFound(id)),
+        Some(Err(what)) => Err(QueueError::Damaged { id, what }),
+        Some(Ok(stored)) => Ok(Arc::new(stored.message)),
+    }
+}
+
+pub(super) fn chunk(database: &SharedDatabase, id: QueueId, number: u32) -> Result<Bytes, QueueError> {
+    match content::read(&database.begin_read()?, id.number(), number).map_err(queue_error)? {
+        Some(Ok(chunk)) => Ok(chunk),
+        Some(Err(what)) => Err(QueueError::Damaged { id, what }),
+        // With the record there, it is the content that is missing.
+        None => match show(database, id) {
+            Ok(_) => Err(QueueError::Damaged { id, what: format!("content chunk {number} is missing") }),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+pub(super) fn events(
+    database: &SharedDatabase,
+    from: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Event>, QueueError> {
+    event_log::read(&database.begin_read()?, from, limit).map_err(queue_error)
+}
