@@ -1,7 +1,7 @@
 //! Events: the newest, and those to come.
 
 use super::Admin;
-use super::answer::{self, Answer};
+use super::json_response::{self, JsonResponse};
 use super::problem::Problem;
 use crate::event::Event;
 use axum::extract::{Query, State};
@@ -29,11 +29,11 @@ pub struct EventsQuery {
 pub async fn list(
     State(admin): State<Admin>,
     Query(query): Query<EventsQuery>,
-) -> Result<Answer<Value>, Problem> {
+) -> Result<JsonResponse<Value>, Problem> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let events = admin.queue.events(query.from, limit).await?;
     let next = events.last().map(|event| event.id + 1);
-    Ok(Answer(json!({ "events": events, "next": next })))
+    Ok(JsonResponse(json!({ "events": events, "next": next })))
 }
 
 /// `GET /api/v1/events/stream`: server-sent events, each with the JSON of one event and its id.
@@ -42,7 +42,7 @@ pub async fn stream(
 ) -> Sse<impl futures_util::Stream<Item = Result<sse::Event, Infallible>> + Send> {
     let follow = futures_util::stream::unfold(admin.queue.subscribe(), async |receiver| {
         let (event, receiver) = next(receiver).await?;
-        let data = answer::json(&*event).unwrap_or_default();
+        let data = json_response::to_json(&*event).unwrap_or_default();
         Some((Ok(sse::Event::default().id(event.id.to_string()).data(data)), receiver))
     });
     Sse::new(follow).keep_alive(KeepAlive::default())

@@ -1,10 +1,10 @@
-//! The shapes of docs/rules.md#routes, shared by the routes and by the command line that shows them.
+//! What the routes of docs/rules.md#routes answer, as types: the routes write them, the command line reads them.
 
 use crate::clock::Moment;
 use crate::deliver::health::Availability;
 use crate::event::words;
 use crate::mail::{Class, Message, MessageState, RecipientState};
-use crate::queue::{Action, Filter, Page, QueueStatus};
+use crate::queue::{Page, QueueStatus};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct MessageJson {
     /// Its queue id.
     pub id: String,
-    /// Of the whole.
+    /// Of the message as a whole.
     pub state: String,
     /// Null for `<>`.
     pub reverse_path: Option<String>,
@@ -63,40 +63,6 @@ pub struct MessagesJson {
     pub next_cursor: Option<String>,
 }
 
-/// The query of a listing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MessagesQuery {
-    /// One state or several with commas between them.
-    pub state: Option<String>,
-    /// Text to look for.
-    pub q: Option<String>,
-    /// At most that many.
-    pub limit: Option<usize>,
-    /// From a page's `next_cursor`.
-    pub cursor: Option<String>,
-}
-
-/// What `POST /api/v1/messages/bulk` takes: ids, or all that a filter means.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BulkQuery {
-    /// `retry`, `hold`, `release` or `delete`.
-    pub action: String,
-    /// These messages.
-    #[serde(default)]
-    pub ids: Vec<String>,
-    /// Or all messages …
-    #[serde(default)]
-    pub all: bool,
-    /// … in these states …
-    #[serde(default)]
-    pub state: Option<String>,
-    /// … with this text.
-    #[serde(default)]
-    pub q: Option<String>,
-}
-
 /// What a bulk action did.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BulkJson {
@@ -131,16 +97,16 @@ pub struct UpstreamJson {
     pub last_error_at: Option<Timestamp>,
 }
 
-/// The queue at a glance.
+/// Figures of the queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatsJson {
-    /// Messages by state.
+    /// Messages in this state, as [`MessageState::Queued`].
     pub queued: u64,
-    /// See [`MessageState`].
+    /// As [`MessageState::Deferred`].
     pub deferred: u64,
-    /// See [`MessageState`].
+    /// As [`MessageState::Held`].
     pub held: u64,
-    /// See [`MessageState`].
+    /// As [`MessageState::Failed`].
     pub failed: u64,
     /// Records set aside because they are damaged.
     pub damaged: u64,
@@ -211,69 +177,16 @@ impl MessagesJson {
 }
 
 impl From<QueueStatus> for StatsJson {
-    fn from(health: QueueStatus) -> StatsJson {
+    fn from(status: QueueStatus) -> StatsJson {
         StatsJson {
-            queued: health.queued,
-            deferred: health.deferred,
-            held: health.held,
-            failed: health.failed,
-            damaged: health.damaged,
-            in_flight: health.claimed,
-            writable: health.writable,
+            queued: status.queued,
+            deferred: status.deferred,
+            held: status.held,
+            failed: status.failed,
+            damaged: status.damaged,
+            in_flight: status.claimed,
+            writable: status.writable,
         }
-    }
-}
-
-/// What is wrong with a query, in words.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct QueryError(pub String);
-
-/// The filter that `state` and `q` mean.
-pub fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError> {
-    let states = state
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(|word| {
-            [
-                MessageState::Queued,
-                MessageState::Deferred,
-                MessageState::Held,
-                MessageState::Failed,
-                MessageState::Sent,
-            ]
-            .into_iter()
-            .find(|state| state_word(*state) == word)
-            .ok_or_else(|| {
-                QueryError(format!("`{word}` is no state: queued, deferred, held, failed or sent"))
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Filter { states, text: q.filter(|text| !text.is_empty()).map(str::to_owned) })
-}
-
-/// A filter as it is written on the command line: `state=failed`, and other words as text to look for.
-pub fn expression(text: &str) -> (Option<String>, Option<String>) {
-    let (mut state, mut words) = (None, Vec::new());
-    for word in text.split_whitespace() {
-        match word.strip_prefix("state=").or(word.strip_prefix("state:")) {
-            Some(value) => state = Some(value.to_owned()),
-            None => words.push(word.strip_prefix("q=").unwrap_or(word)),
-        }
-    }
-    (state, (!words.is_empty()).then(|| words.join(" ")))
-}
-
-/// The action that a word names.
-pub fn action(word: &str) -> Result<Action, QueryError> {
-    match word {
-        "retry" => Ok(Action::Retry),
-        "hold" => Ok(Action::Hold),
-        "release" => Ok(Action::Release),
-        "delete" => Ok(Action::Delete),
-        _ => Err(QueryError(format!("`{word}` is no action: retry, hold, release or delete"))),
     }
 }
 
@@ -285,23 +198,5 @@ pub fn state_word(state: MessageState) -> &'static str {
         MessageState::Held => "held",
         MessageState::Failed => "failed",
         MessageState::Sent => "sent",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_and_expressions_are_read() {
-        let both = filter(Some("failed, held"), Some("ann")).unwrap();
-        assert_eq!(both.states, [MessageState::Failed, MessageState::Held]);
-        assert_eq!(both.text.as_deref(), Some("ann"));
-        assert!(filter(Some("lost"), None).unwrap_err().0.contains("`lost`"));
-        assert_eq!(expression("state=failed big shop"), (Some("failed".into()), Some("big shop".into())));
-        assert_eq!(
-            action("resend"),
-            Err(QueryError("`resend` is no action: retry, hold, release or delete".into()))
-        );
     }
 }

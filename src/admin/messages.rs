@@ -1,9 +1,10 @@
 //! Messages: listed, shown, and what an operator does with them.
 
 use super::Admin;
-use super::answer::Answer;
-use super::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson, MessagesQuery, QueryError};
+use super::json::{BulkJson, MessageJson, MessagesJson};
+use super::json_response::JsonResponse;
 use super::problem::Problem;
+use super::query::{self, BulkQuery, MessagesQuery, QueryError};
 use crate::mail::{Message, QueueId};
 use crate::queue::{Action, ActionResult, Filter, MailStore, QueueError};
 use axum::Json;
@@ -30,21 +31,21 @@ fn id(text: &str) -> Result<QueueId, Problem> {
 pub async fn list(
     State(admin): State<Admin>,
     Query(query): Query<MessagesQuery>,
-) -> Result<Answer<MessagesJson>, Problem> {
-    let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
+) -> Result<JsonResponse<MessagesJson>, Problem> {
+    let filter = query::filter(query.state.as_deref(), query.q.as_deref())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let page = admin.queue.list(filter, cursor, limit).await?;
-    Ok(Answer(MessagesJson::of(&page, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessagesJson::of(&page, |due| admin.queue.wall(due))))
 }
 
 /// `GET /api/v1/messages/{id}`.
 pub async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,
-) -> Result<Answer<MessageJson>, Problem> {
+) -> Result<JsonResponse<MessageJson>, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
-    Ok(Answer(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
@@ -79,15 +80,15 @@ pub async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Res
 pub async fn act(
     State(admin): State<Admin>,
     Path((name, name_of_action)): Path<(String, String)>,
-) -> Result<Answer<MessageJson>, Problem> {
+) -> Result<JsonResponse<MessageJson>, Problem> {
     let action = match name_of_action.as_str() {
         "delete" => Err(QueryError("a message is deleted with DELETE".into())),
-        word => json::action(word),
+        word => query::action(word),
     };
     let (id, action) = (id(&name)?, action?);
     act_on(&admin, action, id).await?;
     let message = admin.queue.show(id).await?;
-    Ok(Answer(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
 async fn act_on(admin: &Admin, action: Action, id: QueueId) -> Result<(), Problem> {
@@ -105,8 +106,8 @@ async fn act_on(admin: &Admin, action: Action, id: QueueId) -> Result<(), Proble
 pub async fn bulk(
     State(admin): State<Admin>,
     Json(query): Json<BulkQuery>,
-) -> Result<Answer<BulkJson>, Problem> {
-    let action = json::action(&query.action)?;
+) -> Result<JsonResponse<BulkJson>, Problem> {
+    let action = query::action(&query.action)?;
     let by_filter = query.all || query.state.is_some() || query.q.is_some();
     if by_filter != query.ids.is_empty() {
         let what = "name either `ids`, or `all`, `state` or `q`: what the action is for has to be said";
@@ -114,7 +115,7 @@ pub async fn bulk(
     }
     let mut done = BulkJson::default();
     if by_filter {
-        let filter = json::filter(query.state.as_deref(), query.q.as_deref())?;
+        let filter = query::filter(query.state.as_deref(), query.q.as_deref())?;
         each_page(&admin, action, filter, &mut done).await?;
     } else {
         let ids = query.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
@@ -123,7 +124,7 @@ pub async fn bulk(
     if action == Action::Retry {
         admin.health.probe_now();
     }
-    Ok(Answer(done))
+    Ok(JsonResponse(done))
 }
 
 /// Page by page, so that neither memory nor one commit follows the length of the queue.

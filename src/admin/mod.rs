@@ -1,14 +1,15 @@
 //! The routes of docs/rules.md#routes, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
 //! it may do everything, so there is no other password).
 //!
-//! They talk to the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
+//! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
-pub mod answer;
-pub mod events;
+mod events;
 pub mod json;
-pub mod messages;
+pub mod json_response;
+mod messages;
 pub mod problem;
-pub mod service;
+pub mod query;
+mod service;
 
 use crate::config::{ConfigErrors, Settings};
 use crate::deliver::health::UpstreamHealth;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Asks the server to load the configuration again; the answer is what changed, in words, or all that is wrong.
+/// Asks the server to load the configuration again; the server answers what changed, in words, or every error.
 pub type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
 
 /// What the routes work with.

@@ -1,8 +1,8 @@
 //! The service itself: alive, ready, figures, upstreams, reload.
 
 use super::Admin;
-use super::answer::Answer;
 use super::json::{StatsJson, UpstreamJson};
+use super::json_response::JsonResponse;
 use super::problem::Problem;
 use crate::config::settings::{Priority, Upstream};
 use axum::extract::State;
@@ -12,12 +12,14 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// `GET /livez`: the process runs and answers.
-pub async fn live() -> Answer<Value> {
-    Answer(json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }))
+pub async fn live() -> JsonResponse<Value> {
+    JsonResponse(
+        json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
+    )
 }
 
 /// `GET /readyz`: the queue can be written and the listeners are up.
-pub async fn ready(State(admin): State<Admin>) -> Result<Answer<Value>, Problem> {
+pub async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
     let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
@@ -25,18 +27,18 @@ pub async fn ready(State(admin): State<Admin>) -> Result<Answer<Value>, Problem>
     if !admin.queue.status().writable {
         return no("the queue cannot be written; the log says why");
     }
-    Ok(Answer(json!({ "status": "ready" })))
+    Ok(JsonResponse(json!({ "status": "ready" })))
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.
-pub async fn stats(State(admin): State<Admin>) -> Answer<StatsJson> {
-    Answer(admin.queue.status().into())
+pub async fn stats(State(admin): State<Admin>) -> JsonResponse<StatsJson> {
+    JsonResponse(admin.queue.status().into())
 }
 
 /// `GET /api/v1/upstreams`: how each of them fares.
-pub async fn upstreams(State(admin): State<Admin>) -> Answer<Vec<UpstreamJson>> {
+pub async fn upstreams(State(admin): State<Admin>) -> JsonResponse<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
-    Answer(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
+    JsonResponse(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
 }
 
 fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
@@ -61,12 +63,12 @@ fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
 }
 
 /// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
-pub async fn reload(State(admin): State<Admin>) -> Result<Answer<Value>, Problem> {
+pub async fn reload(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.reload.send(answer).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
-        Ok(changes) => Ok(Answer(json!({ "status": "reloaded", "changes": changes }))),
+        Ok(changes) => Ok(JsonResponse(json!({ "status": "reloaded", "changes": changes }))),
         Err(errors) => Err(Problem {
             errors: errors.errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect(),
             ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)

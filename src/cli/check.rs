@@ -1,7 +1,7 @@
 //! `postroom check`: load the configuration, print what is in force (secrets masked), name every error.
 
 use super::{Failure, Global};
-use crate::admin::answer;
+use crate::admin::json_response::to_json_pretty;
 use crate::mail::printable;
 
 /// Runs the verb. Errors end it with 78, each named with its file, line and key.
@@ -11,7 +11,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         eprintln!("warning: {}", printable(warning));
     }
     if global.json {
-        say!("{}", answer::json_pretty(&loaded.in_force)?);
+        say!("{}", to_json_pretty(&loaded.in_force)?);
         return Ok(());
     }
     match &loaded.file {

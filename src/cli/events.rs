@@ -4,7 +4,7 @@ use super::client::Client;
 use super::queue::open_file;
 use super::table::safe;
 use super::{Failure, Global, small_runtime};
-use crate::admin::answer;
+use crate::admin::json_response::to_json;
 use anyhow::Context;
 use clap::Args;
 use http_body_util::BodyExt;
@@ -80,12 +80,12 @@ async fn follow(global: &Global, mut stream: hyper::body::Incoming, seen: u64) -
 fn print(global: &Global, events: &[Value], following: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     if global.json && !following {
-        writeln!(out, "{}", answer::json(&events)?)?;
+        writeln!(out, "{}", to_json(&events)?)?;
         return Ok(());
     }
     for event in events {
         if global.json {
-            writeln!(out, "{}", answer::json(event)?)?;
+            writeln!(out, "{}", to_json(event)?)?;
             continue;
         }
         let field = |name: &str| safe(event[name].as_str().unwrap_or_default(), 500);

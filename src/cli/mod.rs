@@ -22,7 +22,7 @@ pub mod sink;
 pub mod table;
 pub mod upstream;
 
-use crate::admin::answer;
+use crate::admin::json_response::to_json;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
 use crate::mail::printable;
 use clap::{Parser, Subcommand};
@@ -187,7 +187,7 @@ fn report(failure: Failure, json: bool) -> ExitCode {
         }
         Failure::Config(errors) => {
             if json {
-                say!("{}", answer::json(&errors.errors).unwrap_or_default());
+                say!("{}", to_json(&errors.errors).unwrap_or_default());
             } else {
                 eprintln!("{errors}");
             }

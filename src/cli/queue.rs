@@ -4,8 +4,9 @@
 use super::client::{Client, query_value};
 use super::table::{self, safe, size};
 use super::{Failure, Global, small_runtime};
-use crate::admin::answer;
-use crate::admin::json::{self, BulkJson, BulkQuery, MessageJson, MessagesJson};
+use crate::admin::json::{BulkJson, MessageJson, MessagesJson};
+use crate::admin::json_response::{to_json, to_json_pretty};
+use crate::admin::query::{self, BulkQuery};
 use crate::mail::QueueId;
 use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
 use anyhow::{Context, anyhow};
@@ -103,7 +104,7 @@ fn parse(id: &str) -> Result<QueueId, Failure> {
 /// Page by page, so that memory does not follow the length of the queue.
 async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Failure> {
     let filter =
-        json::filter(args.state.as_deref(), args.q.as_deref()).map_err(|error| Failure::Usage(error.0))?;
+        query::filter(args.state.as_deref(), args.q.as_deref()).map_err(|error| Failure::Usage(error.0))?;
     let mut listing = Listing { json: global.json, shown: 0 };
     let left = |shown: usize| args.limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
     if let Some(mut client) = Client::connect(socket).await? {
@@ -150,7 +151,7 @@ impl Listing {
             let mut out = std::io::stdout().lock();
             for (place, message) in messages.iter().enumerate() {
                 let before = if self.shown + place == 0 { "[" } else { ",\n" };
-                write!(out, "{before}{}", answer::json(message)?)?;
+                write!(out, "{before}{}", to_json(message)?)?;
             }
         } else if !messages.is_empty() {
             let rows: Vec<Vec<String>> = messages.iter().map(row).collect();
@@ -198,7 +199,7 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
         MessageJson::of(&*queue.show(id)?, |due| queue.wall(due))
     };
     if global.json {
-        say!("{}", answer::json_pretty(&message)?);
+        say!("{}", to_json_pretty(&message)?);
         return Ok(());
     }
     let shown = |time: jiff::Timestamp| format!("{time:.0}");
@@ -228,16 +229,16 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
 
 async fn act(global: &Global, socket: &Path, action: &str, which: Which) -> Result<(), Failure> {
     which.ids.iter().try_for_each(|id| parse(id).map(drop))?;
-    let (state, q) = which.filter.as_deref().map(json::expression).unwrap_or_default();
-    json::filter(state.as_deref(), None).map_err(|error| Failure::Usage(error.0))?;
+    let (state, q) = which.filter.as_deref().map(query::expression).unwrap_or_default();
+    query::filter(state.as_deref(), None).map_err(|error| Failure::Usage(error.0))?;
     if which.filter.is_some() && state.is_none() && q.is_none() {
         return Err(Failure::Usage("the filter is empty; use --all for all messages".into()));
     }
-    let query = BulkQuery { action: action.to_owned(), ids: which.ids, all: which.all, state, q };
+    let request = BulkQuery { action: action.to_owned(), ids: which.ids, all: which.all, state, q };
     let mut client = Client::must_connect(socket).await?;
-    let done: BulkJson = client.post("/api/v1/messages/bulk", &query).await?;
+    let done: BulkJson = client.post("/api/v1/messages/bulk", &request).await?;
     if global.json {
-        say!("{}", answer::json(&done)?);
+        say!("{}", to_json(&done)?);
     } else {
         say!("{action}: {} changed, {} had nothing to do", done.changed, done.unchanged);
     }

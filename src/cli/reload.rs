@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{Failure, Global, small_runtime};
-use crate::admin::answer;
+use crate::admin::json_response::to_json;
 use crate::mail::printable;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         Client::must_connect(&socket).await?.post("/api/v1/reload", &Value::Null).await
     })?;
     if global.json {
-        say!("{}", answer::json(&answer)?);
+        say!("{}", to_json(&answer)?);
         return Ok(());
     }
     let changes: Vec<&str> =

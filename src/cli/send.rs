@@ -1,7 +1,7 @@
 //! `postroom send`: a message file goes through the proxy, as an application would send it.
 
 use super::{Failure, Global, small_runtime};
-use crate::admin::answer;
+use crate::admin::json_response::to_json;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::config::{Settings, default_upstream};
 use crate::deliver::connection::Connection;
@@ -91,7 +91,7 @@ async fn send(
         }
     }
     if global.json {
-        say!("{}", answer::json(&lines)?);
+        say!("{}", to_json(&lines)?);
     }
     if refused > 0 { Err(Failure::Silent(1)) } else { Ok(()) }
 }

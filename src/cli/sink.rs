@@ -1,13 +1,16 @@
-//! `postroom sink`: a throw-away upstream that takes mail, or refuses it, or dawdles, and prints what it got.
+//! `postroom sink`: a throw-away upstream that takes mail, or refuses it, or answers late, and prints what it got.
 //!
-//! A toy for trying things out on one machine, and `postroom demo`'s two upstreams. It is no front door for strangers:
-//! anybody may send, nothing times out, and only what was asked for with `--dump` is kept. [`server`] has the limits.
+//! For trying things out on one machine, and for `postroom demo`'s two upstreams. It must not be open to strangers: anybody
+//! may send, nothing times out, and only what was asked for with `--dump` is kept. `sink/server.rs` has the limits.
 
+mod command;
+mod options;
 mod receiver;
-pub mod server;
+mod server;
 
 use clap::Args;
-pub use server::{RunningSink, Sink, SinkOptions};
+pub use options::SinkOptions;
+pub use server::{RunningSink, Sink};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;

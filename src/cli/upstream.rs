@@ -3,8 +3,8 @@
 use super::client::Client;
 use super::table::{self, safe};
 use super::{Failure, Global, small_runtime};
-use crate::admin::answer;
 use crate::admin::json::UpstreamJson;
+use crate::admin::json_response::to_json;
 use clap::{Args, Subcommand};
 
 /// `postroom upstream`.
@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let upstreams: Vec<UpstreamJson> = small_runtime()?
         .block_on(async { Client::must_connect(&socket).await?.get("/api/v1/upstreams").await })?;
     if global.json {
-        say!("{}", answer::json(&upstreams)?);
+        say!("{}", to_json(&upstreams)?);
         return Ok(());
     }
     let rows: Vec<Vec<String>> = upstreams

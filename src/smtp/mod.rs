@@ -1,10 +1,10 @@
 //! Mail in: takes mail from applications and has it in the queue before it replies 250 (RFC 5321).
 //!
-//! From the socket inwards: [`listener`] accepts clients, each with a permit ([`session_permit`]); [`session`] runs a session,
-//! with the I/O in [`client_stream`]; [`dialogue`] decides what each command means, [`command`] and [`parameters`] read its
-//! line, [`completion`] gives a domain to addresses that have none; [`content`] reads what follows DATA and BDAT, and
-//! [`reception`] carries it into the queue; [`disk_space`] says whether there is space for it; [`reply`] has every reply;
-//! [`refusals`] makes events of refused clients. [`server`] is what they share.
+//! From the socket inwards: `listener` accepts clients, each with a permit (`session_permit`); [`session`] runs a session, with
+//! the I/O in `client_stream`; [`dialogue`] decides what each command means, [`command`] and `parameters` read its line,
+//! `completion` gives a domain to addresses that have none; [`content`] reads what follows DATA and BDAT, and `reception`
+//! carries it into the queue; `disk_space` says whether there is space for it; [`reply`] has every reply; [`refusals`] makes
+//! events of refused clients. `server` is what they share.
 //!
 //! # Promises
 //! - The reply to the end of data is 250 only when the queue has the message durably.

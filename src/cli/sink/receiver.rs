@@ -1,6 +1,7 @@
 //! What a session of the sink does with the mail that mailin's state machine hands it.
 
-use super::server::{NULL_PATH, Shared, SinkOptions};
+use super::command::NULL_PATH;
+use super::options::SinkOptions;
 use crate::event::fields::{fields, readable};
 use crate::event::words::decode_words;
 use crate::mail::printable;
@@ -10,10 +11,30 @@ use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a message in which its subject is looked for.
 const HEADER_KEPT: usize = 16 * 1024;
+
+/// What all sessions of a sink have in common.
+pub(super) struct Shared {
+    pub(super) options: SinkOptions,
+    random: Mutex<fastrand::Rng>,
+    /// Messages answered 250.
+    taken: AtomicU64,
+    /// Messages dumped, or the number of the last file that was in the way.
+    dumped: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(options: SinkOptions, random: fastrand::Rng) -> Shared {
+        Shared { options, random: Mutex::new(random), taken: AtomicU64::new(0), dumped: AtomicU64::new(0) }
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
 
 /// What one session receives.
 pub(super) struct Receiver {

@@ -1,22 +1,20 @@
 //! The built-in upstream: mailin's protocol state machine and the I/O around it.
 //!
-//! mailin's parser knows no null reverse-path and no MAIL parameter but BODY, so `plain_command` brings commands into
-//! the form that it knows, and the answer to EHLO, which offers PIPELINING, SIZE, 8BITMIME and SMTPUTF8, is ours.
-//! Content comes out as it was sent, dot-unstuffed, lines of any length in pieces of bounded size.
+//! mailin's parser knows no null reverse-path and no MAIL parameter but BODY, so `for_mailin` brings commands into the form
+//! that it knows, and the answer to EHLO, which offers PIPELINING, SIZE, 8BITMIME and SMTPUTF8, is ours. Content comes out as it was sent, dot-unstuffed, lines of any length in pieces of bounded size.
 //!
 //! Limits: a path that holds a space or an angle bracket (a quoted local part may) is refused; paths must be UTF-8;
 //! there is no TLS, AUTH or CHUNKING; commands end at CRLF; nothing times out; each recipient is refused for itself, the
 //! message as a whole never, except that it is answered 452, and the connection closed, when it cannot be dumped
 //! (mailin stays in DATA after an error at its end).
 
-use super::receiver::Receiver;
+use super::command::{for_mailin, starts_with};
+use super::options::SinkOptions;
+use super::receiver::{Receiver, Shared};
 use mailin::{Action, SessionBuilder};
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,47 +24,8 @@ use tokio_util::task::TaskTracker;
 /// The longest piece of a line that is held in memory; a longer command ends the session.
 const PIECE: usize = 64 * 1024;
 
-/// Stands for the null reverse-path, where mailin wants at least one character.
-pub(super) const NULL_PATH: &str = "\u{0}";
-
 /// What EHLO offers, behind the line with our name.
 const EXTENSIONS: &str = "250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n";
-
-/// What a sink does.
-#[derive(Clone)]
-pub struct SinkOptions {
-    /// Where it listens; port 0 = any free one.
-    pub listen: SocketAddr,
-    /// Share of recipients answered 451.
-    pub refuse: f64,
-    /// Share of recipients answered 550.
-    pub reject: f64,
-    /// Before the answer to the end of a message.
-    pub delay: Duration,
-    /// Of the refusals; 0 = random.
-    pub seed: u64,
-    /// Where each message is written as `<number>.eml`, exactly as it came, dot-unstuffed.
-    pub dump: Option<PathBuf>,
-    /// For the greeting.
-    pub name: String,
-    /// Told of each message and each refusal, in one printable line.
-    pub say: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl Default for SinkOptions {
-    fn default() -> SinkOptions {
-        SinkOptions {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            refuse: 0.0,
-            reject: 0.0,
-            delay: Duration::ZERO,
-            seed: 0,
-            dump: None,
-            name: "sink.localhost".to_owned(),
-            say: Arc::new(|_| {}),
-        }
-    }
-}
 
 /// A built-in upstream.
 #[derive(Debug)]
@@ -87,13 +46,7 @@ impl Sink {
             0 => fastrand::Rng::new(),
             seed => fastrand::Rng::with_seed(seed),
         };
-        let shared = Shared {
-            options,
-            random: Mutex::new(random),
-            taken: AtomicU64::new(0),
-            dumped: AtomicU64::new(0),
-        };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(options, random));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(accept(listener, Arc::clone(&shared), stop.clone(), tasks.clone()));
         tasks.close();
@@ -118,7 +71,7 @@ impl RunningSink {
 
     /// Messages answered 250 so far.
     pub fn taken(&self) -> u64 {
-        self.shared.taken.load(Ordering::Relaxed)
+        self.shared.taken()
     }
 
     /// Closes the listener and every connection. A message under way is not answered.
@@ -126,15 +79,6 @@ impl RunningSink {
         self.stop.cancel();
         self.tasks.wait().await;
     }
-}
-
-/// What all sessions of a sink have in common.
-pub(super) struct Shared {
-    pub(super) options: SinkOptions,
-    pub(super) random: Mutex<fastrand::Rng>,
-    pub(super) taken: AtomicU64,
-    /// Messages dumped, or the number of the last file that was in the way.
-    pub(super) dumped: AtomicU64,
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken, tasks: TaskTracker) {
@@ -186,7 +130,7 @@ async fn serve(stream: TcpStream, client: IpAddr, shared: Arc<Shared>) -> io::Re
             // mailin takes away a dot at the beginning of what it is given, so what is no beginning gets one more.
             true if goes_on && line.starts_with(b".") => session.process(&[b".", line.as_slice()].concat()),
             true => session.process(&line),
-            false => session.process(&plain_command(&line)),
+            false => session.process(&for_mailin(&line)),
         };
         if in_data && answer.action != Action::NoReply {
             tokio::time::sleep(shared.options.delay).await;
@@ -221,46 +165,6 @@ async fn read_piece(stream: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io
         stream.consume(taken);
         if end.is_some() || line.len() == PIECE {
             return Ok(end.is_some());
-        }
-    }
-}
-
-fn starts_with(line: &[u8], command: &str) -> bool {
-    line.get(..command.len()).is_some_and(|start| start.eq_ignore_ascii_case(command.as_bytes()))
-}
-
-/// MAIL and RCPT in the form that mailin's parser knows: a path that is never empty, and no parameter but BODY. Every
-/// other command as it is.
-fn plain_command(line: &[u8]) -> Cow<'_, [u8]> {
-    let verb = match line {
-        _ if starts_with(line, "MAIL FROM:") => "MAIL FROM:",
-        _ if starts_with(line, "RCPT TO:") => "RCPT TO:",
-        _ => return Cow::Borrowed(line),
-    };
-    let rest = line[verb.len()..].trim_ascii_start();
-    let Some(end) = rest.iter().position(|byte| *byte == b'>') else { return Cow::Borrowed(line) };
-    let (path, parameters) = (&rest[..end], rest[end + 1..].to_ascii_uppercase());
-    let path = if path == b"<" { [b"<", NULL_PATH.as_bytes()].concat() } else { path.to_vec() };
-    let eight_bit = memchr::memmem::find(&parameters, b" BODY=8BITMIME").is_some();
-    let body: &[u8] = if eight_bit { b"> BODY=8BITMIME\r\n" } else { b">\r\n" };
-    Cow::Owned([verb.as_bytes(), &path, body].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_brought_into_the_form_that_the_parser_knows() {
-        for (sent, given) in [
-            ("MAIL FROM:<> SIZE=10\r\n", "MAIL FROM:<\0>\r\n"),
-            ("mail from: <a@x> BODY=7BIT SIZE=1\r\n", "MAIL FROM:<a@x>\r\n"),
-            ("MAIL FROM:<ü@x> smtputf8 body=8bitmime\r\n", "MAIL FROM:<ü@x> BODY=8BITMIME\r\n"),
-            ("RCPT TO:<b@y> NOTIFY=NEVER\r\n", "RCPT TO:<b@y>\r\n"),
-            ("MAIL FROM:a@x\r\n", "MAIL FROM:a@x\r\n"),
-            ("DATA\r\n", "DATA\r\n"),
-        ] {
-            assert_eq!(plain_command(sent.as_bytes()), given.as_bytes(), "{sent:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! JSON as it leaves the proxy.
+//! Answers in JSON, safe to show on a terminal.
 
 use super::problem::Problem;
 use crate::mail::printable::escaped_json;
@@ -6,31 +6,31 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// A successful answer in JSON. The values in it are exact; what must not be shown as it is (controls, marks that turn the
-/// direction of writing) is escaped, so that `curl` shows it safely too.
-pub struct Answer<T>(pub T);
+/// A successful answer in JSON. The values in it are exact; characters that a terminal must not get (controls, marks that
+/// change the direction of writing) are escaped, so that `curl` is safe too.
+pub struct JsonResponse<T>(pub T);
 
-impl<T: Serialize> IntoResponse for Answer<T> {
+impl<T: Serialize> IntoResponse for JsonResponse<T> {
     fn into_response(self) -> Response {
-        match json(&self.0) {
+        match to_json(&self.0) {
             Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
             Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
         }
     }
 }
 
-/// A value in JSON on one line, safe to show.
+/// A value in JSON on one line, escaped as in [`JsonResponse`].
 ///
 /// # Errors
 /// The value cannot be written as JSON: a mistake in its type.
-pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+pub fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|text| escaped_json(&text))
 }
 
-/// As [`json`], indented for people.
+/// As [`to_json`], indented for people.
 ///
 /// # Errors
-/// As [`json`].
-pub fn json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
+/// As [`to_json`].
+pub fn to_json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| escaped_json(&text))
 }
