@@ -7,8 +7,8 @@
 //! A module uses only what stands behind it in this list; `tests/layers.rs` fails otherwise.
 //!
 //! - [`cli`] is the command line, one file a verb.
-//! - [`server`] starts the parts, reloads the configuration, stops the parts in order.
-//! - [`admin`] has the HTTP routes on the control socket.
+//! - `server` starts the parts, reloads the configuration, stops the parts in order.
+//! - `admin` has the HTTP routes on the control socket.
 //! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
 //! - [`policy`] decides what is added to a message or taken out on its way out.
 //! - [`queue`] is the contract of the message store, and redb behind it.
@@ -16,7 +16,7 @@
 //! - [`log`] is the log on standard error, for diagnosis.
 //! - [`config`] reads, checks and explains settings.
 //! - [`mail`] has values without I/O.
-//! - [`clock`] is time as a parameter, [`unix`] what only Unix has.
+//! - [`clock`] is time as a parameter, `unix` what only Unix has.
 //!
 //! # Life of a message
 //! [`smtp::listen`] accepts a client, [`smtp::session`] reads its commands, [`smtp::dialogue`] decides what they mean,
@@ -33,7 +33,7 @@
 //! Nothing that was answered 250 is lost; nothing is sent twice but where a crash or a silent upstream leaves no other
 //! way to be sure; every recipient has exactly one outcome. `SECURITY.md` says how each is tested.
 
-pub mod admin;
+mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -43,6 +43,6 @@ pub mod log;
 pub mod mail;
 pub mod policy;
 pub mod queue;
-pub mod server;
+mod server;
 pub mod smtp;
-pub mod unix;
+mod unix;

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What the service is told by signals.
-pub struct Signals {
+pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -18,7 +18,7 @@ pub struct Signals {
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// SIGHUP: load the configuration again, open log files again.
     Reload,
     /// SIGTERM, Ctrl-C: stop.
@@ -27,7 +27,7 @@ pub enum Asked {
 
 impl Signals {
     /// From now on signals no longer end the process.
-    pub fn listen() -> io::Result<Signals> {
+    pub(crate) fn listen() -> io::Result<Signals> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
@@ -36,7 +36,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.hangup.recv() => Asked::Reload,
             _ = self.terminate.recv() => Asked::Stop,
@@ -46,20 +46,20 @@ impl Signals {
 }
 
 /// Bytes free for this process on the file system of a file, and bytes that the file takes there: holes take none.
-pub fn disk_space(file: &Path) -> io::Result<(u64, u64)> {
+pub(crate) fn disk_space(file: &Path) -> io::Result<(u64, u64)> {
     let system = rustix::fs::statvfs(file)?;
     let blocks = std::fs::metadata(file)?.blocks();
     Ok((system.f_bavail.saturating_mul(system.f_frsize), blocks.saturating_mul(512)))
 }
 
 /// The process id of whoever answers on the control socket, if anybody does; 0 where it cannot be told.
-pub async fn holder(socket: &Path) -> Option<i32> {
+pub(crate) async fn holder(socket: &Path) -> Option<i32> {
     let stream = UnixStream::connect(socket).await.ok()?;
     Some(stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0))
 }
 
 /// Binds the control socket for its owner alone. A socket file that nobody answers on is left from a crash and replaced.
-pub async fn bind_control(socket: &Path) -> io::Result<UnixListener> {
+pub(crate) async fn bind_control(socket: &Path) -> io::Result<UnixListener> {
     if holder(socket).await.is_some() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
     }
@@ -75,7 +75,7 @@ pub async fn bind_control(socket: &Path) -> io::Result<UnixListener> {
 }
 
 /// Makes a folder that only its owner may enter, with its parents.
-pub fn make_private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -85,7 +85,7 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
 
 /// Raises the soft limit on open files, which is made for programs that use select, to the hard one. Returns what holds
 /// from here on; none where there is no limit.
-pub fn raise_open_files() -> Option<u64> {
+pub(crate) fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
@@ -95,7 +95,7 @@ pub fn raise_open_files() -> Option<u64> {
 }
 
 /// Listening sockets that systemd opened for us (`LISTEN_FDS`), so that port 25 needs no right of our own.
-pub fn inherited_listeners() -> Vec<(SocketAddr, TcpListener)> {
+pub(crate) fn inherited_listeners() -> Vec<(SocketAddr, TcpListener)> {
     let mut inherited = listenfd::ListenFd::from_env();
     (0..inherited.len())
         .filter_map(|place| inherited.take_tcp_listener(place).ok().flatten())

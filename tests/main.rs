@@ -5,6 +5,7 @@
     clippy::expect_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
+#![allow(unreachable_pub, reason = "a test binary has no users: what modules share is pub")]
 
 mod cases;
 mod circles;

@@ -18,7 +18,7 @@ const LARGEST_PAGE: usize = 10_000;
 /// The query of a listing.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EventsQuery {
+pub(super) struct EventsQuery {
     /// Events with this id or a later one; without it the newest.
     pub from: Option<u64>,
     /// At most that many.
@@ -26,7 +26,7 @@ pub struct EventsQuery {
 }
 
 /// `GET /api/v1/events?from=&limit=`: oldest first. `next` is the id to go on from.
-pub async fn list(
+pub(super) async fn list(
     State(admin): State<Admin>,
     Query(query): Query<EventsQuery>,
 ) -> Result<JsonResponse<Value>, Problem> {
@@ -37,7 +37,7 @@ pub async fn list(
 }
 
 /// `GET /api/v1/events/stream`: server-sent events, each with the JSON of one event and its id.
-pub async fn stream(
+pub(super) async fn stream(
     State(admin): State<Admin>,
 ) -> Sse<impl futures_util::Stream<Item = Result<sse::Event, Infallible>> + Send> {
     let follow = futures_util::stream::unfold(admin.queue.subscribe(), async |receiver| {

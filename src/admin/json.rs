@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A message in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MessageJson {
+pub(crate) struct MessageJson {
     /// Its queue id.
     pub id: String,
     /// Of the message as a whole.
@@ -41,7 +41,7 @@ pub struct MessageJson {
 
 /// A recipient in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RecipientJson {
+pub(crate) struct RecipientJson {
     /// The forward-path.
     pub address: String,
     /// Its own state.
@@ -56,7 +56,7 @@ pub struct RecipientJson {
 
 /// A page of messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MessagesJson {
+pub(crate) struct MessagesJson {
     /// Newest first.
     pub messages: Vec<MessageJson>,
     /// Where the next page begins; null at the end.
@@ -65,7 +65,7 @@ pub struct MessagesJson {
 
 /// What a bulk action did.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct BulkJson {
+pub(crate) struct BulkJson {
     /// Messages that it changed.
     pub changed: usize,
     /// Messages that there was nothing to do about.
@@ -76,7 +76,7 @@ pub struct BulkJson {
 
 /// An upstream in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UpstreamJson {
+pub(crate) struct UpstreamJson {
     /// Its name in the configuration.
     pub name: String,
     /// `default`, `high`, `normal` or `low`.
@@ -99,7 +99,7 @@ pub struct UpstreamJson {
 
 /// Figures of the queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StatsJson {
+pub(crate) struct StatsJson {
     /// Messages in this state, as [`MessageState::Queued`].
     pub queued: u64,
     /// As [`MessageState::Deferred`].
@@ -118,7 +118,7 @@ pub struct StatsJson {
 
 impl MessageJson {
     /// As a listing shows it. `wall` turns the due time into wall time.
-    pub fn of(message: &Message, wall: impl Fn(Moment) -> Timestamp) -> MessageJson {
+    pub(crate) fn of(message: &Message, wall: impl Fn(Moment) -> Timestamp) -> MessageJson {
         let recipients = message
             .recipients
             .iter()
@@ -153,7 +153,7 @@ impl MessageJson {
 
 impl MessagesJson {
     /// A page as it is answered. Damaged records are in it, in a state of their own.
-    pub fn of(page: &Page, wall: impl Fn(Moment) -> Timestamp) -> MessagesJson {
+    pub(crate) fn of(page: &Page, wall: impl Fn(Moment) -> Timestamp) -> MessagesJson {
         let damaged = page.damaged.iter().map(|(id, what)| MessageJson {
             id: id.to_string(),
             state: "damaged".into(),
@@ -191,7 +191,7 @@ impl From<QueueStatus> for StatsJson {
 }
 
 /// The state as listings spell it.
-pub fn state_word(state: MessageState) -> &'static str {
+pub(crate) fn state_word(state: MessageState) -> &'static str {
     match state {
         MessageState::Queued => "queued",
         MessageState::Deferred => "deferred",

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// A successful answer in JSON. The values in it are exact; characters that a terminal must not get (controls, marks that
 /// change the direction of writing) are escaped, so that `curl` is safe too.
-pub struct JsonResponse<T>(pub T);
+pub(crate) struct JsonResponse<T>(pub T);
 
 impl<T: Serialize> IntoResponse for JsonResponse<T> {
     fn into_response(self) -> Response {
@@ -23,7 +23,7 @@ impl<T: Serialize> IntoResponse for JsonResponse<T> {
 ///
 /// # Errors
 /// The value cannot be written as JSON: a mistake in its type.
-pub fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
+pub(crate) fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|text| escaped_json(&text))
 }
 
@@ -31,6 +31,6 @@ pub fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
 ///
 /// # Errors
 /// As [`to_json`].
-pub fn to_json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
+pub(crate) fn to_json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| escaped_json(&text))
 }

@@ -28,7 +28,7 @@ fn id(text: &str) -> Result<QueueId, Problem> {
 }
 
 /// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
-pub async fn list(
+pub(super) async fn list(
     State(admin): State<Admin>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
@@ -40,7 +40,7 @@ pub async fn list(
 }
 
 /// `GET /api/v1/messages/{id}`.
-pub async fn show(
+pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
@@ -49,7 +49,7 @@ pub async fn show(
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
-pub async fn raw(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn raw(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Response, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
     let body = Body::from_stream(chunks(admin.queue.clone(), message));
     Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
@@ -71,13 +71,16 @@ fn chunks(
 }
 
 /// `DELETE /api/v1/messages/{id}`.
-pub async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
     act_on(&admin, Action::Delete, id(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
-pub async fn act(
+pub(super) async fn act(
     State(admin): State<Admin>,
     Path((name, name_of_action)): Path<(String, String)>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
@@ -103,7 +106,7 @@ async fn act_on(admin: &Admin, action: Action, id: QueueId) -> Result<(), Proble
 }
 
 /// `POST /api/v1/messages/bulk`: one action for many messages, by their ids or by a filter.
-pub async fn bulk(
+pub(super) async fn bulk(
     State(admin): State<Admin>,
     Json(query): Json<BulkQuery>,
 ) -> Result<JsonResponse<BulkJson>, Problem> {

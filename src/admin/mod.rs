@@ -4,11 +4,11 @@
 //! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
 mod events;
-pub mod json;
-pub mod json_response;
+pub(crate) mod json;
+pub(crate) mod json_response;
 mod messages;
-pub mod problem;
-pub mod query;
+pub(crate) mod problem;
+pub(crate) mod query;
 mod service;
 
 use crate::config::{ConfigErrors, Settings};
@@ -22,11 +22,11 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Asks the server to load the configuration again; the server answers what changed, in words, or every error.
-pub type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
+pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
 
 /// What the routes work with.
 #[derive(Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Messages and events.
     pub queue: Arc<dyn Operations>,
     /// Of the upstreams.
@@ -40,7 +40,7 @@ pub struct Admin {
 }
 
 /// All routes.
-pub fn router(admin: Admin) -> Router {
+pub(crate) fn router(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(service::live))
         .route("/readyz", get(service::ready))

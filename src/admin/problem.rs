@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is wrong, whose fault it is, and what to change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// The status in words.
@@ -20,7 +20,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with nothing but a sentence.
-    pub fn new(status: StatusCode, detail: impl ToString) -> Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl ToString) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         Problem { status: status.as_u16(), title, detail: detail.to_string(), errors: Vec::new() }
     }

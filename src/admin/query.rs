@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The query of a listing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MessagesQuery {
+pub(crate) struct MessagesQuery {
     /// One state or several with commas between them.
     pub state: Option<String>,
     /// Text to look for.
@@ -22,7 +22,7 @@ pub struct MessagesQuery {
 /// What `POST /api/v1/messages/bulk` takes: ids, or all that a filter means.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BulkQuery {
+pub(crate) struct BulkQuery {
     /// `retry`, `hold`, `release` or `delete`.
     pub action: String,
     /// These messages.
@@ -42,10 +42,10 @@ pub struct BulkQuery {
 /// What is wrong with a query, in words.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub struct QueryError(pub String);
+pub(crate) struct QueryError(pub String);
 
 /// The filter that `state` and `q` mean.
-pub fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError> {
+pub(crate) fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError> {
     let states = state
         .unwrap_or_default()
         .split(',')
@@ -70,7 +70,7 @@ pub fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError
 }
 
 /// A filter as it is written on the command line: `state=failed`, and other words as text to look for.
-pub fn expression(text: &str) -> (Option<String>, Option<String>) {
+pub(crate) fn expression(text: &str) -> (Option<String>, Option<String>) {
     let (mut state, mut words) = (None, Vec::new());
     for word in text.split_whitespace() {
         match word.strip_prefix("state=").or(word.strip_prefix("state:")) {
@@ -82,7 +82,7 @@ pub fn expression(text: &str) -> (Option<String>, Option<String>) {
 }
 
 /// The action that a word names.
-pub fn action(word: &str) -> Result<Action, QueryError> {
+pub(crate) fn action(word: &str) -> Result<Action, QueryError> {
     match word {
         "retry" => Ok(Action::Retry),
         "hold" => Ok(Action::Hold),

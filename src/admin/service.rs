@@ -12,14 +12,14 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// `GET /livez`: the process runs and answers.
-pub async fn live() -> JsonResponse<Value> {
+pub(super) async fn live() -> JsonResponse<Value> {
     JsonResponse(
         json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
     )
 }
 
 /// `GET /readyz`: the queue can be written and the listeners are up.
-pub async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
+pub(super) async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
     let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
@@ -31,12 +31,12 @@ pub async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Pr
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.
-pub async fn stats(State(admin): State<Admin>) -> JsonResponse<StatsJson> {
+pub(super) async fn stats(State(admin): State<Admin>) -> JsonResponse<StatsJson> {
     JsonResponse(admin.queue.status().into())
 }
 
 /// `GET /api/v1/upstreams`: how each of them fares.
-pub async fn upstreams(State(admin): State<Admin>) -> JsonResponse<Vec<UpstreamJson>> {
+pub(super) async fn upstreams(State(admin): State<Admin>) -> JsonResponse<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
     JsonResponse(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
 }
@@ -63,7 +63,7 @@ fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
 }
 
 /// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
-pub async fn reload(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
+pub(super) async fn reload(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.reload.send(answer).await.map_err(|_| stopping())?;

@@ -5,7 +5,7 @@ use crate::admin::json_response::to_json_pretty;
 use crate::mail::printable;
 
 /// Runs the verb. Errors end it with 78, each named with its file, line and key.
-pub fn run(global: &Global) -> Result<(), Failure> {
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     for warning in &loaded.warnings {
         eprintln!("warning: {}", printable(warning));

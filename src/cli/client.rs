@@ -18,13 +18,13 @@ use std::path::Path;
 use tokio::net::UnixStream;
 
 /// One connection to the running proxy.
-pub struct Client {
+pub(super) struct Client {
     send: SendRequest<Full<Bytes>>,
 }
 
 impl Client {
     /// Connects; none with no proxy running.
-    pub async fn connect(socket: &Path) -> Result<Option<Client>, Failure> {
+    pub(super) async fn connect(socket: &Path) -> Result<Option<Client>, Failure> {
         let stream = match UnixStream::connect(socket).await {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -41,7 +41,7 @@ impl Client {
     }
 
     /// Connects, or says that no proxy runs.
-    pub async fn must_connect(socket: &Path) -> Result<Client, Failure> {
+    pub(super) async fn must_connect(socket: &Path) -> Result<Client, Failure> {
         let none = || {
             anyhow!(
                 "no proxy is running (nobody answers on {}); start it with `postroom serve`",
@@ -52,12 +52,12 @@ impl Client {
     }
 
     /// GET, with a JSON answer.
-    pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
         self.ask(Method::GET, path, &()).await
     }
 
     /// POST with a JSON body and a JSON answer.
-    pub async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &mut self,
         path: &str,
         body: &impl Serialize,
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// GET, with an answer that is read piece by piece.
-    pub async fn open(&mut self, path: &str) -> Result<Incoming, Failure> {
+    pub(super) async fn open(&mut self, path: &str) -> Result<Incoming, Failure> {
         Ok(self.response(Method::GET, path, &()).await?.into_body())
     }
 

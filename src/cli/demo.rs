@@ -24,7 +24,7 @@ use tokio::sync::broadcast::error::RecvError;
 #[command(
     after_help = "Example:\n  postroom demo\n  swaks --server 127.0.0.1:2525 --from shop@example.com --to ann@example.com"
 )]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Where the proxy listens
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2525")]
     listen: SocketAddr,
@@ -34,7 +34,7 @@ pub struct DemoArgs {
 }
 
 /// Runs until Ctrl-C.
-pub fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;

@@ -17,7 +17,7 @@ use std::io::Write;
   postroom events --limit 20
   postroom events --follow
   postroom events list --json")]
-pub struct EventsArgs {
+pub(super) struct EventsArgs {
     /// `list` may be said or left out
     #[arg(value_parser = ["list"], hide = true)]
     verb: Option<String>,
@@ -30,7 +30,7 @@ pub struct EventsArgs {
 }
 
 /// Runs the verb.
-pub fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
     small_runtime()?.block_on(async {
         let socket = global.control_socket()?;
         if args.follow {

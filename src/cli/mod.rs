@@ -9,18 +9,18 @@ macro_rules! say {
     };
 }
 
-pub mod check;
-pub mod client;
-pub mod demo;
-pub mod events;
-pub mod queue;
-pub mod ready;
-pub mod reload;
-pub mod send;
-pub mod serve;
+mod check;
+mod client;
+mod demo;
+mod events;
+mod queue;
+mod ready;
+mod reload;
+mod send;
+mod serve;
 pub mod sink;
-pub mod table;
-pub mod upstream;
+mod table;
+mod upstream;
 
 use crate::admin::json_response::to_json;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
@@ -30,12 +30,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Configuration errors, as sysexits.h has it.
-pub const EXIT_CONFIG: u8 = 78;
+const EXIT_CONFIG: u8 = 78;
 
 /// A local SMTP proxy: has mail on disk before it answers 250, and relays it through the best of several upstreams.
 #[derive(Parser, Debug)]
 #[command(name = "postroom", version, propagate_version = true, after_help = EXAMPLES, max_term_width = 100)]
-pub struct Cli {
+struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -52,7 +52,7 @@ const EXAMPLES: &str = "Examples:
 /// What every verb takes.
 #[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+struct Global {
     /// Configuration file [default: $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml, built-in defaults]
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -97,7 +97,7 @@ enum Verb {
 
 /// Why a verb did not do it.
 #[derive(Debug)]
-pub enum Failure {
+enum Failure {
     /// The operation failed: 1.
     Failed(anyhow::Error),
     /// Wrong usage that clap cannot see: 2.

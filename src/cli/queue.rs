@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// `postroom queue`.
 #[derive(Args, Debug)]
-pub struct QueueArgs {
+pub(super) struct QueueArgs {
     #[command(subcommand)]
     verb: QueueVerb,
 }
@@ -77,7 +77,7 @@ struct Which {
 }
 
 /// Runs the verb.
-pub fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     small_runtime()?.block_on(async {
         match args.verb {
@@ -93,7 +93,7 @@ pub fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
 }
 
 /// The queue of a proxy that does not run.
-pub fn open_file(global: &Global) -> Result<ReadOnlyQueue, Failure> {
+pub(super) fn open_file(global: &Global) -> Result<ReadOnlyQueue, Failure> {
     Ok(RedbQueue::open_read_only(&global.load()?.settings.queue.path)?)
 }
 

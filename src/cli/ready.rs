@@ -12,14 +12,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// `postroom ready`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  postroom ready --wait 30 && echo up")]
-pub struct ReadyArgs {
+pub(super) struct ReadyArgs {
     /// Wait that long for it
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
 }
 
 /// Runs the verb.
-pub fn run(global: &Global, args: &ReadyArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &ReadyArgs) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     small_runtime()?.block_on(async {
         let end = tokio::time::Instant::now() + Duration::from_secs(args.wait);

@@ -7,7 +7,7 @@ use crate::mail::printable;
 use serde_json::Value;
 
 /// Runs the verb.
-pub fn run(global: &Global) -> Result<(), Failure> {
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     let answer: Value = small_runtime()?.block_on(async {
         Client::must_connect(&socket).await?.post("/api/v1/reload", &Value::Null).await

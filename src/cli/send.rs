@@ -22,7 +22,7 @@ use std::sync::Arc;
 #[command(after_help = "Examples:
   postroom send --from shop@example.com --to ann@example.com order.eml
   printf 'Subject: hi\\n\\nhello\\n' | postroom send --from a@example.com --to b@example.com -")]
-pub struct SendArgs {
+pub(super) struct SendArgs {
     /// Reverse-path; `<>` for none
     #[arg(long, value_name = "ADDRESS")]
     from: String,
@@ -37,7 +37,7 @@ pub struct SendArgs {
 }
 
 /// Runs the verb: one line per recipient; 1 where one was refused.
-pub fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
     let settings = global.load()?.settings;
     let reverse_path = match args.from.as_str() {
         "<>" | "" => ReversePath::Null,

@@ -11,7 +11,7 @@ use anyhow::Context;
 const SPARE_FILES: u64 = 64;
 
 /// Runs the proxy until a signal stops it.
-pub fn run(global: &Global) -> Result<(), Failure> {
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
     // Dropped last, when nobody logs any more.

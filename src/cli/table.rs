@@ -4,7 +4,7 @@ use crate::mail::printable;
 use std::io::{self, IsTerminal, Write};
 
 /// Prints rows under a heading, each column as wide as its widest cell. Cells are made safe to show here.
-pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+pub(super) fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let mut out = io::stdout().lock();
@@ -24,7 +24,7 @@ pub fn print(heading: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 
 /// Text of strangers, made safe to show; on a terminal cut to `most` characters. Whoever reads standard output by a pipe
 /// gets all of it.
-pub fn safe(text: &str, most: usize) -> String {
+pub(super) fn safe(text: &str, most: usize) -> String {
     if io::stdout().is_terminal() { cut(text, most) } else { printable(text) }
 }
 
@@ -38,7 +38,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A number of bytes for people.
-pub fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec_short().to_string()
 }
 

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 /// `postroom upstream`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  postroom upstream list")]
-pub struct UpstreamArgs {
+pub(super) struct UpstreamArgs {
     #[command(subcommand)]
     verb: UpstreamVerb,
 }
@@ -22,7 +22,7 @@ enum UpstreamVerb {
 }
 
 /// Runs the verb.
-pub fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let UpstreamVerb::List = args.verb;
     let socket = global.control_socket()?;
     let upstreams: Vec<UpstreamJson> = small_runtime()?

@@ -35,7 +35,7 @@ pub(super) const ABORT_GRACE: Duration = Duration::from_secs(2);
 const SMTP_EVENTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running proxy.
-pub struct Server {
+pub(crate) struct Server {
     queue: Arc<dyn Queue>,
     events: ServiceEvents,
     reloader: Reloader,
@@ -52,7 +52,7 @@ pub struct Server {
 impl Server {
     /// Opens, binds and starts everything; after an error nothing is left behind. `sources` is where `loaded` came from, for
     /// reloads; `log` the log that is running.
-    pub async fn start(loaded: Loaded, sources: Sources, log: Log) -> Result<Server, StartError> {
+    pub(crate) async fn start(loaded: Loaded, sources: Sources, log: Log) -> Result<Server, StartError> {
         let settings = Arc::new(loaded.settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let queue = open_queue(&settings, clock.clone()).await?;
@@ -135,17 +135,17 @@ impl Server {
     }
 
     /// The name of each listener and where it listens.
-    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
         self.listeners.addresses()
     }
 
     /// Its queue, to look into.
-    pub fn queue(&self) -> Arc<dyn Queue> {
+    pub(crate) fn queue(&self) -> Arc<dyn Queue> {
         self.queue.clone()
     }
 
     /// Works until a signal asks for a stop, then stops.
-    pub async fn run(mut self, mut signals: Signals) {
+    pub(crate) async fn run(mut self, mut signals: Signals) {
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {

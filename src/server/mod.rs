@@ -14,5 +14,4 @@ mod open;
 mod reload;
 mod service_events;
 
-pub use lifecycle::Server;
-pub use open::StartError;
+pub(crate) use lifecycle::Server;

@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The data folder cannot be made or written.
     #[error("data_dir {} cannot be used: {error}; make it a folder that this user may write, or name another one", path.display())]
     DataDir {
