@@ -164,7 +164,7 @@ impl Attempt<'_> {
                 }
                 None => {
                     if let Some(change) = slot.succeeded() {
-                        self.announce(upstream, change, None);
+                        self.record_circuit_change(upstream, change, None);
                     }
                     self.context.services.pool.give_back(connection);
                     slot.released();
@@ -269,7 +269,7 @@ impl Attempt<'_> {
     fn on_session_error(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
         tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
         if let Some(change) = slot.failed(&error, self.context.services.pool.idle(&upstream.name)) {
-            self.announce(upstream, change, Some(&error));
+            self.record_circuit_change(upstream, change, Some(&error));
         }
         if error.kind != SessionErrorKind::Content {
             self.failed_upstream = Some(upstream.name.clone());
@@ -277,7 +277,12 @@ impl Attempt<'_> {
         self.last_error = Some((upstream.name.clone(), error));
     }
 
-    fn announce(&self, upstream: &Upstream, change: CircuitChange, error: Option<&SessionError>) {
+    fn record_circuit_change(
+        &self,
+        upstream: &Upstream,
+        change: CircuitChange,
+        error: Option<&SessionError>,
+    ) {
         let fact = change.fact(self.context.services.clock.wall(), &upstream.name, error);
         tracing::warn!(upstream = upstream.name, "{}", fact.message);
         self.context.services.queue.record(vec![fact]);

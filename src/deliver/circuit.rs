@@ -95,7 +95,7 @@ impl Circuit {
     }
 
     /// Does not wait any longer for its next probe.
-    pub(super) fn hasten(&mut self, now: Duration) {
+    pub(super) fn probe_now(&mut self, now: Duration) {
         if let Circuit::Open { until, .. } = self {
             *until = (*until).min(now);
         }

@@ -106,12 +106,12 @@ impl Connection {
     /// Sends QUIT (RFC 5321 section 4.1.1.10) and waits until the server has closed, for two seconds at most. Servers
     /// that limit connections, such as Postfix, still count this one after their 221, until they close.
     pub async fn quit(mut self) {
-        let farewell = async {
+        let quitting = async {
             if self.is_reusable() && self.wire.command(&Quit.to_string(), QUIT_TIME).await.is_ok() {
                 while self.wire.reply(QUIT_TIME).await.is_ok() {}
             }
         };
-        let _ = timeout(QUIT_TIME, farewell).await;
+        let _ = timeout(QUIT_TIME, quitting).await;
         self.wire.close(QUIT_TIME).await;
     }
 
@@ -141,7 +141,7 @@ fn describe(upstream: &Upstream, why: &dyn std::fmt::Display) -> String {
     }
 }
 
-type Opened<T> = Result<T, (SessionErrorKind, String)>;
+type OpenResult<T> = Result<T, (SessionErrorKind, String)>;
 
 /// Adds to a fault the step at which it happened.
 fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (SessionErrorKind, String) {
@@ -153,7 +153,7 @@ async fn open(
     hostname: &str,
     peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
-) -> Opened<Connection> {
+) -> OpenResult<Connection> {
     let within = upstream.connect_timeout;
     let stream =
         connect(upstream, &peer_cache.addresses).await.map_err(|why| (SessionErrorKind::Connect, why))?;
@@ -200,14 +200,19 @@ fn no_greeting(fault: &WireError, mode: TlsMode, port: u16) -> (SessionErrorKind
     (SessionErrorKind::Greeting, format!("greeting: {fault}{hint}"))
 }
 
-async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> Opened<Capabilities> {
+async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> OpenResult<Capabilities> {
     match ehlo(wire, hostname, upstream.connect_timeout).await.map_err(at(SessionErrorKind::Hello, "EHLO"))? {
         Ok(capabilities) => Ok(capabilities),
         Err(reply) => Err((SessionErrorKind::Hello, format!("EHLO refused: {reply}"))),
     }
 }
 
-async fn start_tls(mut wire: Wire, offered: &Capabilities, upstream: &Upstream, tls: &Tls) -> Opened<Wire> {
+async fn start_tls(
+    mut wire: Wire,
+    offered: &Capabilities,
+    upstream: &Upstream,
+    tls: &Tls,
+) -> OpenResult<Wire> {
     if !offered.starttls {
         return Err((
             SessionErrorKind::Tls,
@@ -229,7 +234,7 @@ async fn handshake(
     upstream: &Upstream,
     tls: &Tls,
     stream: TcpStream,
-) -> Opened<tokio_rustls::client::TlsStream<TcpStream>> {
+) -> OpenResult<tokio_rustls::client::TlsStream<TcpStream>> {
     let within = upstream.connect_timeout;
     match timeout(within, tls.connect(upstream, stream)).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -10,18 +10,18 @@ use std::time::Duration;
 
 /// How long a lowered limit holds before one connection more is tried.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct TrialDelay {
     first: Duration,
     longest: Duration,
 }
 
 /// The server said that it takes no further connection now: it will say so again for a while.
-pub(super) const REFUSED: Patience =
-    Patience { first: Duration::from_secs(60), longest: Duration::from_secs(60 * 60) };
+pub(super) const AFTER_REFUSAL: TrialDelay =
+    TrialDelay { first: Duration::from_secs(60), longest: Duration::from_secs(60 * 60) };
 
 /// The connection failed in another way (time-out, reset, handshake): perhaps by chance.
-pub(super) const FAILED: Patience =
-    Patience { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+pub(super) const AFTER_FAILURE: TrialDelay =
+    TrialDelay { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 #[derive(Default)]
 pub(super) struct EffectiveLimit {
@@ -33,7 +33,7 @@ struct Lowered {
     /// From then on one connection more may be tried; none while no session works, but connections are being opened.
     until: Option<Duration>,
     wait: Duration,
-    /// A session has worked under it. A server that refuses a burst of connections, all of them, has not told its limit.
+    /// A session has worked under it. A server that refuses a burst of connections, all of them, has not shown its limit.
     proven: bool,
 }
 
@@ -63,12 +63,12 @@ impl EffectiveLimit {
         &mut self,
         others: usize,
         proven: bool,
-        patience: Patience,
+        delay: TrialDelay,
         begun: Duration,
         (now, configured): (Duration, usize),
     ) {
         let limit = others.min(self.at(now, configured).saturating_sub(1)).max(1);
-        let Patience { first, longest } = patience;
+        let TrialDelay { first, longest } = delay;
         let wait = match &self.lowered {
             // The trial of one more. Others that were under way when the limit was lowered say nothing new.
             Some(lowered) if lowered.admits_trial(begun) => (lowered.wait * 2).clamp(first, longest),
@@ -98,7 +98,7 @@ impl EffectiveLimit {
     }
 
     /// One connection more may be tried at once.
-    pub(super) fn hasten(&mut self, now: Duration) {
+    pub(super) fn try_one_more_now(&mut self, now: Duration) {
         if let Some(lowered) = &mut self.lowered {
             lowered.until = Some(lowered.until.map_or(now, |until| until.min(now)));
         }
@@ -121,7 +121,7 @@ mod tests {
     fn refuse_trial(limit: &mut EffectiveLimit, now: &mut Duration) -> Duration {
         let working = limit.known(8);
         assert_eq!(limit.at(*now, 8), working + 1, "one more is tried");
-        limit.lower(working, true, REFUSED, *now, (*now, 8));
+        limit.lower(working, true, AFTER_REFUSAL, *now, (*now, 8));
         let wait = limit.rises_at().unwrap() - *now;
         assert_eq!(limit.at(*now + wait - Duration::from_millis(1), 8), working);
         *now += wait;
@@ -132,7 +132,7 @@ mod tests {
     fn a_burst_of_refusals_lowers_it_to_what_works_and_waits_once() {
         let (mut limit, mut now) = (EffectiveLimit::default(), MINUTE);
         for others in (3..8).rev() {
-            limit.lower(others, true, REFUSED, now, (now, 8));
+            limit.lower(others, true, AFTER_REFUSAL, now, (now, 8));
         }
         assert_eq!((limit.at(now, 8), limit.known(8)), (3, 3));
         assert_eq!(limit.rises_at(), Some(now + MINUTE));
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn where_one_more_works_the_next_one_is_tried_at_once_up_to_what_is_configured() {
         let (mut limit, now) = (EffectiveLimit::default(), MINUTE);
-        limit.lower(1, true, REFUSED, now, (now, 4));
+        limit.lower(1, true, AFTER_REFUSAL, now, (now, 4));
         for sessions in 2..=4 {
             assert_eq!(limit.at(now, 4), sessions - 1, "not before its time");
             assert_eq!(limit.at(now + MINUTE, 4), sessions);
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn it_never_falls_to_nothing_and_always_falls() {
         let mut limit = EffectiveLimit::default();
-        limit.lower(9, false, FAILED, MINUTE, (MINUTE, 3));
+        limit.lower(9, false, AFTER_FAILURE, MINUTE, (MINUTE, 3));
         assert_eq!(limit.known(3), 2, "counted while others were on their way: one less all the same");
-        limit.lower(0, false, FAILED, MINUTE, (MINUTE, 3));
+        limit.lower(0, false, AFTER_FAILURE, MINUTE, (MINUTE, 3));
         assert_eq!(limit.known(3), 1);
         limit.forget_unproven();
-        assert_eq!(limit.known(3), 3, "a server that took nobody has not told its limit");
+        assert_eq!(limit.known(3), 3, "a server that took nobody has not shown its limit");
     }
 }

@@ -109,7 +109,7 @@ impl Engine {
                 self.nothing_due_until = None;
                 self.on_upstreams_changed(&before, &settings);
             }
-            let looked = self.services.clock.monotonic();
+            let round_start = self.services.clock.monotonic();
             self.services.queue.freeze(settings.handling.sending_off);
             if settings.handling.sending_off {
                 self.put_back_all();
@@ -120,7 +120,7 @@ impl Engine {
                 continue;
             }
             self.expire_if_nobody_can_be_asked(&settings).await;
-            let wake = self.next_wake(&settings, looked);
+            let wake = self.next_wake(&settings, round_start);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
                 () = due_changed.notified() => self.nothing_due_until = None,
@@ -226,12 +226,15 @@ impl Engine {
     /// Claims more when an upstream is available. True if anything was claimed.
     async fn claim_more(&mut self, settings: &Settings) -> bool {
         self.claim_failed = false;
-        let room = self.claim_capacity(settings);
+        let capacity = self.claim_capacity(settings);
         let now = self.services.queue.now();
-        if room == 0 || !self.can_send(settings) || self.nothing_due_until.is_some_and(|until| now < until) {
+        if capacity == 0
+            || !self.can_send(settings)
+            || self.nothing_due_until.is_some_and(|until| now < until)
+        {
             return false;
         }
-        match self.claim_due(now, room, settings).await {
+        match self.claim_due(now, capacity, settings).await {
             Ok(some) => some,
             Err(error) => {
                 tracing::error!("no mail can be claimed: {error}");
@@ -241,12 +244,17 @@ impl Engine {
         }
     }
 
-    async fn claim_due(&mut self, now: Moment, room: usize, settings: &Settings) -> Result<bool, QueueError> {
+    async fn claim_due(
+        &mut self,
+        now: Moment,
+        capacity: usize,
+        settings: &Settings,
+    ) -> Result<bool, QueueError> {
         let sites = sites_that_can_go();
-        let claims = self.services.queue.claim(now, LEASE, &sites, room).await?;
+        let claims = self.services.queue.claim(now, LEASE, &sites, capacity).await?;
         let (count, since) = (claims.len(), self.services.clock.monotonic());
         self.waiting.extend(claims.into_iter().map(|claim| WaitingClaim::new(claim, settings, since)));
-        if count < room {
+        if count < capacity {
             // So a connection that is free again need not make us ask.
             self.nothing_due_until =
                 Some(self.services.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
@@ -275,11 +283,11 @@ impl Engine {
     }
 
     /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
-    /// available at `looked` are no reason.
-    fn next_wake(&self, settings: &Settings, looked: Duration) -> Duration {
+    /// available at `round_start` are no reason.
+    fn next_wake(&self, settings: &Settings, round_start: Duration) -> Duration {
         let (mono, now) = (self.services.clock.monotonic(), self.services.queue.now());
         let mut wake = self.last_maintenance + MAINTENANCE_INTERVAL;
-        if let Some(change) = self.services.health.next_change(&settings.upstreams, looked) {
+        if let Some(change) = self.services.health.next_change(&settings.upstreams, round_start) {
             wake = wake.min(change);
         }
         if self.waiting.iter().any(WaitingClaim::is_refused) {

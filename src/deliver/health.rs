@@ -131,8 +131,8 @@ impl UpstreamHealth {
     pub fn probe_now(&self) {
         let now = self.clock.monotonic();
         for state in self.lock().values_mut() {
-            state.circuit.hasten(now);
-            state.limit.hasten(now);
+            state.circuit.probe_now(now);
+            state.limit.try_one_more_now(now);
         }
         self.changed.notify_one();
     }
@@ -187,7 +187,7 @@ impl UpstreamHealth {
     }
 
     /// Notifies that an upstream may have become available.
-    pub(super) fn announce(&self) {
+    pub(super) fn notify_changed(&self) {
         self.changed.notify_one();
     }
 

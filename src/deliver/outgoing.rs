@@ -20,14 +20,14 @@ const SLICE: usize = 32 * 1024;
 /// A content to be sent; may be sent any number of times, one after the other.
 pub struct Outgoing {
     prefix: Bytes,
-    store: Store,
+    source: ContentSource,
     size: u64,
     drop_bcc: bool,
     progress: Progress,
 }
 
 /// Where the stored part is.
-enum Store {
+enum ContentSource {
     Memory(Bytes),
     Queue { queue: Arc<dyn MailStore>, id: QueueId, chunks: u32 },
 }
@@ -46,20 +46,20 @@ impl Outgoing {
     /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`]), without its `Bcc:` and
     /// `Resent-Bcc:`.
     pub fn stored(prefix: impl Into<Bytes>, queue: Arc<dyn MailStore>, message: &Message) -> Outgoing {
-        let store = Store::Queue { queue, id: message.id, chunks: message.chunks };
-        Outgoing::new(prefix.into(), store, message.size, true)
+        let source = ContentSource::Queue { queue, id: message.id, chunks: message.chunks };
+        Outgoing::new(prefix.into(), source, message.size, true)
     }
 
     /// A content at hand, behind `prefix`; `drop_bcc`: without its `Bcc:` and `Resent-Bcc:`, as relayed mail goes.
     pub fn memory(prefix: impl Into<Bytes>, content: impl Into<Bytes>, drop_bcc: bool) -> Outgoing {
         let content = content.into();
         let size = content.len() as u64;
-        Outgoing::new(prefix.into(), Store::Memory(content), size, drop_bcc)
+        Outgoing::new(prefix.into(), ContentSource::Memory(content), size, drop_bcc)
     }
 
-    fn new(prefix: Bytes, store: Store, stored_size: u64, drop_bcc: bool) -> Outgoing {
+    fn new(prefix: Bytes, source: ContentSource, stored_size: u64, drop_bcc: bool) -> Outgoing {
         let size = prefix.len() as u64 + stored_size;
-        let mut outgoing = Outgoing { prefix, store, size, drop_bcc, progress: Progress::default() };
+        let mut outgoing = Outgoing { prefix, source, size, drop_bcc, progress: Progress::default() };
         outgoing.rewind();
         outgoing
     }
@@ -102,14 +102,14 @@ impl Outgoing {
 
     /// Gets hold of the next chunk that is not empty; false when there is none.
     async fn next_chunk(&mut self) -> Result<bool, QueueError> {
-        let chunks = match self.store {
-            Store::Memory(_) => 1,
-            Store::Queue { chunks, .. } => chunks,
+        let chunks = match self.source {
+            ContentSource::Memory(_) => 1,
+            ContentSource::Queue { chunks, .. } => chunks,
         };
         while self.progress.current.is_empty() && self.progress.next_chunk < chunks {
-            self.progress.current = match &self.store {
-                Store::Memory(content) => content.clone(),
-                Store::Queue { queue, id, .. } => queue.chunk(*id, self.progress.next_chunk).await?,
+            self.progress.current = match &self.source {
+                ContentSource::Memory(content) => content.clone(),
+                ContentSource::Queue { queue, id, .. } => queue.chunk(*id, self.progress.next_chunk).await?,
             };
             self.progress.next_chunk += 1;
         }

@@ -20,12 +20,12 @@ use tokio::time::{Instant, timeout_at};
 /// connections are closed in the background.
 #[derive(Default)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    kept: Mutex<Kept>,
+struct PoolShared {
+    state: Mutex<PoolState>,
     /// A connection was closed.
     closed: Notify,
     /// A connection expires earlier than the task that closes expired ones expects.
@@ -33,12 +33,12 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Kept {
+struct PoolState {
     idle: HashMap<String, Vec<Idle>>,
     /// Connections that are being closed, by upstream.
     closing: HashMap<String, usize>,
     /// When the task that closes expired connections runs next; none where there is no such task.
-    next_look: Option<Instant>,
+    next_expiry: Option<Instant>,
 }
 
 struct Idle {
@@ -79,13 +79,13 @@ impl Pool {
         }
         let idle = Idle { connection, since: Instant::now() };
         let expires = idle.expires();
-        let mut kept = self.shared.lock();
-        kept.idle.entry(upstream.name.clone()).or_default().push(idle);
-        match kept.next_look {
+        let mut state = self.shared.lock();
+        state.idle.entry(upstream.name.clone()).or_default().push(idle);
+        match state.next_expiry {
             Some(next) if next <= expires => {}
             Some(_) => self.shared.earlier.notify_one(),
             None => {
-                kept.next_look = Some(expires);
+                state.next_expiry = Some(expires);
                 tokio::spawn(reap(Arc::downgrade(&self.shared), self.shared.earlier.clone()));
             }
         }
@@ -118,35 +118,35 @@ impl Pool {
     /// Closes all of them with QUIT and waits for it (two seconds at most, all at the same time).
     pub async fn close(&self) {
         let all = std::mem::take(&mut self.shared.lock().idle);
-        let mut farewells = tokio::task::JoinSet::new();
+        let mut closing = tokio::task::JoinSet::new();
         for idle in all.into_values().flatten() {
-            farewells.spawn(idle.connection.quit());
+            closing.spawn(idle.connection.quit());
         }
-        while farewells.join_next().await.is_some() {}
+        while closing.join_next().await.is_some() {}
     }
 
-    /// Number of connections to that upstream that are kept.
+    /// Number of connections to that upstream that are idle.
     pub fn idle(&self, upstream: &str) -> usize {
         self.shared.lock().idle.get(upstream).map_or(0, Vec::len)
     }
 
-    /// Number of connections kept.
+    /// Number of idle connections.
     pub fn len(&self) -> usize {
         self.shared.lock().idle.values().map(Vec::len).sum()
     }
 
-    /// Whether none is kept.
+    /// Whether none is idle.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+impl PoolShared {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close_unless(self: &Arc<Shared>, stays: impl Fn(&Idle) -> bool) {
+    fn close_unless(self: &Arc<PoolShared>, stays: impl Fn(&Idle) -> bool) {
         let mut leaving = Vec::new();
         for idle in self.lock().idle.values_mut() {
             leaving.extend(idle.extract_if(.., |idle| !stays(idle)));
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     /// Says QUIT and closes it without making the caller wait.
-    fn close_in_background(self: &Arc<Shared>, connection: Connection) {
+    fn close_in_background(self: &Arc<PoolShared>, connection: Connection) {
         let closing = Closing::new(self, &connection.upstream().name);
         tokio::spawn(async move {
             connection.quit().await;
@@ -164,23 +164,23 @@ impl Shared {
     }
 
     /// Closes what has been idle too long. Returns when the next one will have been; none if nothing is idle.
-    fn expire(self: &Arc<Shared>, now: Instant) -> Option<Instant> {
+    fn expire(self: &Arc<PoolShared>, now: Instant) -> Option<Instant> {
         self.close_unless(|idle| idle.expires() > now);
-        let mut kept = self.lock();
-        let next = kept.idle.values().flatten().map(Idle::expires).min();
-        kept.next_look = next;
+        let mut state = self.lock();
+        let next = state.idle.values().flatten().map(Idle::expires).min();
+        state.next_expiry = next;
         next
     }
 }
 
 /// A connection that is being closed. When it is dropped, the tasks in [`Pool::all_closed`] are woken.
 struct Closing {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     upstream: String,
 }
 
 impl Closing {
-    fn new(shared: &Arc<Shared>, upstream: &str) -> Closing {
+    fn new(shared: &Arc<PoolShared>, upstream: &str) -> Closing {
         *shared.lock().closing.entry(upstream.to_owned()).or_default() += 1;
         Closing { shared: Arc::clone(shared), upstream: upstream.to_owned() }
     }
@@ -188,20 +188,20 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let mut kept = self.shared.lock();
-        if let Some(count) = kept.closing.get_mut(&self.upstream) {
+        let mut state = self.shared.lock();
+        if let Some(count) = state.closing.get_mut(&self.upstream) {
             *count -= 1;
             if *count == 0 {
-                kept.closing.remove(&self.upstream);
+                state.closing.remove(&self.upstream);
             }
         }
-        drop(kept);
+        drop(state);
         self.shared.closed.notify_waiters();
     }
 }
 
 /// Runs until nothing is idle or the pool is gone.
-async fn reap(pool: Weak<Shared>, earlier: Arc<Notify>) {
+async fn reap(pool: Weak<PoolShared>, earlier: Arc<Notify>) {
     while let Some(next) = pool.upgrade().and_then(|shared| shared.expire(Instant::now())) {
         // Woken early or not: it looks again.
         let _ = timeout_at(next, earlier.notified()).await;

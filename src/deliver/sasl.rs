@@ -38,7 +38,7 @@ pub(super) async fn authenticate(
             Err(fault) => {
                 return Err((
                     SessionErrorKind::Auth,
-                    discreet(format!("AUTH {mechanism}: {fault}"), &credentials),
+                    redacted(format!("AUTH {mechanism}: {fault}"), &credentials),
                 ));
             }
         };
@@ -50,7 +50,7 @@ pub(super) async fn authenticate(
             _ if reply.is_transient() || reply.is_permanent() => SessionErrorKind::AuthRefused,
             _ => SessionErrorKind::Auth,
         };
-        last = (kind, discreet(format!("AUTH {mechanism} refused: {reply}"), &credentials));
+        last = (kind, redacted(format!("AUTH {mechanism} refused: {reply}"), &credentials));
         // 504: it does not know the mechanism after all. Everything else would be the same with the next one.
         if reply.code != 504 {
             break;
@@ -109,7 +109,7 @@ fn render(mechanism: Mechanism, credentials: &Credentials, challenge: Option<&st
 }
 
 /// The text without the password, plain or as any command carried it.
-fn discreet(mut text: String, credentials: &Credentials) -> String {
+fn redacted(mut text: String, credentials: &Credentials) -> String {
     let plain = Mechanism::Login.response(credentials, Some("Password")).ok();
     let commands = [
         render(Mechanism::Plain, credentials, None),
@@ -130,6 +130,6 @@ mod tests {
     fn what_a_server_repeats_is_masked() {
         let credentials = Credentials::new("app".to_owned(), "s3cret".to_owned());
         let text = "501 AUTH PLAIN AGFwcABzM2NyZXQ= or czNjcmV0 or s3cret?".to_owned();
-        assert_eq!(discreet(text, &credentials), "501 AUTH PLAIN *** or *** or ***?");
+        assert_eq!(redacted(text, &credentials), "501 AUTH PLAIN *** or *** or ***?");
     }
 }

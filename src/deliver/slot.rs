@@ -13,7 +13,7 @@ const LOST_IN_A_ROW: u32 = 3;
 
 /// What is known of the connection that a slot stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Session {
+enum SlotSession {
     /// None is open or being opened: not yet, or it failed, or it waits in the pool again.
     None,
     Opening,
@@ -28,7 +28,7 @@ pub struct Slot {
     /// Monotonic.
     taken: Duration,
     used: bool,
-    session: Session,
+    session: SlotSession,
     /// The upstream has answered a command of a transaction.
     answered: bool,
     /// How many transactions the upstream had answered when the connection was begun.
@@ -53,7 +53,7 @@ impl Slot {
                 probing,
                 taken: now,
                 used: false,
-                session: Session::None,
+                session: SlotSession::None,
                 answered: false,
                 answered_before: 0,
             })
@@ -73,20 +73,20 @@ impl Slot {
     /// A connection is taken from the pool or opened. From now on it counts as another connection when one is refused.
     pub(super) fn connecting(&mut self) {
         self.update(|slot, state, _| {
-            slot.become_session(Session::Opening, &mut state.slots);
+            slot.set_session(SlotSession::Opening, &mut state.slots);
             slot.answered_before = state.answered;
         });
     }
 
     /// The connection waits in the pool again.
     pub(super) fn released(&mut self) {
-        self.update(|slot, state, _| slot.become_session(Session::None, &mut state.slots));
+        self.update(|slot, state, _| slot.set_session(SlotSession::None, &mut state.slots));
     }
 
     /// There is a usable session, on a connection that was opened for it (`new`) or had been idle.
     pub(super) fn connected(&mut self, new: bool) {
         self.update(|slot, state, now| {
-            slot.become_session(Session::Usable, &mut state.slots);
+            slot.set_session(SlotSession::Usable, &mut state.slots);
             if new {
                 state.limit.works_with(state.slots.usable, slot.upstream.connection_limit, now);
             }
@@ -121,7 +121,7 @@ impl Slot {
             closes
         });
         if closes {
-            self.health.announce();
+            self.health.notify_changed();
         }
         closes.then_some(CircuitChange::Closed)
     }
@@ -135,7 +135,7 @@ impl Slot {
                 SessionErrorKind::Stale | SessionErrorKind::Content => return None,
                 // Lost with this message, on a connection that worked: that says little of other mail.
                 SessionErrorKind::Lost | SessionErrorKind::OutOfTime if slot.probing && slot.answered => {
-                    slot.become_session(Session::None, &mut state.slots);
+                    slot.set_session(SlotSession::None, &mut state.slots);
                     slot.probing = false;
                     state.circuit.probe_again_soon(now);
                     return None;
@@ -148,7 +148,7 @@ impl Slot {
                 SessionErrorKind::AuthRefused => true,
                 _ => slot.probing || !slot.lower_limit(state, error, idle, now),
             };
-            slot.become_session(Session::None, &mut state.slots);
+            slot.set_session(SlotSession::None, &mut state.slots);
             // Others that were under way when the circuit opened say nothing new: the first one's wait stands.
             if !opens || (matches!(state.circuit, Circuit::Open { .. }) && !slot.probing) {
                 return None;
@@ -180,23 +180,23 @@ impl Slot {
     ) -> bool {
         let Slots { opening, usable, .. } = state.slots;
         let mine = |session| usize::from(self.session == session);
-        let working = usable.saturating_sub(mine(Session::Usable)) + idle;
+        let working = usable.saturating_sub(mine(SlotSession::Usable)) + idle;
         // Those that are being opened count: of two connections begun together, the refusal of the second may be known
         // before the first has a session. Should all of them fail, the last one to fail has no others.
-        let others = working + opening.saturating_sub(mine(Session::Opening));
+        let others = working + opening.saturating_sub(mine(SlotSession::Opening));
         // One that was there when this one was begun may have come to its regular end in the meantime.
         if others == 0 && state.answered == self.answered_before {
             return false;
         }
         let proven = working > 0;
-        let patience = match error.kind {
+        let trial_delay = match error.kind {
             SessionErrorKind::Greeting | SessionErrorKind::Hello | SessionErrorKind::TooManyConnections => {
-                effective_limit::REFUSED
+                effective_limit::AFTER_REFUSAL
             }
-            _ => effective_limit::FAILED,
+            _ => effective_limit::AFTER_FAILURE,
         };
         let configured = self.upstream.connection_limit;
-        state.limit.lower(others, proven, patience, self.taken, (now, configured));
+        state.limit.lower(others, proven, trial_delay, self.taken, (now, configured));
         let limit = state.limit.known(configured);
         tracing::info!(
             upstream = self.upstream.name,
@@ -207,11 +207,11 @@ impl Slot {
         true
     }
 
-    fn become_session(&mut self, session: Session, slots: &mut Slots) {
+    fn set_session(&mut self, session: SlotSession, slots: &mut Slots) {
         let mut count = |session, change: fn(usize, usize) -> usize| match session {
-            Session::None => {}
-            Session::Opening => slots.opening = change(slots.opening, 1),
-            Session::Usable => slots.usable = change(slots.usable, 1),
+            SlotSession::None => {}
+            SlotSession::Opening => slots.opening = change(slots.opening, 1),
+            SlotSession::Usable => slots.usable = change(slots.usable, 1),
         };
         count(std::mem::replace(&mut self.session, session), usize::saturating_sub);
         count(session, usize::saturating_add);
@@ -226,7 +226,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.update(|slot, state, _| {
-            slot.become_session(Session::None, &mut state.slots);
+            slot.set_session(SlotSession::None, &mut state.slots);
             state.slots.all = state.slots.all.saturating_sub(1);
             if slot.probing {
                 // A probe that found nothing out leaves the question to the next one.
@@ -236,6 +236,6 @@ impl Drop for Slot {
                 state.sent.take_back(slot.taken);
             }
         });
-        self.health.announce();
+        self.health.notify_changed();
     }
 }

@@ -81,11 +81,11 @@ fn names(presented: &[String]) -> Option<String> {
         let clean = |c: char| if c.is_ascii_graphic() { c } else { '?' };
         name.trim_matches('"').chars().take(100).map(clean).collect::<String>()
     };
-    let mut told: Vec<String> = presented.iter().take(NAMES_TOLD).map(bare).collect();
+    let mut names: Vec<String> = presented.iter().take(NAMES_TOLD).map(bare).collect();
     if presented.len() > NAMES_TOLD {
-        told.push(format!("{} more", presented.len() - NAMES_TOLD));
+        names.push(format!("{} more", presented.len() - NAMES_TOLD));
     }
-    (!told.is_empty()).then(|| told.join(", "))
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn shown(time: UnixTime) -> String {

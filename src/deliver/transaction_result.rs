@@ -51,7 +51,7 @@ pub struct TransactionResult {
     pub lost: Option<SessionError>,
     /// MAIL was sent: this counts as an attempt (rule 12).
     pub began: bool,
-    /// The upstream has answered a command of it with something else than a farewell.
+    /// The upstream has answered a command of it with something else than 421.
     pub answered: bool,
     /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
     pub transmit_ms: u64,

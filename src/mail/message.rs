@@ -194,7 +194,7 @@ pub enum BodyType {
     EightBitMime,
 }
 
-/// What the front door learned of the header while the content went by, so that relaying need not parse it again.
+/// What reception learned of the header while it read the content, so that relaying need not parse it again.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HeaderFacts {
     /// The content starts with a header field or with the empty line that ends an empty header.

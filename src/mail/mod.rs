@@ -1,6 +1,6 @@
-//! The ground floor: what mail is made of (RFC 5321 and 5322), as values without I/O.
+//! What mail is made of (RFC 5321 and 5322), as values without I/O.
 //!
-//! Nothing here knows of sockets, files, queues or settings, so every other room may stand on it.
+//! Nothing here knows of sockets, files, queues or settings, so every module may use it.
 
 pub mod address;
 pub mod header;

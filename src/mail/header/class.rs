@@ -55,7 +55,7 @@ impl ClassField {
     }
 }
 
-/// The values of such fields, gathered while the header goes by.
+/// The values of such fields, gathered piece by piece.
 #[derive(Default, Debug)]
 pub(super) struct ClassFields(Vec<(ClassField, Vec<u8>)>);
 

@@ -1,20 +1,25 @@
-//! Taking `Bcc:` and `Resent-Bcc:` fields out while the content goes by.
+//! Taking `Bcc:` and `Resent-Bcc:` fields out of a content that comes in pieces.
 
-use super::line::{Held, Line, Place, classify, is_blind};
+use super::line::{HeaderLine, HeaderPosition, PartialLine, classify, is_bcc};
 use memchr::memchr;
 
 /// Lets a content pass but for its `Bcc:` and `Resent-Bcc:` fields, which must not be relayed.
 #[derive(Debug)]
 pub struct FieldFilter {
-    place: Place,
+    position: HeaderPosition,
     first_line: bool,
     dropping: bool,
-    pub(super) held: Held,
+    pub(super) partial: PartialLine,
 }
 
 impl Default for FieldFilter {
     fn default() -> FieldFilter {
-        FieldFilter { place: Place::LineStart, first_line: true, dropping: false, held: Held::default() }
+        FieldFilter {
+            position: HeaderPosition::LineStart,
+            first_line: true,
+            dropping: false,
+            partial: PartialLine::default(),
+        }
     }
 }
 
@@ -23,12 +28,12 @@ impl FieldFilter {
     pub fn push(&mut self, bytes: &[u8], mut pass: impl FnMut(&[u8])) {
         // Everything before `passed` is dealt with; what lies between it and `at` stays.
         let (mut passed, mut at) = (0, 0);
-        while at < bytes.len() && self.place != Place::Body {
-            if self.place == Place::Value {
+        while at < bytes.len() && self.position != HeaderPosition::Body {
+            if self.position == HeaderPosition::Value {
                 let end = memchr(b'\n', &bytes[at..]);
                 at = end.map_or(bytes.len(), |end| at + end + 1);
                 if end.is_some() {
-                    self.place = Place::LineStart;
+                    self.position = HeaderPosition::LineStart;
                 }
                 if self.dropping {
                     passed = at;
@@ -36,25 +41,25 @@ impl FieldFilter {
                 continue;
             }
             let line_start = at;
-            let line = if self.held.0.is_empty() {
+            let line = if self.partial.0.is_empty() {
                 let line = classify(&bytes[at..]);
-                if line == Line::Unclear {
+                if line == HeaderLine::Unclear {
                     pass_some(&bytes[passed..at], &mut pass);
-                    self.held.0.extend_from_slice(&bytes[at..]);
+                    self.partial.0.extend_from_slice(&bytes[at..]);
                     return;
                 }
                 self.enter(line, &bytes[at..]);
                 line
             } else {
-                let (taken, line) = self.held.add(&bytes[at..]);
+                let (taken, line) = self.partial.add(&bytes[at..]);
                 (at, passed) = (at + taken, at + taken);
-                if line == Line::Unclear {
+                if line == HeaderLine::Unclear {
                     continue;
                 }
-                let held = std::mem::take(&mut self.held.0);
-                self.enter(line, &held);
+                let partial = std::mem::take(&mut self.partial.0);
+                self.enter(line, &partial);
                 if !self.dropping {
-                    pass(&held);
+                    pass(&partial);
                 }
                 continue;
             };
@@ -62,7 +67,7 @@ impl FieldFilter {
                 pass_some(&bytes[passed..line_start], &mut pass);
                 passed = line_start;
             }
-            if let Line::Field { value, .. } = line {
+            if let HeaderLine::Field { value, .. } = line {
                 at += value;
             }
         }
@@ -73,19 +78,19 @@ impl FieldFilter {
 
     /// The content is over: lets pass what was held back of a last line that has no end.
     pub fn finish(&mut self, mut pass: impl FnMut(&[u8])) {
-        pass_some(&std::mem::take(&mut self.held.0), &mut pass);
+        pass_some(&std::mem::take(&mut self.partial.0), &mut pass);
     }
 
-    fn enter(&mut self, line: Line, bytes: &[u8]) {
+    fn enter(&mut self, line: HeaderLine, bytes: &[u8]) {
         match line {
-            Line::Field { name, .. } => {
-                self.dropping = is_blind(&bytes[..name]);
-                self.place = Place::Value;
+            HeaderLine::Field { name, .. } => {
+                self.dropping = is_bcc(&bytes[..name]);
+                self.position = HeaderPosition::Value;
             }
-            Line::Continuation if !self.first_line => self.place = Place::Value,
+            HeaderLine::Continuation if !self.first_line => self.position = HeaderPosition::Value,
             _ => {
                 self.dropping = false;
-                self.place = Place::Body;
+                self.position = HeaderPosition::Body;
             }
         }
         self.first_line = false;

@@ -7,7 +7,7 @@ pub(super) const NAME_LIMIT: usize = 998;
 
 /// What a line of the header block is, as far as its beginning tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Line {
+pub(super) enum HeaderLine {
     /// Cannot be told from these bytes.
     Unclear,
     /// A field: its name has `name` bytes, its value begins at `value`.
@@ -17,39 +17,39 @@ pub(super) enum Line {
     /// The empty line that ends the header.
     Empty,
     /// Something else: the body begins here.
-    Foreign,
+    NotHeader,
 }
 
-pub(super) fn classify(line: &[u8]) -> Line {
+pub(super) fn classify(line: &[u8]) -> HeaderLine {
     match line {
-        [] | [b'\r'] => return Line::Unclear,
-        [b' ' | b'\t', ..] => return Line::Continuation,
-        [b'\n', ..] | [b'\r', b'\n', ..] => return Line::Empty,
+        [] | [b'\r'] => return HeaderLine::Unclear,
+        [b' ' | b'\t', ..] => return HeaderLine::Continuation,
+        [b'\n', ..] | [b'\r', b'\n', ..] => return HeaderLine::Empty,
         _ => {}
     }
     let line = &line[..line.len().min(NAME_LIMIT)];
     let name = line.iter().take_while(|byte| byte.is_ascii_graphic() && **byte != b':').count();
     let colon = name + line[name..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     match line.get(colon) {
-        Some(b':') if name > 0 => Line::Field { name, value: colon + 1 },
-        None if line.len() < NAME_LIMIT => Line::Unclear,
-        _ => Line::Foreign,
+        Some(b':') if name > 0 => HeaderLine::Field { name, value: colon + 1 },
+        None if line.len() < NAME_LIMIT => HeaderLine::Unclear,
+        _ => HeaderLine::NotHeader,
     }
 }
 
 /// Whether a field names recipients that the others must not learn of: `Bcc` (RFC 5322 section 3.6.3) and `Resent-Bcc`
 /// (section 3.6.6).
-pub(super) fn is_blind(name: &[u8]) -> bool {
+pub(super) fn is_bcc(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Bcc") || name.eq_ignore_ascii_case(b"Resent-Bcc")
 }
 
 /// The beginning of a line that was cut before it was clear what it is.
 #[derive(Debug, Default)]
-pub(super) struct Held(pub(super) Vec<u8>);
+pub(super) struct PartialLine(pub(super) Vec<u8>);
 
-impl Held {
+impl PartialLine {
     /// Adds the least of `bytes` that may make it clear what the line is; says how many that were and what it is now.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> (usize, Line) {
+    pub(super) fn add(&mut self, bytes: &[u8]) -> (usize, HeaderLine) {
         let clear = memchr2(b':', b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         let taken = clear.min(NAME_LIMIT - self.0.len().min(NAME_LIMIT));
         self.0.extend_from_slice(&bytes[..taken]);
@@ -59,7 +59,7 @@ impl Held {
 
 /// Where a reader is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(super) enum HeaderPosition {
     LineStart,
     Value,
     Body,

@@ -1,4 +1,4 @@
-//! The header block of a content, read while it goes by (RFC 5322 section 2.2).
+//! The header block of a content, read piece by piece (RFC 5322 section 2.2).
 //!
 //! Both readers take the content in order, cut anywhere, and keep at most 998 bytes of a line: memory does not follow
 //! the header. The block ends at the first empty line, or at the first line that is neither field nor
@@ -169,7 +169,9 @@ mod tests {
             let mut push = |bytes: &[u8]| {
                 scan.push(bytes);
                 filter.push(bytes, |bytes| passed += bytes.len());
-                assert!(scan.held.0.capacity() + scan.tail.capacity() + filter.held.0.capacity() < 8_192);
+                assert!(
+                    scan.partial.0.capacity() + scan.tail.capacity() + filter.partial.0.capacity() < 8_192
+                );
                 assert!(scan.subject.as_ref().is_none_or(|subject| subject.capacity() < 8_192));
             };
             push(start.as_bytes());

@@ -1,11 +1,11 @@
-//! Learning the facts of a header while it goes by.
+//! The facts of a header, learned while its content is received.
 
 use super::super::message::{Class, HeaderFacts};
 use super::class::{ClassField, ClassFields};
-use super::line::{Held, Line, NAME_LIMIT, Place, classify, is_blind};
+use super::line::{HeaderLine, HeaderPosition, NAME_LIMIT, PartialLine, classify, is_bcc};
 use memchr::{memchr, memmem};
 
-/// Which field the value that goes by belongs to.
+/// The field whose value is being read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Reading {
     Received,
@@ -14,14 +14,14 @@ enum Reading {
     Other,
 }
 
-/// Learns [`HeaderFacts`] while the content goes by.
+/// Learns [`HeaderFacts`] from a content that comes in pieces.
 #[derive(Debug)]
 pub struct HeaderScan {
     facts: HeaderFacts,
-    place: Place,
+    position: HeaderPosition,
     reading: Reading,
     first_line: bool,
-    pub(super) held: Held,
+    pub(super) partial: PartialLine,
     pub(super) subject: Option<Vec<u8>>,
     class: ClassFields,
     instance: Vec<u8>,
@@ -35,10 +35,10 @@ impl HeaderScan {
     pub fn new(instance: &str) -> HeaderScan {
         HeaderScan {
             facts: HeaderFacts::default(),
-            place: Place::LineStart,
+            position: HeaderPosition::LineStart,
             reading: Reading::Other,
             first_line: true,
-            held: Held::default(),
+            partial: PartialLine::default(),
             subject: None,
             class: ClassFields::default(),
             instance: instance.as_bytes().to_vec(),
@@ -51,9 +51,9 @@ impl HeaderScan {
     pub fn push(&mut self, bytes: &[u8]) {
         self.facts.has_eight_bit = self.facts.has_eight_bit || !bytes.is_ascii();
         let mut rest = bytes;
-        while !rest.is_empty() && self.place != Place::Body {
-            rest = match self.place {
-                Place::LineStart => self.begin_line(rest),
+        while !rest.is_empty() && self.position != HeaderPosition::Body {
+            rest = match self.position {
+                HeaderPosition::LineStart => self.begin_line(rest),
                 _ => self.read_value(rest),
             };
         }
@@ -76,36 +76,36 @@ impl HeaderScan {
 
     /// Reads the beginning of a line, up to its colon or its first white space. Returns what is left.
     fn begin_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (line, rest) = if self.held.0.is_empty() {
+        let (line, rest) = if self.partial.0.is_empty() {
             match classify(bytes) {
-                Line::Unclear => {
-                    self.held.0.extend_from_slice(bytes);
+                HeaderLine::Unclear => {
+                    self.partial.0.extend_from_slice(bytes);
                     return &[];
                 }
-                Line::Field { name, value } => {
+                HeaderLine::Field { name, value } => {
                     self.begin_field(&bytes[..name]);
-                    (Line::Field { name, value }, &bytes[value..])
+                    (HeaderLine::Field { name, value }, &bytes[value..])
                 }
                 line => (line, bytes),
             }
         } else {
-            let (taken, line) = self.held.add(bytes);
-            if line == Line::Unclear {
+            let (taken, line) = self.partial.add(bytes);
+            if line == HeaderLine::Unclear {
                 return &bytes[taken..];
             }
-            let held = std::mem::take(&mut self.held.0);
-            if let Line::Field { name, .. } = line {
-                self.begin_field(&held[..name]);
+            let partial = std::mem::take(&mut self.partial.0);
+            if let HeaderLine::Field { name, .. } = line {
+                self.begin_field(&partial[..name]);
             }
             (line, &bytes[taken..])
         };
-        self.place = match line {
-            Line::Field { .. } => Place::Value,
-            Line::Continuation if !self.first_line => Place::Value,
-            _ => Place::Body,
+        self.position = match line {
+            HeaderLine::Field { .. } => HeaderPosition::Value,
+            HeaderLine::Continuation if !self.first_line => HeaderPosition::Value,
+            _ => HeaderPosition::Body,
         };
         if self.first_line {
-            self.facts.starts_well = matches!(line, Line::Field { .. } | Line::Empty);
+            self.facts.starts_well = matches!(line, HeaderLine::Field { .. } | HeaderLine::Empty);
             self.first_line = false;
         }
         rest
@@ -129,7 +129,7 @@ impl HeaderScan {
             self.facts.has_message_id = true;
         } else if is("From") {
             self.facts.has_from = true;
-        } else if is_blind(name) {
+        } else if is_bcc(name) {
             self.facts.has_bcc = true;
         } else if let Some(field) = ClassField::named(name)
             && self.class.begin(field)
@@ -157,7 +157,7 @@ impl HeaderScan {
             Reading::Other => {}
         }
         if value.last() == Some(&b'\n') {
-            self.place = Place::LineStart;
+            self.position = HeaderPosition::LineStart;
         }
         rest
     }
