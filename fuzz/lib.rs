@@ -3,7 +3,7 @@
 #[path = "../tests/fuzz/targets/mod.rs"]
 pub mod targets;
 
-/// libfuzzer-sys ends the process at every panic, even at those of mail-parser that `event::words` catches. Here only a
+/// libfuzzer-sys ends the process at every panic, even at those of mail-parser that `event::encoded_words` catches. Here only a
 /// panic that nobody catches ends it.
 pub fn start() {
     let _ = std::panic::take_hook();

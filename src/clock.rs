@@ -3,7 +3,7 @@
 //!
 //! Three kinds of time are kept apart. *Wall* time ([`jiff::Timestamp`]) is shown to people. *Monotonic* time measures.
 //! A [`Moment`] is a point on the queue's own timeline, on which retries and expiry are planned: it runs with the
-//! monotonic clock, so a wall clock that jumps expires nothing and starts no storm.
+//! monotonic clock, so a wall clock that jumps neither expires mail nor makes all of it due.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,19 +18,19 @@ use std::time::{Duration, Instant};
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// That much later.
+    /// The moment so much later.
     #[must_use]
     pub fn after(self, time: Duration) -> Moment {
         Moment(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero where it is not.
+    /// The time from `earlier` to this moment; zero if this is not later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Asked for the time, and to wait.
+/// Tells the time, and waits.
 pub trait Clock: Send + Sync + 'static {
     /// What the wall clock shows, to the millisecond. May jump either way at any time.
     fn wall(&self) -> Timestamp;
@@ -70,7 +70,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests that live through days in a second.
+/// A clock that stands still until it is advanced: for tests that go through days in a second.
 #[derive(Debug)]
 pub struct ManualClock {
     now: Mutex<(Timestamp, Duration)>,
@@ -86,7 +86,7 @@ impl ManualClock {
         }
     }
 
-    /// Time passes: both clocks go on, sleepers whose time has come wake up.
+    /// Advances both clocks and wakes the sleepers whose time has come.
     pub fn advance(&self, time: Duration) {
         let mut now = self.lock();
         now.0 += time;
@@ -94,7 +94,7 @@ impl ManualClock {
         self.moved.send_replace(now.1);
     }
 
-    /// Somebody sets the wall clock; no time passes.
+    /// Sets the wall clock; no time passes.
     pub fn set_wall(&self, wall: Timestamp) {
         self.lock().0 = wall;
     }

@@ -1,13 +1,12 @@
-//! The log: diagnosis on standard error, as much of it and in the form that `[log]` says, changed by a reload.
+//! The log: diagnosis on standard error, with the level and in the format that `[log]` says, changed by a reload.
 //!
-//! Promise: one event is one line, and no stranger's text steers the terminal that shows it: whatever a line was made of,
-//! it passes [`is_printable`] on its way out. Nobody waits for standard error: [`writer`] writes, and says what it keeps
-//! and what it drops. A panic is printed behind the lines that were logged before it, and what a process says last, behind
-//! all of them.
+//! Promise: one tracing event is one line, and text of clients and upstreams cannot control the terminal that shows it: every
+//! character that is not printable is replaced ([`is_printable`]). No caller waits for standard error: a thread writes, see
+//! `log::writer`. A panic is printed after the lines that were logged before it.
 //!
-//! Limit: what was said before [`Log::start`] is lost; nobody says anything then.
+//! Limit: what is logged before [`Log::start`] is lost; nothing is.
 
-pub mod writer;
+mod writer;
 
 use crate::config::settings::LogSettings;
 use crate::mail::printable::is_printable;
@@ -19,42 +18,41 @@ use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
-use writer::Writer;
+use writer::LogWriter;
 
 type Format = Box<dyn Layer<Registry> + Send + Sync>;
 type Formatted = Layered<reload::Layer<Format, Registry>, Registry>;
 type PanicHook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// How long a panic waits for the lines before it.
-const PANIC_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a panic waits until the lines before it are written.
+const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The running log of this process.
 #[derive(Clone)]
 pub struct Log {
     filter: Handle<EnvFilter, Formatted>,
     format: Handle<Format, Registry>,
-    writer: Arc<Writer>,
+    writer: Arc<LogWriter>,
 }
 
-/// Dropped at the end of the process, it returns when all lines are written.
+/// Dropped at the end of the process, it waits until all lines are written.
 #[must_use = "dropped at once it waits for no line"]
-pub struct LogEnd(Arc<Writer>);
+pub struct LogGuard(Arc<LogWriter>);
 
-impl Drop for LogEnd {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        // Where nobody reads there is nobody to tell.
+        // If standard error is not read, there is nothing left to do.
         let _ = self.0.close();
     }
 }
 
 impl Log {
-    /// Starts it. A second start in one process (tests) leaves the first one's log alone, and its [`Log::change`] does
-    /// nothing.
+    /// Starts the log. A second start in one process (tests) has no effect, and neither has its [`Log::change`].
     ///
     /// # Errors
     /// The system starts no thread for the writer.
-    pub fn start(settings: &LogSettings) -> io::Result<(Log, LogEnd)> {
-        let writer = Writer::start(io::stderr(), |lost| {
+    pub fn start(settings: &LogSettings) -> io::Result<(Log, LogGuard)> {
+        let writer = LogWriter::start(io::stderr(), |lost| {
             tracing::error!(
                 lost,
                 "log lines were lost: standard error was read too slowly, or could not be written"
@@ -63,42 +61,42 @@ impl Log {
         let (format, format_handle) = reload::Layer::new(format(settings, writer.clone()));
         let (filter, filter_handle) = reload::Layer::new(EnvFilter::new(&settings.level));
         if tracing_subscriber::registry().with(format).with(filter).try_init().is_ok() {
-            let hook = behind_the_log(writer.clone(), std::panic::take_hook());
+            let hook = print_after_log(writer.clone(), std::panic::take_hook());
             std::panic::set_hook(hook);
         }
         let log = Log { filter: filter_handle, format: format_handle, writer: writer.clone() };
-        Ok((log, LogEnd(writer)))
+        Ok((log, LogGuard(writer)))
     }
 
     /// From the next event on, level and format are these.
     pub fn change(&self, settings: &LogSettings) {
-        // Fails only where the log is another's, see `start`.
+        // Fails only after a second start, see `start`.
         let _ = self.format.reload(format(settings, self.writer.clone()));
         let _ = self.filter.reload(EnvFilter::new(&settings.level));
     }
 }
 
-/// Prints a panic once the lines before it are written. Where nobody reads them nobody would read the panic either, and
-/// printing it would stop the thread for good.
-fn behind_the_log(writer: Arc<Writer>, print: PanicHook) -> PanicHook {
+/// Prints a panic once the lines before it are written. If standard error is not read, printing would block the thread for
+/// ever, so the panic is not printed.
+fn print_after_log(writer: Arc<LogWriter>, print: PanicHook) -> PanicHook {
     Box::new(move |panic| {
-        if writer.flush(PANIC_PATIENCE) {
+        if writer.flush(PANIC_FLUSH_TIMEOUT) {
             print(panic);
         }
     })
 }
 
-fn format(settings: &LogSettings, writer: Arc<Writer>) -> Format {
+fn format(settings: &LogSettings, writer: Arc<LogWriter>) -> Format {
     let colours = !settings.json && io::stderr().is_terminal();
-    let lines = move || Lines { out: HandOver(writer.clone()), colours };
+    let lines = move || PrintableLines { out: QueueLine(writer.clone()), colours };
     let layer = fmt::layer().with_ansi(colours).with_writer(lines);
     if settings.json { Box::new(layer.json()) } else { Box::new(layer) }
 }
 
-/// Hands each line to the writer.
-struct HandOver(Arc<Writer>);
+/// Gives each line to the writer.
+struct QueueLine(Arc<LogWriter>);
 
-impl Write for HandOver {
+impl Write for QueueLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -109,14 +107,14 @@ impl Write for HandOver {
     }
 }
 
-/// Writes lines, each given in one piece. Bytes that are no UTF-8 do not come from tracing.
-struct Lines<W> {
+/// Replaces what is not printable. Each line is given in one piece; tracing writes UTF-8 only.
+struct PrintableLines<W> {
     out: W,
-    /// Escape characters are ours: tracing escapes those in values.
+    /// Escape characters are colours of tracing, which escapes those in values.
     colours: bool,
 }
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for PrintableLines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let plain = |byte: &u8| matches!(byte, b' '..=b'~') || *byte == 0x1b && self.colours;
         let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -147,7 +145,7 @@ mod tests {
     use super::*;
 
     fn written(line: &str, colours: bool) -> String {
-        let mut lines = Lines { out: Vec::new(), colours };
+        let mut lines = PrintableLines { out: Vec::new(), colours };
         lines.write_all(line.as_bytes()).unwrap();
         String::from_utf8(lines.out).unwrap()
     }
@@ -162,10 +160,10 @@ mod tests {
     #[test]
     fn a_panic_stands_behind_the_lines_before_it() {
         let (mut reader, pipe) = io::pipe().unwrap();
-        let writer = Writer::start(pipe.try_clone().unwrap(), |_| {}).unwrap();
+        let writer = LogWriter::start(pipe.try_clone().unwrap(), |_| {}).unwrap();
         let before = std::panic::take_hook();
         let print = move |_: &PanicHookInfo<'_>| (&pipe).write_all(b"the panic\n").unwrap();
-        std::panic::set_hook(behind_the_log(writer.clone(), Box::new(print)));
+        std::panic::set_hook(print_after_log(writer.clone(), Box::new(print)));
         let panicked = std::panic::catch_unwind(|| {
             (0..100).for_each(|_| writer.push(b"a line\n"));
             panic!("asked for by a test");

@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::deliver::health::Availability;
-use crate::event::words;
+use crate::event::encoded_words;
 use crate::mail::{Class, Message, MessageState, RecipientState};
 use crate::queue::{Page, QueueStatus};
 use jiff::Timestamp;
@@ -138,7 +138,7 @@ impl MessageJson {
             state: state_word(message.state()).to_owned(),
             reverse_path: message.reverse_path.address().map(ToString::to_string),
             recipients,
-            subject: words::decode_words(message.header.subject.as_deref().unwrap_or_default()),
+            subject: encoded_words::decode_words(message.header.subject.as_deref().unwrap_or_default()),
             size: message.size,
             site: Some(message.site.clone()).filter(|site| !site.is_empty()),
             class: message.class,

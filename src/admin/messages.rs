@@ -6,7 +6,7 @@ use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::query::{self, BulkQuery, MessagesQuery, QueryError};
 use crate::mail::{Message, QueueId};
-use crate::queue::{Action, ActionResult, Filter, MailStore, QueueError};
+use crate::queue::{ActionResult, Filter, MailStore, OperatorAction, QueueError};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -75,7 +75,7 @@ pub(super) async fn delete(
     State(admin): State<Admin>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    act_on(&admin, Action::Delete, id(&name)?).await?;
+    act_on(&admin, OperatorAction::Delete, id(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,9 +94,9 @@ pub(super) async fn act(
     Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
-async fn act_on(admin: &Admin, action: Action, id: QueueId) -> Result<(), Problem> {
+async fn act_on(admin: &Admin, action: OperatorAction, id: QueueId) -> Result<(), Problem> {
     let results = admin.queue.act(action, vec![id]).await?;
-    if action == Action::Retry {
+    if action == OperatorAction::Retry {
         admin.health.probe_now();
     }
     match results.first() {
@@ -124,7 +124,7 @@ pub(super) async fn bulk(
         let ids = query.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
         act_on_all(&admin, action, ids, &mut done).await?;
     }
-    if action == Action::Retry {
+    if action == OperatorAction::Retry {
         admin.health.probe_now();
     }
     Ok(JsonResponse(done))
@@ -133,14 +133,14 @@ pub(super) async fn bulk(
 /// Page by page, so that neither memory nor one commit follows the length of the queue.
 async fn each_page(
     admin: &Admin,
-    action: Action,
+    action: OperatorAction,
     filter: Filter,
     done: &mut BulkJson,
 ) -> Result<(), Problem> {
     let mut cursor = None;
     loop {
         let page = admin.queue.list(filter.clone(), cursor, LARGEST_PAGE).await?;
-        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| action == Action::Delete);
+        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| action == OperatorAction::Delete);
         let ids: Vec<QueueId> = page.messages.iter().map(|message| message.id).chain(damaged).collect();
         act_on_all(admin, action, ids, done).await?;
         cursor = page.next;
@@ -152,7 +152,7 @@ async fn each_page(
 
 async fn act_on_all(
     admin: &Admin,
-    action: Action,
+    action: OperatorAction,
     ids: Vec<QueueId>,
     done: &mut BulkJson,
 ) -> Result<(), Problem> {

@@ -2,7 +2,7 @@
 
 use super::json::state_word;
 use crate::mail::MessageState;
-use crate::queue::{Action, Filter};
+use crate::queue::{Filter, OperatorAction};
 use serde::{Deserialize, Serialize};
 
 /// The query of a listing.
@@ -82,12 +82,12 @@ pub(crate) fn expression(text: &str) -> (Option<String>, Option<String>) {
 }
 
 /// The action that a word names.
-pub(crate) fn action(word: &str) -> Result<Action, QueryError> {
+pub(crate) fn action(word: &str) -> Result<OperatorAction, QueryError> {
     match word {
-        "retry" => Ok(Action::Retry),
-        "hold" => Ok(Action::Hold),
-        "release" => Ok(Action::Release),
-        "delete" => Ok(Action::Delete),
+        "retry" => Ok(OperatorAction::Retry),
+        "hold" => Ok(OperatorAction::Hold),
+        "release" => Ok(OperatorAction::Release),
+        "delete" => Ok(OperatorAction::Delete),
         _ => Err(QueryError(format!("`{word}` is no action: retry, hold, release or delete"))),
     }
 }

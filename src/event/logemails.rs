@@ -15,8 +15,8 @@
 //! Limits: the first 256 KiB of the header are read. A message whose header makes mail-parser panic gets a record
 //! with its envelope alone. Writing blocks for as long as the disk does.
 
-use super::fields::{Field, fields, readable};
-use super::words::{decoded_line, quietly};
+use super::encoded_words::{catch_parser_panic, decoded_line};
+use super::header_fields::{Field, fields, readable};
 use crate::mail::printable;
 use jiff::Zoned;
 use mail_parser::parsers::MessageStream;
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of header that a record is made from.
-const HEADER_READ: usize = 256 * 1024;
+const HEADER_LIMIT: usize = 256 * 1024;
 
 /// The file.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct LogEmails {
 #[derive(Debug)]
 struct OpenLog {
     file: File,
-    /// The last record was not written whole, so the next one must not start on its last line.
+    /// The last record was not written whole, so the next one must not start on the same line.
     torn: bool,
 }
 
@@ -66,7 +66,7 @@ impl LogEmails {
         Ok(())
     }
 
-    /// Opens the path anew, for whoever rotates logs. When that fails the file open so far stays in use.
+    /// Opens the path anew, after the log was rotated. When that fails the file open so far stays in use.
     pub fn reopen(&self) -> io::Result<()> {
         let file = open_for_append(&self.path)?;
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = OpenLog { file, torn: false };
@@ -85,28 +85,29 @@ fn open_for_append(path: &Path) -> io::Result<File> {
 /// The record of an attempt that starts at `time`: `recipients` are the envelope's, `header` is the beginning of the
 /// content, at least to the end of its header block. Ends with the empty line that separates records.
 pub fn render(time: &Zoned, recipients: &[&str], header: &[u8]) -> String {
-    let readable = readable(&header[..header.len().min(HEADER_READ)]);
+    let readable = readable(&header[..header.len().min(HEADER_LIMIT)]);
     let fields: Vec<Field<'_>> = fields(&readable).collect();
-    let parsed = quietly(|| Seen::of(&fields, recipients));
-    let seen = parsed.unwrap_or_else(|| Seen { rcpt: recipients.join(";"), ..Seen::default() });
+    let parsed = catch_parser_panic(|| RecordFields::of(&fields, recipients));
+    let shown =
+        parsed.unwrap_or_else(|| RecordFields { rcpt: recipients.join(";"), ..RecordFields::default() });
 
     let mut record = format!("Timestamp: {}\n", time.strftime("%Y-%m-%dT%H:%M:%S%:z"));
-    line(&mut record, "Rcpt", &seen.rcpt);
-    for (name, value) in [("Cc", &seen.cc), ("Bcc", &seen.bcc)] {
+    line(&mut record, "Rcpt", &shown.rcpt);
+    for (name, value) in [("Cc", &shown.cc), ("Bcc", &shown.bcc)] {
         if !value.is_empty() {
             line(&mut record, name, value);
         }
     }
-    line(&mut record, "From", &seen.from);
-    line(&mut record, "Subject", &seen.subject);
-    if !seen.custom.is_empty() {
+    line(&mut record, "From", &shown.from);
+    line(&mut record, "Subject", &shown.subject);
+    if !shown.custom.is_empty() {
         record.push_str("Headers:\n");
-        for (name, value) in &seen.custom {
+        for (name, value) in &shown.custom {
             record.push_str("    ");
             line(&mut record, name, value);
         }
     }
-    line(&mut record, "HeadersEncoding", &seen.charset);
+    line(&mut record, "HeadersEncoding", &shown.charset);
     record.push('\n');
     record
 }
@@ -118,9 +119,9 @@ fn line(record: &mut String, name: &str, value: &str) {
     record.push('\n');
 }
 
-/// What a record says of a message.
+/// The values of a record.
 #[derive(Default)]
-struct Seen {
+struct RecordFields {
     rcpt: String,
     cc: String,
     bcc: String,
@@ -130,8 +131,8 @@ struct Seen {
     charset: String,
 }
 
-impl Seen {
-    fn of(fields: &[Field<'_>], recipients: &[&str]) -> Seen {
+impl RecordFields {
+    fn of(fields: &[Field<'_>], recipients: &[&str]) -> RecordFields {
         let named = |name| fields.iter().filter(move |field| field.is(name));
         let addresses = |name| named(name).flat_map(|field| addresses(field.value)).collect::<Vec<_>>();
         let (to, cc) = (addresses("To"), addresses("Cc"));
@@ -143,7 +144,7 @@ impl Seen {
             if has_to { (to.join(";"), hidden.join(";")) } else { (hidden.join(";"), String::new()) };
         let shown = |name| named(name).next().map(|field| decoded_line(field.value)).unwrap_or_default();
         let custom = || fields.iter().filter(|field| is_custom(field.name));
-        Seen {
+        RecordFields {
             rcpt,
             cc: cc.join(";"),
             bcc,
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn hostile_headers_take_no_time() {
         for piece in ["=?a", "=?utf-8?Q?", "=?utf-8?B?A", "<", "(", "\"", "a:", ",;:", "\r\n "] {
-            let value = piece.repeat(HEADER_READ / piece.len());
+            let value = piece.repeat(HEADER_LIMIT / piece.len());
             let start = Instant::now();
             for name in ["To", "Subject", "X-A"] {
                 let record = rendered(&["b@y.test"], format!("{name}: {value}\r\n\r\n"));

@@ -1,10 +1,10 @@
-//! Events: recorded facts, kept in the queue file and shown to users (docs/rules.md#events). Tracing output is for
-//! diagnosis and another stream.
+//! Events: recorded facts, kept in the queue file and shown to users (docs/rules.md#events), and logemails.log. The log on
+//! standard error ([`crate::log`]) is for diagnosis and has nothing to do with it.
 
-pub mod fields;
+pub mod encoded_words;
+pub mod header_fields;
 pub mod logemails;
 pub mod outcome;
-pub mod words;
 
 use crate::mail::QueueId;
 use jiff::Timestamp;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 /// How much an event matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum EventType {
-    /// As it should be.
+    /// Normal operation.
     Information,
-    /// Somebody may want to look.
+    /// An operator may want to look at it.
     Warning,
     /// Something failed.
     Error,
 }
 
-/// A fact, before the journal numbers it.
+/// What happened, before the event log numbers it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fact {
     /// Wall clock.
     pub time: Timestamp,
     /// How much it matters.
     pub kind: EventType,
-    /// Which part speaks: `Mail`, `Queue`, `Upstream`, `Listener`, `Configuration`, `Service`.
+    /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Configuration`, `Service`.
     pub source: String,
     /// The recipient's address for facts about a recipient, else one of [`code`]'s words.
     pub code: String,
-    /// For people.
+    /// A sentence for people.
     pub message: String,
     /// The message it is about.
     pub queue_id: Option<QueueId>,
@@ -42,14 +42,14 @@ pub struct Fact {
     pub upstream: Option<String>,
     /// The site it belongs to.
     pub site: Option<String>,
-    /// What the upstream said.
+    /// The upstream's reply.
     pub reply: Option<String>,
     /// How long it took.
     pub duration_ms: Option<u64>,
 }
 
 impl Fact {
-    /// A fact with nothing but the four fields that every one has.
+    /// A fact with the fields that every one has, and no others.
     pub fn new(
         time: Timestamp,
         kind: EventType,
@@ -73,12 +73,12 @@ impl Fact {
     }
 }
 
-/// A fact with its place in the journal. Serialized, it is exactly an event of docs/rules.md#events.
+/// A fact with its number in the event log. Serialized, it is exactly an event of docs/rules.md#events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// Counts up by one, never reused.
     pub id: u64,
-    /// What is recorded.
+    /// What happened.
     pub fact: Fact,
 }
 
@@ -120,7 +120,7 @@ pub mod code {
     pub const QUEUED: &str = "QUEUED";
     /// A message was deferred.
     pub const DEFERRED: &str = "DEFERRED";
-    /// An upstream is left alone for a while.
+    /// An upstream's circuit opened: it is not asked for a while.
     pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
     /// An upstream works again.
     pub const CIRCUIT_CLOSED: &str = "CIRCUIT_CLOSED";

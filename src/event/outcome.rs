@@ -1,6 +1,6 @@
-//! What an attempt decided about a recipient, said once: the log line and the event.
+//! What an attempt decided about a recipient: the log line and the event.
 //!
-//! This file owns the line; nobody else logs an outcome. One line for each recipient and attempt, target
+//! Only this file logs outcomes. One line for each recipient and attempt, target
 //! [`TARGET`], level info, fields as Postfix names them:
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! delays="0.02/1/0.1/0.2" dsn="2.0.0" status="delivered" reply="250 2.0.0 ok"
 //! ```
 //!
-//! Every value that a stranger may have a say in is free of controls and is recorded as a string, which the text
+//! Every value that a client or an upstream may choose is free of control characters and is recorded as a string, which the text
 //! format quotes and the JSON format escapes: no address and no reply can forge a field or a line.
 
 use super::{EventType, Fact};
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// The tracing target of the line.
 pub const TARGET: &str = "postroom::outcome";
 
-/// One recipient's outcome with all that is said about it.
+/// One recipient's outcome with everything that the line and the event say.
 #[derive(Clone, Copy, Debug)]
 pub struct OutcomeRecord<'a> {
     /// Wall clock when it was decided.
@@ -32,9 +32,9 @@ pub struct OutcomeRecord<'a> {
     pub recipient: &'a Address,
     /// The message's site; empty for mail of none.
     pub site: &'a str,
-    /// What was decided, by whom, and what was said.
+    /// The outcome, the upstream and its reply.
     pub verdict: &'a Verdict,
-    /// Where the time went.
+    /// How long it took.
     pub delays: Delays,
 }
 
@@ -47,7 +47,7 @@ pub struct Delays {
     pub in_queue: Duration,
     /// Getting a usable session with the upstream; zero where an idle one was at hand.
     pub connect: Duration,
-    /// From MAIL to the upstream's last word.
+    /// From MAIL to the upstream's last reply.
     pub transmit: Duration,
 }
 
@@ -55,7 +55,7 @@ impl OutcomeRecord<'_> {
     /// The event.
     pub fn fact(&self) -> Fact {
         let OutcomeRecord { time, queue_id, recipient, site, verdict, delays, .. } = *self;
-        let (kind, message) = in_words(verdict);
+        let (kind, message) = event_text(verdict);
         let took = (delays.connect + delays.transmit).as_millis();
         Fact {
             queue_id: Some(queue_id),
@@ -68,7 +68,7 @@ impl OutcomeRecord<'_> {
         }
     }
 
-    /// Writes the log line. What it says is to be on disk before.
+    /// Writes the log line. The caller has committed the outcome before.
     pub fn log(&self) {
         let OutcomeRecord { queue_id, reverse_path, recipient, site, verdict, delays, .. } = *self;
         tracing::info!(
@@ -96,7 +96,7 @@ fn status(outcome: Outcome) -> &'static str {
     }
 }
 
-fn in_words(verdict: &Verdict) -> (EventType, String) {
+fn event_text(verdict: &Verdict) -> (EventType, String) {
     let upstream = verdict.upstream.as_deref();
     match (verdict.outcome, upstream) {
         (Outcome::Delivered, Some(name)) => (EventType::Information, format!("delivered through {name}")),
@@ -129,7 +129,7 @@ impl std::fmt::Display for Delays {
     }
 }
 
-/// Seconds as Postfix writes them: two digits that mean something, nothing finer than a hundredth.
+/// Seconds as Postfix writes them: two significant digits, nothing finer than a hundredth.
 struct Seconds(Duration);
 
 impl std::fmt::Display for Seconds {

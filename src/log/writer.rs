@@ -1,9 +1,9 @@
-//! The log's writer: lines are handed over in memory, and a thread of its own writes them, many at a time.
+//! The log's writer: callers add lines to a buffer, and a thread writes them, many at a time.
 //!
-//! Promise: lines come out whole and in the order in which they were handed over. [`Writer::close`] returns when all of
-//! them are written. A reader that stops reading (a full pipe) delays a caller once for `WAIT_FOR_ROOM` and from then on
-//! nobody; what finds no room, or cannot be written, is counted, and the count is logged as soon as lines get through
-//! again. Lines in memory take at most `CAPACITY` twice: those that wait, and those that are being written.
+//! Promise: lines are written whole and in the order in which they were added. [`LogWriter::close`] returns when all of
+//! them are written. When the reader stops reading (a full pipe), one caller waits for `WAIT_FOR_CAPACITY` and from then
+//! on none does; lines that do not fit, or cannot be written, are counted, and the count is logged as soon as lines can be
+//! written again. Lines in memory take at most `CAPACITY` twice: those that wait, and those that are being written.
 //!
 //! Limit: a SIGKILL loses the lines of the last `LINGER`.
 
@@ -15,65 +15,65 @@ use std::time::Duration;
 const CAPACITY: usize = 1 << 20;
 /// How long the first line waits for others, so that many share a write.
 const LINGER: Duration = Duration::from_millis(10);
-/// How long a caller waits for a writer that does not keep up.
-const WAIT_FOR_ROOM: Duration = Duration::from_millis(100);
-/// How long [`Writer::close`] waits for a reader that takes nothing.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller waits when the buffer is full.
+const WAIT_FOR_CAPACITY: Duration = Duration::from_millis(100);
+/// How long [`LogWriter::close`] waits for a reader that reads nothing.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Written at a time: as much as a pipe holds.
-const PIECE: usize = 64 << 10;
+const WRITE_SIZE: usize = 64 << 10;
 
 /// Takes lines from any thread.
 #[derive(Debug, Default)]
-pub struct Writer {
-    state: Mutex<State>,
-    /// There is something to do for the thread.
+pub(super) struct LogWriter {
+    state: Mutex<WriterState>,
+    /// There is work for the thread.
     work: Condvar,
-    /// Something was written or given up.
+    /// Something was written or lost.
     progress: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     lines: Vec<u8>,
-    /// Bytes handed over since the start.
+    /// Bytes added since the start.
     accepted: u64,
-    /// Of these, how many are written or given up.
+    /// How many of these are written or lost.
     finished: u64,
-    /// Somebody waits until so many are finished.
+    /// A caller waits until so many are finished.
     wanted: u64,
-    /// Lines that nobody has been told of.
+    /// Lost lines whose count was not logged yet.
     lost: u64,
-    /// A caller has waited for room in vain; no other one waits until a batch is through.
-    stuck: bool,
+    /// A caller has waited for capacity in vain; no other one waits until a batch is finished.
+    stalled: bool,
     /// The last write failed.
-    broken: bool,
+    write_failed: bool,
 }
 
-impl Writer {
+impl LogWriter {
     /// Starts the thread that writes to `out` for the rest of the process. `on_lost` is called with a number of lines that
-    /// were lost, when lines get through again; it may hand over a line that says so.
+    /// were lost, when lines can be written again; it may add a line that says so.
     ///
     /// # Errors
     /// The system starts no more threads.
-    pub fn start(
+    pub(super) fn start(
         out: impl Write + Send + 'static,
         on_lost: impl Fn(u64) + Send + 'static,
-    ) -> io::Result<Arc<Writer>> {
-        let writer = Arc::<Writer>::default();
+    ) -> io::Result<Arc<LogWriter>> {
+        let writer = Arc::<LogWriter>::default();
         let thread = std::thread::Builder::new().name("log".to_owned());
         let theirs = writer.clone();
         thread.spawn(move || theirs.run(out, on_lost))?;
         Ok(writer)
     }
 
-    /// Hands over a line, with its line end.
-    pub fn push(&self, line: &[u8]) {
-        let full = |state: &State| !state.lines.is_empty() && state.lines.len() + line.len() > CAPACITY;
+    /// Adds a line, with its line end.
+    pub(super) fn push(&self, line: &[u8]) {
+        let full = |state: &WriterState| !state.lines.is_empty() && state.lines.len() + line.len() > CAPACITY;
         let mut state = self.lock();
-        if full(&state) && !state.stuck {
-            let waited = self.progress.wait_timeout_while(state, WAIT_FOR_ROOM, |state| full(state));
+        if full(&state) && !state.stalled {
+            let waited = self.progress.wait_timeout_while(state, WAIT_FOR_CAPACITY, |state| full(state));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.stuck |= full(&state);
+            state.stalled |= full(&state);
         }
         if full(&state) {
             state.lost += 1;
@@ -82,7 +82,7 @@ impl Writer {
         let before = state.lines.len();
         state.lines.extend_from_slice(line);
         state.accepted += line.len() as u64;
-        // Waking is a system call: only where the thread sleeps without an end, or is to end its sleep early.
+        // Waking is a system call: only where the thread waits for a line, or is to end its linger early.
         let wake = before == 0 || (before < CAPACITY / 2 && state.lines.len() >= CAPACITY / 2);
         drop(state);
         if wake {
@@ -90,31 +90,31 @@ impl Writer {
         }
     }
 
-    /// Waits until what has been handed over so far is written, and what was lost is told. Gives up, with false, when the
-    /// reader takes nothing for as long as that.
-    pub fn flush(&self, patience: Duration) -> bool {
+    /// Waits until the lines added so far are written and lost ones are reported. Returns false when the reader reads nothing
+    /// for `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         let target = state.accepted;
         state.wanted = state.wanted.max(target);
         self.work.notify_one();
-        let done = |state: &State| state.finished >= target && (state.lost == 0 || state.broken);
+        let done = |state: &WriterState| state.finished >= target && (state.lost == 0 || state.write_failed);
         while !done(&state) {
             let before = state.finished;
-            let no_progress = |state: &mut State| state.finished == before && !done(state);
-            let waited = self.progress.wait_timeout_while(state, patience, no_progress);
-            let timeout;
-            (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            if timeout.timed_out() {
+            let no_progress = |state: &mut WriterState| state.finished == before && !done(state);
+            let waited = self.progress.wait_timeout_while(state, timeout, no_progress);
+            let result;
+            (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+            if result.timed_out() {
                 return false;
             }
         }
         true
     }
 
-    /// At the end of the process: as [`Writer::flush`], for as long as the reader takes anything, with the line that tells
+    /// At the end of the process: as [`LogWriter::flush`], as long as the reader reads anything, with the line that reports
     /// how many were lost.
-    pub fn close(&self) -> bool {
-        self.flush(CLOSE_PATIENCE) && self.flush(CLOSE_PATIENCE)
+    pub(super) fn close(&self) -> bool {
+        self.flush(CLOSE_TIMEOUT) && self.flush(CLOSE_TIMEOUT)
     }
 
     fn run(&self, mut out: impl Write, on_lost: impl Fn(u64)) {
@@ -139,30 +139,31 @@ impl Writer {
         }
     }
 
-    /// Waits for lines and takes all; returns how many were lost and can be told of now.
+    /// Waits for lines and takes all; returns how many lost ones can be reported now.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
-        let tellable = |state: &State| if state.broken { 0 } else { state.lost };
-        let nothing = |state: &mut State| state.lines.is_empty() && tellable(state) == 0;
+        let reportable = |state: &WriterState| if state.write_failed { 0 } else { state.lost };
+        let nothing = |state: &mut WriterState| state.lines.is_empty() && reportable(state) == 0;
         let state = self.work.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
-        let no_hurry = |state: &mut State| state.lines.len() < CAPACITY / 2 && state.wanted <= state.finished;
+        let no_hurry =
+            |state: &mut WriterState| state.lines.len() < CAPACITY / 2 && state.wanted <= state.finished;
         let waited = self.work.wait_timeout_while(state, LINGER, no_hurry);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut state.lines, batch);
         self.progress.notify_all();
-        tellable(&state)
+        reportable(&state)
     }
 
     /// Writes until all is written or a write fails; returns the rest. Each byte counts `weight` times as finished.
     fn write<'a>(&self, out: &mut impl Write, mut lines: &'a [u8], weight: u64) -> &'a [u8] {
         while !lines.is_empty() {
-            match out.write(&lines[..lines.len().min(PIECE)]) {
+            match out.write(&lines[..lines.len().min(WRITE_SIZE)]) {
                 Ok(0) => break,
                 Ok(length) => {
                     lines = &lines[length..];
                     let mut state = self.lock();
                     state.finished += weight * length as u64;
-                    // With the same lock: whoever waits for these bytes is to wait for what can be told now, too.
-                    state.broken = false;
+                    // Under the same lock: a flush that waits for these bytes waits for the report of lost lines, too.
+                    state.write_failed = false;
                     drop(state);
                     self.progress.notify_all();
                 }
@@ -175,18 +176,18 @@ impl Writer {
         lines
     }
 
-    /// A batch is through, but for the rest, which could not be written.
+    /// A batch is finished; the rest could not be written and is lost.
     fn finish(&self, rest: &[u8]) {
         let mut state = self.lock();
-        state.stuck = false;
-        state.broken = !rest.is_empty();
+        state.stalled = false;
+        state.write_failed = !rest.is_empty();
         state.finished += rest.len() as u64;
         state.lost += memchr::memchr_iter(b'\n', rest).count() as u64;
         drop(state);
         self.progress.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -199,15 +200,15 @@ mod tests {
     use std::sync::mpsc;
 
     /// A writer into a pipe; what is lost is told in a line.
-    fn into_pipe() -> (Arc<Writer>, PipeReader) {
+    fn into_pipe() -> (Arc<LogWriter>, PipeReader) {
         let (reader, pipe) = io::pipe().unwrap();
-        let lost = Arc::new(Mutex::new(None::<Arc<Writer>>));
+        let lost = Arc::new(Mutex::new(None::<Arc<LogWriter>>));
         let theirs = lost.clone();
         let on_lost = move |count| {
             let writer = theirs.lock().unwrap().clone().unwrap();
             writer.push(format!("lost {count}\n").as_bytes());
         };
-        let writer = Writer::start(pipe, on_lost).unwrap();
+        let writer = LogWriter::start(pipe, on_lost).unwrap();
         *lost.lock().unwrap() = Some(writer.clone());
         (writer, reader)
     }
@@ -311,7 +312,7 @@ mod tests {
         let (works, (out, written)) = (Arc::new(AtomicU64::new(0)), mpsc::channel());
         let (lost_sender, lost) = mpsc::channel();
         let on_lost = move |count| lost_sender.send(count).unwrap();
-        let writer = Writer::start(Fails { works: works.clone(), out }, on_lost).unwrap();
+        let writer = LogWriter::start(Fails { works: works.clone(), out }, on_lost).unwrap();
         writer.push(b"abcdef\n");
         assert!(writer.close());
         writer.push(b"lost\n");

@@ -37,7 +37,7 @@ pub use delivery_queue::{Claim, DeliveryQueue, Settlement};
 pub use error::{Pending, QueueError};
 pub use event_log::EventLog;
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
-pub use operations::{Action, ActionResult, Filter, Operations, Page};
+pub use operations::{ActionResult, Filter, Operations, OperatorAction, Page};
 pub use timeline::Timeline;
 
 /// Where messages live between 250 and their outcome: all of the contract.

@@ -27,7 +27,7 @@ pub struct Page {
 
 /// What an operator does with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub enum OperatorAction {
     /// Makes the message due now, and every upstream that refused may be asked again. Failed and expired recipients are
     /// open again with a new schedule and a new lifetime; delivered ones are never touched.
     Retry,
@@ -39,7 +39,7 @@ pub enum Action {
     Delete,
 }
 
-/// What an [`Action`] came to.
+/// What an [`OperatorAction`] came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ActionResult {
     /// The message was changed or removed.
@@ -54,7 +54,7 @@ pub enum ActionResult {
 pub trait Operations: MailStore {
     /// Carries out an action on each of these messages, and records a fact for each that changed. The results are in the
     /// order of the ids.
-    fn act(&self, action: Action, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>>;
+    fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>>;
 
     /// A page of at most `limit` messages, newest first, from `cursor` on (inclusive).
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;

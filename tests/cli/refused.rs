@@ -117,7 +117,7 @@ fn mail_that_is_refused_for_good() {
 }
 
 /// What one client did within a minute is one event, and what was counted is told when the proxy stops. Deliveries push it out
-/// of the journal no more than they push out any warning.
+/// of the event log no more than they push out any warning.
 #[test]
 fn refusals_of_one_client_are_one_event_and_none_is_lost_at_a_stop() {
     let mut proxy =

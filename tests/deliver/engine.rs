@@ -5,7 +5,7 @@ use crate::support::free_address;
 use crate::support::scripted::Act;
 use postroom::event::code;
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::Action;
+use postroom::queue::OperatorAction;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -275,7 +275,7 @@ async fn five_days_of_retries_end_in_expired_and_the_message_stays_listed() {
     assert_eq!(message.state(), MessageState::Failed);
     assert_eq!(stage.count(code::EXPIRED).await, 1);
     stage.clock.advance(DAY);
-    assert_eq!(stage.queue.act(Action::Retry, vec![id]).await.unwrap().len(), 1);
+    assert_eq!(stage.queue.act(OperatorAction::Retry, vec![id]).await.unwrap().len(), 1);
     let again =
         stage.when(id, |message| message.state() == MessageState::Deferred && message.attempts > 0).await;
     assert_eq!(again.attempts, 1, "a fresh schedule and life");

@@ -6,7 +6,7 @@ use crate::support::free_address;
 use crate::support::scripted::{Script, Scripted};
 use postroom::event::code;
 use postroom::mail::{MessageState, QueueId, ReversePath};
-use postroom::queue::Action;
+use postroom::queue::OperatorAction;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ fn repair(up: &Scripted) {
 async fn a_retry_asks_who_has_refused() {
     let (up, _, stage, id) = refused_by_one("").await;
     repair(&up);
-    stage.queue.act(Action::Retry, vec![id]).await.unwrap();
+    stage.queue.act(OperatorAction::Retry, vec![id]).await.unwrap();
     stage.delivered(id).await;
     assert_eq!(up.transactions().len(), 1);
     stage.stop().await;
@@ -95,7 +95,7 @@ async fn mail_that_waits_for_the_others_backs_off_and_says_so_once() {
 
     // One more event when it ends.
     repair(&up);
-    stage.queue.act(Action::Retry, vec![id]).await.unwrap();
+    stage.queue.act(OperatorAction::Retry, vec![id]).await.unwrap();
     stage.delivered(id).await;
     assert!(told(stage.events().await).iter().any(|text| text == "delivered through up"));
     stage.stop().await;
@@ -144,7 +144,7 @@ async fn a_sender_that_is_answered_530_harms_no_other_mail() {
     }
     // It works: from here on such an answer speaks of the sender alone.
     let circuits = stage.count(code::CIRCUIT_OPEN).await;
-    stage.queue.act(Action::Delete, vec![bad]).await.unwrap();
+    stage.queue.act(OperatorAction::Delete, vec![bad]).await.unwrap();
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(put_from(&stage, "bad@x.test").await);

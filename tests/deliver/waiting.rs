@@ -7,7 +7,7 @@ use crate::support::recorder::Recorder;
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::{Action, QueueError};
+use postroom::queue::{OperatorAction, QueueError};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::await_holding_lock, reason = "whoever waits for it is a thread of the recorder's")]
 async fn what_is_held_or_deleted_while_it_waits_does_not_leave() {
-    for action in [Action::Hold, Action::Delete] {
+    for action in [OperatorAction::Hold, OperatorAction::Delete] {
         let only = Recorder::start();
         let config = only.upstream("only") + "connection_limit = 1\n";
         let stage = Stage::start(&(config.clone() + "[sending]\nenabled = false\n")).await;
@@ -37,11 +37,11 @@ async fn what_is_held_or_deleted_while_it_waits_does_not_leave() {
         stage.delivered(first).await;
         stage.until("its claim to end", async || (stage.queue.status().claimed == 0).then_some(())).await;
         let mut expected = vec!["<first@y.test>"];
-        if action == Action::Delete {
+        if action == OperatorAction::Delete {
             assert!(matches!(stage.queue.show(second).await, Err(QueueError::NotFound(_))));
         } else {
             assert_eq!(stage.queue.show(second).await.unwrap().state(), MessageState::Held);
-            stage.queue.act(Action::Release, vec![second]).await.unwrap();
+            stage.queue.act(OperatorAction::Release, vec![second]).await.unwrap();
             stage.delivered(second).await;
             expected.push("<second@y.test>");
         }

@@ -1,7 +1,7 @@
 //! What the trait promises, whatever engine keeps it.
 
 use super::*;
-use postroom::queue::{Action, ActionResult, Filter};
+use postroom::queue::{ActionResult, Filter, OperatorAction};
 
 /// A restart: the queue is closed and opened again.
 async fn restart(queue: RedbQueue, home: &Home) -> RedbQueue {
@@ -140,10 +140,13 @@ async fn held_mail_goes_nowhere_until_released_and_the_time_held_does_not_count(
     let home = Home::new();
     let queue = home.open();
     let message = put_new(&queue, &["ann@example.com"]).await;
-    assert_eq!(queue.act(Action::Release, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
-    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
-    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
-    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(
+        queue.act(OperatorAction::Release, vec![message.id]).await.unwrap(),
+        [ActionResult::Unchanged]
+    );
+    assert_eq!(queue.act(OperatorAction::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Hold, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap(), [ActionResult::Unchanged]);
     let queue = restart(queue, &home).await;
     assert_eq!(queue.status(), idle(0, 0, 1, 0));
     let held = queue.show(message.id).await.unwrap();
@@ -151,7 +154,7 @@ async fn held_mail_goes_nowhere_until_released_and_the_time_held_does_not_count(
     home.clock.advance(90 * MINUTE);
     assert!(claim(&queue, 1).await.is_empty());
     assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
-    assert_eq!(queue.act(Action::Release, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Release, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     let released = claim_one(&queue).await.message;
     assert_eq!(released.life_start, message.life_start.after(90 * MINUTE));
     assert_eq!(released.recipients[0].state, RecipientState::Pending);
@@ -164,12 +167,12 @@ async fn a_hold_during_an_attempt_takes_what_the_attempt_leaves() {
     let queue = home.open();
     let message = put_new(&queue, &["a@x.test", "b@x.test"]).await;
     let attempt = claim_one(&queue).await;
-    assert_eq!(queue.act(Action::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Hold, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     settle(&queue, attempt, &[Outcome::Delivered, Outcome::Deferred]).await;
     let held = queue.show(message.id).await.unwrap();
     assert_eq!((held.state(), held.due, held.attempts), (MessageState::Held, None, 1));
     assert_eq!(held.recipients[1].state, RecipientState::Held);
-    queue.act(Action::Release, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Release, vec![message.id]).await.unwrap();
     let released = claim_one(&queue).await;
     assert_eq!(released.message.recipients[1].state, RecipientState::Deferred);
 }
@@ -182,7 +185,7 @@ async fn retry_makes_due_now_and_opens_what_failed_but_never_what_was_delivered(
     let attempt = claim_one(&queue).await;
     settle(&queue, attempt, &[Outcome::Delivered, Outcome::Failed, Outcome::Expired]).await;
     home.clock.advance(MINUTE);
-    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(queue.status(), idle(1, 0, 0, 0));
     let again = claim_one(&queue).await;
     assert_eq!(again.message.life_start, queue.now(), "a fresh life");
@@ -190,11 +193,11 @@ async fn retry_makes_due_now_and_opens_what_failed_but_never_what_was_delivered(
     assert_eq!(again.message.open_recipients().map(|(place, _)| place).collect::<Vec<_>>(), [1, 2]);
     settle(&queue, again, &[Outcome::Deferred, Outcome::Deferred]).await;
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     let deferred = claim_one(&queue).await;
     assert_eq!(deferred.message.attempts, 1, "what was only deferred keeps its count");
     let unknown = QueueId::fresh(1);
-    assert_eq!(queue.act(Action::Retry, vec![unknown]).await.unwrap(), [ActionResult::NotFound]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![unknown]).await.unwrap(), [ActionResult::NotFound]);
 }
 
 #[tokio::test]
@@ -217,7 +220,7 @@ async fn upstreams_that_refused_are_remembered_until_a_retry_and_only_counted_at
         );
         home.clock.advance(MINUTE);
     }
-    queue.act(Action::Retry, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap();
     assert!(claim_one(&queue).await.message.recipients[0].refused_by.is_empty());
 }
 
@@ -230,7 +233,7 @@ async fn recipients_reopened_during_an_attempt_are_due_at_once() {
     settle(&queue, attempt, &[Outcome::Failed, Outcome::Deferred]).await;
     home.clock.advance(MINUTE);
     let attempt = claim_one(&queue).await;
-    assert_eq!(queue.act(Action::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     settle(&queue, attempt, &[Outcome::Delivered]).await;
     let again = claim_one(&queue).await;
     assert_eq!(again.message.open_recipients().map(|(place, _)| place).collect::<Vec<_>>(), [0]);
@@ -242,7 +245,7 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
     let queue = home.open();
     let waiting = put_new(&queue, &["a@x.test"]).await;
     assert_eq!(
-        queue.act(Action::Delete, vec![waiting.id, waiting.id]).await.unwrap(),
+        queue.act(OperatorAction::Delete, vec![waiting.id, waiting.id]).await.unwrap(),
         [ActionResult::Done, ActionResult::NotFound]
     );
     assert!(queue.chunk(waiting.id, 0).await.is_err());
@@ -252,7 +255,7 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
         put(&queue, &large).await.unwrap();
         let attempt = claim_one(&queue).await;
         assert_eq!(
-            queue.act(Action::Delete, vec![large.id]).await.unwrap(),
+            queue.act(OperatorAction::Delete, vec![large.id]).await.unwrap(),
             [ActionResult::Done],
             "{ending}"
         );
@@ -266,7 +269,7 @@ async fn a_deleted_message_is_gone_now_or_when_its_attempt_has_ended() {
         }
         if ending != "killed" {
             // The removal is in the writer's hands: whatever is committed after it comes after it.
-            queue.act(Action::Delete, vec![waiting.id]).await.unwrap();
+            queue.act(OperatorAction::Delete, vec![waiting.id]).await.unwrap();
             assert!(queue.chunk(large.id, 0).await.is_err(), "{ending}");
         }
         home.clock.advance(10 * MINUTE);
@@ -295,7 +298,7 @@ async fn failed_messages_go_when_they_are_old_enough() {
     assert_eq!(ids(&page.messages), [queued, failed[2], failed[1]]);
     assert_eq!(queue.status(), idle(1, 0, 0, 2));
     // Opened again it is no failed message any more.
-    queue.act(Action::Retry, vec![failed[1]]).await.unwrap();
+    queue.act(OperatorAction::Retry, vec![failed[1]]).await.unwrap();
     assert_eq!(queue.remove_failed(Timestamp::MAX).await.unwrap(), 1);
     assert_eq!(queue.status(), idle(2, 0, 0, 0));
 }
@@ -328,7 +331,7 @@ async fn listings_are_newest_first_page_by_page_and_filtered_by_state_and_text()
     };
     assert_eq!(list(&[], None, 7).await, all);
     assert_eq!(list(&[], None, 40).await, all);
-    queue.act(Action::Hold, vec![all[3], all[9]]).await.unwrap();
+    queue.act(OperatorAction::Hold, vec![all[3], all[9]]).await.unwrap();
     assert_eq!(list(&[MessageState::Held], None, 1).await, [all[3], all[9]]);
     assert_eq!(list(&[MessageState::Held, MessageState::Queued], None, 7).await, all, "merged in order");
     assert_eq!(list(&[MessageState::Failed, MessageState::Sent], None, 7).await, []);
@@ -370,7 +373,7 @@ async fn old_mail_is_found_for_expiry_without_being_next_in_line() {
 }
 
 #[tokio::test]
-async fn the_journal_counts_up_and_keeps_the_newest() {
+async fn the_event_log_counts_up_and_keeps_the_newest() {
     let home = Home::new();
     let queue = home.open();
     queue.keep_events(5);
@@ -447,13 +450,13 @@ async fn whoever_waits_for_mail_is_woken() {
     let woken = queue.due_changed();
     let message = put_new(&queue, &["a@x.test"]).await;
     woken.notified().await;
-    queue.act(Action::Hold, vec![message.id]).await.unwrap();
-    queue.act(Action::Release, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Hold, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Release, vec![message.id]).await.unwrap();
     woken.notified().await;
     let attempt = claim_one(&queue).await;
     settle(&queue, attempt, &[Outcome::Deferred]).await;
     woken.notified().await;
-    queue.act(Action::Retry, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap();
     woken.notified().await;
     let claim = claim_one(&queue).await;
     queue.put_back(claim);

@@ -3,7 +3,7 @@
 
 use super::disk::{Disk, Fate, Mounted};
 use super::*;
-use postroom::queue::{Action, Filter};
+use postroom::queue::{Filter, OperatorAction};
 use std::collections::BTreeMap;
 
 /// What the outside world knows of a message.
@@ -28,7 +28,7 @@ fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> Result<RedbQueue, postroo
     RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(clock))
 }
 
-/// Puts, settles and orders, until it is through or the power is gone.
+/// Puts, settles and acts, until everything is done or the power is gone.
 async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<QueueId, Known>) -> Option<()> {
     for round in 0..6_usize {
         clock.advance(2 * MINUTE);
@@ -69,12 +69,12 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
         }
         let listed = queue.list(Filter::default(), None, 1).await.ok()?;
         let newest = listed.messages.first()?.id;
-        let action = [Action::Hold, Action::Delete, Action::Retry][round % 3];
-        if action == Action::Delete {
+        let action = [OperatorAction::Hold, OperatorAction::Delete, OperatorAction::Retry][round % 3];
+        if action == OperatorAction::Delete {
             known.get_mut(&newest)?.removed = Knowledge::Perhaps;
         }
         queue.act(action, vec![newest]).await.ok()?;
-        if action == Action::Delete {
+        if action == OperatorAction::Delete {
             known.get_mut(&newest)?.removed = Knowledge::Yes;
         }
         // Staged and never put.

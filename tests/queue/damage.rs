@@ -3,7 +3,7 @@
 use super::disk::{Disk, Fate, Mounted};
 use super::failing::open;
 use super::*;
-use postroom::queue::{Action, ActionResult, Filter};
+use postroom::queue::{ActionResult, Filter, OperatorAction};
 
 #[tokio::test]
 async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
@@ -26,7 +26,7 @@ async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
         queue.put_back(claim);
     }
     // The writer does things in their order: after this answer the message has been set aside.
-    assert_eq!(queue.act(Action::Hold, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Hold, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
     drop(queue);
     let queue = open(&disk, &clock);
@@ -37,7 +37,7 @@ async fn damaged_content_is_set_aside_and_shown_and_stops_no_other_mail() {
     assert_eq!((queue.status().damaged, queue.status().queued), (1, 1));
     let events = queue.events(None, 10).await.unwrap();
     assert_eq!(codes(&events), ["QUEUED", "QUEUED", "DAMAGED"]);
-    assert_eq!(queue.act(Action::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(queue.status().damaged, 0);
 }
 
@@ -84,12 +84,12 @@ async fn a_damaged_record_is_set_aside_and_shown_and_stops_no_other_mail() {
     let queue = open(&disk, &clock);
     assert_eq!(claimed(&claim(&queue, 10).await), [whole.id]);
     assert!(matches!(queue.show(broken.id).await, Err(QueueError::Damaged { .. })));
-    assert_eq!(queue.act(Action::Retry, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!((queue.status().damaged, queue.status().queued), (1, 1));
     assert_eq!(queue.next_due(&no_site()).await.unwrap(), None, "its index entry is gone");
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!((page.messages.len(), page.damaged.len()), (1, 1));
-    assert_eq!(queue.act(Action::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().damaged, []);
     assert_eq!((queue.status().damaged, queue.status().queued), (0, 1));
 }
@@ -119,7 +119,10 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
         queue.next_due(&no_site()).await.unwrap();
         assert_eq!(ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages).len(), 3);
         // The writer does things in their order: after this answer it has looked after what was noticed.
-        assert_eq!(queue.act(Action::Release, all.to_vec()).await.unwrap(), [ActionResult::Unchanged; 3]);
+        assert_eq!(
+            queue.act(OperatorAction::Release, all.to_vec()).await.unwrap(),
+            [ActionResult::Unchanged; 3]
+        );
         claims.extend(claimed(&claim(&queue, 10).await));
         claims.sort();
         assert_eq!(claims, all, "{place}");
@@ -146,7 +149,7 @@ async fn a_message_that_is_due_too_early_keeps_to_its_schedule() {
     misplace(&disk, &early, 4);
     let queue = open(&disk, &clock);
     assert_eq!(claimed(&claim(&queue, 10).await), [other.id]);
-    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
     let attempt = claim_one(&queue).await;
     assert_eq!(attempt.message.id, early.id);
     settle(&queue, attempt, &[Outcome::Deferred]).await;
@@ -170,15 +173,18 @@ async fn the_due_index_is_mended_once() {
     drop(queue);
     misplace(&disk, &all[3], 4);
     let queue = open(&disk, &clock);
-    for action in [Action::Release, Action::Retry, Action::Hold] {
+    for action in [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Hold] {
         for _ in 0..3 {
             queue.next_due(&no_site()).await.unwrap();
-            assert_eq!(queue.act(Action::Release, vec![all[3].id]).await.unwrap(), [ActionResult::Unchanged]);
+            assert_eq!(
+                queue.act(OperatorAction::Release, vec![all[3].id]).await.unwrap(),
+                [ActionResult::Unchanged]
+            );
         }
         queue.act(action, vec![all[3].id]).await.unwrap();
         let events = queue.events(None, 20).await.unwrap();
         assert_eq!(codes(&events).iter().filter(|code| **code == "DAMAGED").count(), 1, "{action:?}");
-        queue.act(Action::Release, vec![all[3].id]).await.unwrap();
+        queue.act(OperatorAction::Release, vec![all[3].id]).await.unwrap();
     }
     assert_eq!(
         queue.next_due(&no_site()).await.unwrap(),
@@ -204,9 +210,9 @@ async fn a_damaged_record_is_noticed_though_the_index_was_made_anew() {
     assert!(claim(&queue, 10).await.is_empty());
     // The writer does things in their order: the index has been mended after the first answer, and what the claim
     // between the two found has been set aside after the second.
-    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!(claimed(&claim(&queue, 10).await), [early.id]);
-    assert_eq!(queue.act(Action::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
+    assert_eq!(queue.act(OperatorAction::Release, vec![early.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!((queue.status().queued, queue.status().damaged), (1, 1));
 }
 
@@ -222,7 +228,7 @@ async fn a_retry_puts_a_message_back_among_those_that_are_due() {
     misplace(&disk, &lost, 7);
     let queue = open(&disk, &clock);
     assert!(claim(&queue, 10).await.is_empty());
-    assert_eq!(queue.act(Action::Retry, vec![lost.id]).await.unwrap(), [ActionResult::Done]);
+    assert_eq!(queue.act(OperatorAction::Retry, vec![lost.id]).await.unwrap(), [ActionResult::Done]);
     assert_eq!(claimed(&claim(&queue, 10).await), [lost.id]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, EIO, ENOSPC, Faults, Mounted};
 use super::*;
-use postroom::queue::{Action, ActionResult, Filter};
+use postroom::queue::{ActionResult, Filter, OperatorAction};
 
 pub fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> RedbQueue {
     let disk = disk.clone();
@@ -42,7 +42,7 @@ async fn a_full_disk_refuses_mail_and_takes_it_again_when_there_is_room() {
     }
     assert_eq!(queue.list(Filter::default(), None, 10).await.unwrap().messages.len(), 1, "reading goes on");
     disk.set_faults(no_writes());
-    assert!(queue.act(Action::Hold, vec![before.id]).await.is_err());
+    assert!(queue.act(OperatorAction::Hold, vec![before.id]).await.is_err());
     assert!(!queue.status().writable);
     disk.set_faults(Faults::default());
     writable(&queue).await;
@@ -138,8 +138,8 @@ async fn what_was_answered_with_an_error_never_appears_though_its_commit_may_hav
 }
 
 #[tokio::test]
-async fn an_order_that_landed_though_it_reported_an_error_leaves_memory_and_file_of_one_mind() {
-    for action in [Action::Delete, Action::Hold] {
+async fn an_action_that_was_committed_though_it_reported_an_error_leaves_memory_and_file_of_one_mind() {
+    for action in [OperatorAction::Delete, OperatorAction::Hold] {
         let (disk, clock) = (Disk::new(), clock());
         let queue = open(&disk, &clock);
         let message = put_new(&queue, &["a@x.test"]).await;
@@ -149,21 +149,21 @@ async fn an_order_that_landed_though_it_reported_an_error_leaves_memory_and_file
         writable(&queue).await;
         let results = queue.act(action, vec![message.id]).await.unwrap();
         let expected =
-            if action == Action::Delete { ActionResult::NotFound } else { ActionResult::Unchanged };
+            if action == OperatorAction::Delete { ActionResult::NotFound } else { ActionResult::Unchanged };
         assert_eq!(results, [expected]);
         assert!(claim(&queue, 1).await.is_empty());
         let health = queue.status();
-        assert_eq!((health.queued, health.held), (0, u64::from(action == Action::Hold)));
+        assert_eq!((health.queued, health.held), (0, u64::from(action == OperatorAction::Hold)));
     }
 }
 
 #[tokio::test]
-async fn an_order_that_failed_leaves_the_message_as_it_was() {
+async fn an_action_that_failed_leaves_the_message_as_it_was() {
     let (disk, clock) = (Disk::new(), clock());
     let queue = open(&disk, &clock);
     let message = put_new(&queue, &["a@x.test"]).await;
     disk.set_faults(no_writes());
-    assert!(queue.act(Action::Delete, vec![message.id]).await.is_err());
+    assert!(queue.act(OperatorAction::Delete, vec![message.id]).await.is_err());
     disk.set_faults(Faults::default());
     writable(&queue).await;
     assert!(queue.show(message.id).await.is_ok(), "not hidden any more");

@@ -2,7 +2,7 @@
 
 use super::*;
 use postroom::queue::redb::OpenError;
-use postroom::queue::{Action, Filter};
+use postroom::queue::{Filter, OperatorAction};
 use std::fs;
 
 fn refused(home: &Home) -> String {
@@ -111,7 +111,7 @@ async fn the_file_is_read_while_no_proxy_runs_even_after_a_kill() {
     let message = super::message(&queue, &["a@x.test"], CHUNK_SIZE + 10);
     put(&queue, &message).await.unwrap();
     let held = put_new(&queue, &["b@x.test"]).await;
-    queue.act(Action::Hold, vec![held.id]).await.unwrap();
+    queue.act(OperatorAction::Hold, vec![held.id]).await.unwrap();
     // As a kill leaves it: the file as it is now, never closed.
     let killed = home.folder.path().join("killed.redb");
     fs::copy(home.path(), &killed).unwrap();

@@ -1,7 +1,7 @@
 //! Who goes first among the mail that waits.
 
 use super::*;
-use postroom::queue::{Action, Filter};
+use postroom::queue::{Filter, OperatorAction};
 
 async fn put_as(queue: &dyn Queue, class: Class) -> QueueId {
     let message = Message { class, ..message(queue, &["a@x.test"], 100) };
@@ -18,13 +18,13 @@ async fn urgent_goes_before_normal_before_bulk_and_first_attempts_before_retries
         let retried = put_as(&queue, class).await;
         settle(&queue, claim_one(&queue).await, &[Outcome::Deferred]).await;
         home.clock.advance(MINUTE);
-        queue.act(Action::Retry, vec![retried]).await.unwrap();
+        queue.act(OperatorAction::Retry, vec![retried]).await.unwrap();
         let fresh = put_as(&queue, class).await;
         // What is still to come does not take part.
-        queue.act(Action::Hold, vec![retried, fresh]).await.unwrap();
+        queue.act(OperatorAction::Hold, vec![retried, fresh]).await.unwrap();
         expected.splice(0..0, [fresh, retried]);
     }
-    queue.act(Action::Release, expected.clone()).await.unwrap();
+    queue.act(OperatorAction::Release, expected.clone()).await.unwrap();
     assert_eq!(claimed(&claim(&queue, 10).await), expected);
 }
 
@@ -115,7 +115,7 @@ async fn a_retry_during_an_attempt_holds_when_that_has_ended() {
     let queue = home.open();
     let message = put_new(&queue, &["a@x.test"]).await;
     let attempt = claim_one(&queue).await;
-    queue.act(Action::Retry, vec![message.id]).await.unwrap();
+    queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap();
     let mut settled = settlement(&queue, &attempt, &[Outcome::Deferred]);
     settled.verdicts[0].refused_by = vec![Refusal { upstream: "up".to_owned(), revision: 1 }];
     queue.settle(attempt, settled).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use postroom::event::Event;
-use postroom::queue::{Action, ActionResult, Filter};
+use postroom::queue::{ActionResult, Filter, OperatorAction};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ enum Step {
     Claim { limit: usize },
     Settle { which: usize, outcomes: Vec<Outcome> },
     PutBack { which: usize },
-    Act { action: Action, which: usize },
+    Act { action: OperatorAction, which: usize },
     Wait { minutes: u64 },
     RemoveFailed { minutes: u64 },
     Record { kinds: Vec<EventType> },
@@ -25,7 +25,12 @@ const KEPT: usize = 4;
 fn step() -> impl Strategy<Value = Step> {
     use Outcome::{Deferred, Delivered, Expired, Failed};
     let outcomes = prop::collection::vec(prop::sample::select(vec![Delivered, Deferred, Failed, Expired]), 3);
-    let action = prop::sample::select(vec![Action::Retry, Action::Hold, Action::Release, Action::Delete]);
+    let action = prop::sample::select(vec![
+        OperatorAction::Retry,
+        OperatorAction::Hold,
+        OperatorAction::Release,
+        OperatorAction::Delete,
+    ]);
     let kind = prop::sample::select(vec![EventType::Information, EventType::Warning, EventType::Error]);
     prop_oneof![
         4 => (1..4_usize, prop::sample::select(vec![0, 10, 4_100, 5_000])).prop_map(|(recipients, size)| {
@@ -124,7 +129,7 @@ impl Model {
         }
     }
 
-    fn act(&mut self, action: Action, id: QueueId, now: Moment) -> ActionResult {
+    fn act(&mut self, action: OperatorAction, id: QueueId, now: Moment) -> ActionResult {
         let Some(message) = self.messages.get_mut(&id) else { return ActionResult::NotFound };
         let held = message.state() == MessageState::Held;
         let open = message.open_recipients().count();
@@ -132,13 +137,13 @@ impl Model {
             message.recipients.iter_mut().filter(|one| one.state.is_open()).for_each(|one| one.state = state);
         };
         match action {
-            Action::Delete => drop(self.messages.remove(&id)),
-            Action::Hold if !held && open > 0 => {
+            OperatorAction::Delete => drop(self.messages.remove(&id)),
+            OperatorAction::Hold if !held && open > 0 => {
                 each_open(message, RecipientState::Held);
                 (message.held_since, message.due) = (Some(now), None);
                 message.hold.insert(HoldReason::Operator);
             }
-            Action::Release if held => {
+            OperatorAction::Release if held => {
                 let state =
                     if message.attempts > 0 { RecipientState::Deferred } else { RecipientState::Pending };
                 each_open(message, state);
@@ -146,7 +151,7 @@ impl Model {
                 let time = now.since(message.held_since.take().unwrap());
                 (message.due, message.life_start) = (Some(now), message.life_start.after(time));
             }
-            Action::Retry if !held => {
+            OperatorAction::Retry if !held => {
                 let gone = [RecipientState::Failed, RecipientState::Expired];
                 let failed: Vec<_> =
                     message.recipients.iter_mut().filter(|one| gone.contains(&one.state)).collect();
@@ -237,7 +242,7 @@ async fn live(steps: Vec<Step>) {
                     "step {number} {step:?}"
                 );
                 for id in old {
-                    model.act(Action::Delete, id, now);
+                    model.act(OperatorAction::Delete, id, now);
                 }
             }
             Step::Record { kinds } => {
@@ -245,7 +250,7 @@ async fn live(steps: Vec<Step>) {
                 let fact = |kind: &EventType| Fact::new(wall, *kind, "Test", "TEST", "");
                 queue.record(kinds.iter().map(fact).collect());
                 // Answered when what was asked before is done.
-                queue.act(Action::Hold, vec![QueueId::from_number(0)]).await.unwrap();
+                queue.act(OperatorAction::Hold, vec![QueueId::from_number(0)]).await.unwrap();
             }
             Step::Restart => {
                 queue.close().await.unwrap();

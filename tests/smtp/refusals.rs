@@ -70,7 +70,7 @@ async fn a_client_that_is_refused_all_day_is_an_event_a_minute() {
     assert_eq!(told(&server), first);
 }
 
-/// A whole network that knocks fills neither memory nor the journal, and is told all the same.
+/// A whole network that knocks fills neither memory nor the event log, and is told all the same.
 #[tokio::test]
 async fn more_clients_than_are_told_apart_are_counted_together() {
     let (server, clock) = closed_door().await;

@@ -39,7 +39,7 @@ impl Chaos<'_> {
     /// One thing that happens to the proxy.
     pub fn of_the_house(&self, house: &mut House<'_>, dice: &mut fastrand::Rng) {
         std::thread::sleep(Duration::from_millis(dice.u64(200..4500)));
-        let patient = house.journal_is_due();
+        let patient = house.event_log_is_due();
         match if patient { 20 } else { dice.u32(0..100) } {
             0..15 => {
                 house.configure(dice);

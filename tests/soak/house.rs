@@ -1,6 +1,6 @@
 //! The proxy as its operator has it: started, killed, stopped, started again, its configuration changed under it.
 
-use super::journal::{Journal, KEPT};
+use super::event_log::{EventLog, KEPT};
 use super::ledger::{End, Ledger};
 use super::upstream::Upstream;
 use crate::support::proxy::postroom_at;
@@ -14,8 +14,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time after which the journal is due to be read: a stop that is waited for.
-const JOURNAL_DUE: Duration = Duration::from_secs(90);
+/// Time after which the event log is due to be read: a stop that is waited for.
+const EVENT_LOG_DUE: Duration = Duration::from_secs(90);
 /// How long a start or a stop may take at most, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,9 +34,9 @@ pub struct House<'a> {
     /// While it runs.
     pub process: Option<Child>,
     /// Read at stops.
-    pub journal: Journal,
+    pub event_log: EventLog,
     /// When that was last.
-    pub journal_read: Instant,
+    pub event_log_read: Instant,
 }
 
 /// What becomes of a start.
@@ -143,8 +143,8 @@ impl House<'_> {
                 if !status.success() {
                     self.ledger.wrong(format!("stopped by SIGTERM, postroom serve ended with {status}"));
                 }
-                self.journal.read(&self.data_dir().join("queue.redb"), self.ledger);
-                self.journal_read = Instant::now();
+                self.event_log.read(&self.data_dir().join("queue.redb"), self.ledger);
+                self.event_log_read = Instant::now();
                 return status.success();
             }
             if start.elapsed() > patience {
@@ -157,8 +157,8 @@ impl House<'_> {
     }
 
     /// It is time for a stop that is waited for.
-    pub fn journal_is_due(&self) -> bool {
-        self.journal_read.elapsed() > JOURNAL_DUE
+    pub fn event_log_is_due(&self) -> bool {
+        self.event_log_read.elapsed() > EVENT_LOG_DUE
     }
 
     /// SIGHUP.

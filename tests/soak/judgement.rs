@@ -1,10 +1,10 @@
-//! The judgement: what the ledger and the proxy's own journal say together.
+//! The judgement: what the ledger and the proxy's own event log say together.
 //!
 //! - Every acknowledged message arrived, whole, under the very queue id that the client was told.
 //! - What arrived was offered, and not more often than it may have been accepted.
 //! - A queue id that arrived twice has a reason that can be named, each time: the upstream withheld its reply, or the
 //!   process ended between the upstream's 250 and the commit of it. That it was before the commit is checked too: the
-//!   journal, written in the same commit, may call each queue id delivered only once.
+//!   event log, written in the same commit, may call each queue id delivered only once.
 //! - Nothing is owed for what was not acknowledged.
 
 use super::ledger::{Arrival, Book, End};
@@ -80,7 +80,7 @@ pub fn judge(book: Book, delivered: &HashMap<QueueId, u32>) -> Judgement {
             }
             match delivered.get(&message[0].queue_id) {
                 Some(1) => {}
-                other => found.wrong.push(format!("delivered {other:?} times in the journal: {message:?}")),
+                other => found.wrong.push(format!("delivered {other:?} times in the event log: {message:?}")),
             }
         }
     }
@@ -231,13 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn a_double_after_the_commit_is_seen_in_the_journal() {
+    fn a_double_after_the_commit_is_seen_in_the_event_log() {
         let said = wrong(|book, delivered, start| {
             book.arrivals.push(arrival(1, start + Duration::from_secs(5)));
             book.ends.push((start + Duration::from_secs(3), End::Kill));
             delivered.insert(id(1), 2);
         });
-        assert!(said.starts_with("delivered Some(2) times in the journal"), "{said}");
+        assert!(said.starts_with("delivered Some(2) times in the event log"), "{said}");
         assert!(
             wrong(|_, delivered, _| assert!(delivered.remove(&id(0)).is_some()))
                 .contains("delivered None times")

@@ -7,9 +7,9 @@
 mod chaos;
 mod client;
 mod disk;
+mod event_log;
 mod figures;
 mod house;
-mod journal;
 mod judgement;
 mod ledger;
 mod letter;
@@ -36,7 +36,7 @@ const SHORTEST: Duration = Duration::from_secs(120);
 const LONGEST: Duration = Duration::from_secs(20 * 60);
 /// Own clients.
 const CLIENTS: usize = 6;
-/// The disk's size in MiB: room for the journal's events and for a full queue.
+/// The disk's size in MiB: room for events and for a full queue.
 const DISK: u32 = 2048;
 /// How long the queue may stand still at the end, all faults gone: longer than a circuit stays open.
 const STANDSTILL: Duration = Duration::from_secs(180);
@@ -72,8 +72,8 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
         ledger: &ledger,
         upstreams: upstreams.clone(),
         process: None,
-        journal: Default::default(),
-        journal_read: Instant::now(),
+        event_log: Default::default(),
+        event_log_read: Instant::now(),
     };
     house.configure(&mut dice);
     house.spawn();
@@ -123,7 +123,7 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
     }
     let counters = ledger.counters();
     let kills = ledger.kills();
-    let found = judgement::judge(ledger.take(), &house.journal.delivered);
+    let found = judgement::judge(ledger.take(), &house.event_log.delivered);
     let figures = Figures { seed, found, counters, kills, busy, longest_silence, small_disk: disk.is_some() };
     let log = house.log_file();
     if !figures.found.wrong.is_empty() {

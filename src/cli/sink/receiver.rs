@@ -2,8 +2,8 @@
 
 use super::command::NULL_PATH;
 use super::options::SinkOptions;
-use crate::event::fields::{fields, readable};
-use crate::event::words::decode_words;
+use crate::event::encoded_words::decode_words;
+use crate::event::header_fields::{fields, readable};
 use crate::mail::printable;
 use mailin::{Action, Handler, Response};
 use std::fs::File;

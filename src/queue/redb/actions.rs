@@ -1,6 +1,6 @@
 //! What operators do with messages: retry, hold, release, delete; and the removal of what failed long ago.
 
-use super::super::{Action, ActionResult};
+use super::super::{ActionResult, OperatorAction};
 use super::batch::Batch;
 use super::damage::set_aside;
 use super::index_entries::IndexEntries;
@@ -13,15 +13,15 @@ use redb::ReadableTable;
 /// Does it and records a fact, if it changes the message.
 pub(super) fn act_on(
     batch: &mut Batch<'_, '_>,
-    action: Action,
+    action: OperatorAction,
     id: QueueId,
 ) -> Result<ActionResult, redb::Error> {
     let stored = match batch.tables.message(id)? {
         None => return Ok(ActionResult::NotFound),
-        Some(_) if batch.shared.database.is_hidden(id) && action != Action::Delete => {
+        Some(_) if batch.shared.database.is_hidden(id) && action != OperatorAction::Delete => {
             return Ok(ActionResult::NotFound);
         }
-        Some(Err(what)) if action == Action::Delete => {
+        Some(Err(what)) if action == OperatorAction::Delete => {
             // Only its id is known, so the whole due index is searched for its entry; setting it aside finds the
             // entries in the other indexes.
             batch.tables.due_index.retain(|(_, _, _, number), _| number != id.number())?;
@@ -34,13 +34,13 @@ pub(super) fn act_on(
     };
     let before = batch.entries(&stored)?;
     match action {
-        Action::Delete => {
+        OperatorAction::Delete => {
             delete(batch, id, before, Some(stored.message.chunks))?;
             Ok(ActionResult::Done)
         }
-        Action::Retry => retry(batch, stored, before),
-        Action::Hold => hold(batch, stored, before),
-        Action::Release => release(batch, stored, before),
+        OperatorAction::Retry => retry(batch, stored, before),
+        OperatorAction::Hold => hold(batch, stored, before),
+        OperatorAction::Release => release(batch, stored, before),
     }
 }
 
@@ -202,7 +202,7 @@ pub(super) fn remove_failed(
     let ids = old.map(|entry| Ok(QueueId::from_number(entry?.0.value().1)));
     let ids = ids.collect::<Result<Vec<QueueId>, redb::StorageError>>()?;
     for id in &ids {
-        if act_on(batch, Action::Delete, *id)? == ActionResult::NotFound {
+        if act_on(batch, OperatorAction::Delete, *id)? == ActionResult::NotFound {
             // An entry without a record would be found again and again.
             batch.tables.failed.retain(|(_, number), ()| number != id.number())?;
         }

@@ -5,7 +5,7 @@
 
 use super::batch::{Batch, BatchChanges};
 use super::op::{Op, OpResult};
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use super::tables::Tables;
 use super::{actions, damage, put, settle};
@@ -20,7 +20,7 @@ pub(super) struct AppliedBatch {
 /// Applies all operations, in order.
 pub(super) fn apply_all(
     tables: Tables<'_>,
-    shared: &Shared,
+    shared: &SharedQueue,
     metadata: Metadata,
     ops: &[Op],
 ) -> Result<AppliedBatch, redb::Error> {

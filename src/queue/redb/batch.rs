@@ -3,7 +3,7 @@
 use super::index_entries::IndexEntries;
 use super::layout::METADATA_KEY;
 use super::memory_update::MemoryUpdate;
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use super::stored::{Metadata, StoredMessage};
 use super::tables::Tables;
 use super::{content, event_log, record};
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 /// One transaction, with what its operations have changed so far.
 pub(super) struct Batch<'t, 's> {
     pub(super) tables: Tables<'t>,
-    pub(super) shared: &'s Shared,
+    pub(super) shared: &'s SharedQueue,
     pub(super) metadata: Metadata,
     pub(super) memory_updates: Vec<MemoryUpdate>,
     events: Vec<Event>,
@@ -33,7 +33,7 @@ pub(super) struct BatchChanges {
 }
 
 impl<'t, 's> Batch<'t, 's> {
-    pub(super) fn new(tables: Tables<'t>, shared: &'s Shared, metadata: Metadata) -> Batch<'t, 's> {
+    pub(super) fn new(tables: Tables<'t>, shared: &'s SharedQueue, metadata: Metadata) -> Batch<'t, 's> {
         Batch { tables, shared, metadata, memory_updates: Vec::new(), events: Vec::new(), changed: false }
     }
 

@@ -8,7 +8,7 @@ use super::layout::DUE_INDEX;
 use super::leased::LeasedKeys;
 use super::redb_error::queue_error;
 use super::search::{begin_search, finish_search, refuse_while_unwritable};
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use crate::clock::Moment;
 use redb::ReadTransaction;
 use std::sync::PoisonError;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Leases what is due at these sites, in the scheduler's order. Passes over what is leased already, which is never much.
 pub(super) fn claim_due(
-    shared: &Shared,
+    shared: &SharedQueue,
     now: Moment,
     lease: Duration,
     sites: &[u64],
@@ -34,7 +34,7 @@ pub(super) fn claim_due(
 
 /// What is due at these sites, in the scheduler's order.
 fn due(
-    shared: &Shared,
+    shared: &SharedQueue,
     snapshot: &ReadTransaction,
     now: Moment,
     sites: &[u64],
@@ -60,7 +60,7 @@ pub(super) struct NextDue {
 }
 
 /// The next message of these sites that is not leased.
-pub(super) fn next_due(shared: &Shared, sites: &[u64]) -> Result<Option<NextDue>, QueueError> {
+pub(super) fn next_due(shared: &SharedQueue, sites: &[u64]) -> Result<Option<NextDue>, QueueError> {
     refuse_while_unwritable(&shared.state())?;
     let snapshot = shared.database.begin_read()?;
     let index = snapshot.open_table(DUE_INDEX).map_err(queue_error)?;

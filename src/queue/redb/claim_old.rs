@@ -6,7 +6,7 @@ use super::layout::DUE_INDEX;
 use super::leased::LeasedKeys;
 use super::redb_error::queue_error;
 use super::search::{begin_search, finish_search, is_free, refuse_while_unwritable};
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use crate::clock::Moment;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const SLICE: usize = 10_000;
 /// most of the time. So a bound is kept instead: the oldest life that a whole search has seen, lowered by what
 /// comes in. Only when that is old enough is the index searched, in slices.
 pub(super) fn claim_old(
-    shared: &Shared,
+    shared: &SharedQueue,
     now: Moment,
     born_by: Moment,
     lease: Duration,

@@ -5,7 +5,7 @@ use super::apply::{AppliedBatch, apply_all};
 use super::flush::Flush;
 use super::op::{Op, OpResult};
 use super::redb_error::{catch_redb_panic, queue_error};
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use super::tables::Tables;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Commits, one transaction at a time.
 pub(super) struct Committer {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedQueue>,
     /// As committed.
     pub(super) metadata: Metadata,
     /// Bytes of content that were committed without a flush since the last one.
@@ -32,7 +32,7 @@ pub(super) struct CommitError {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, metadata: Metadata) -> Committer {
+    pub(super) fn new(shared: Arc<SharedQueue>, metadata: Metadata) -> Committer {
         Committer { shared, metadata, unflushed: 0 }
     }
 

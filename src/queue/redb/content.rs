@@ -7,7 +7,7 @@
 use super::super::CHUNK_SIZE;
 use super::layout::{PARTS, REMAINDERS};
 use super::tables::Tables;
-use super::usage::{PAGE, PART_OVERHEAD as OVERHEAD, Usage};
+use super::usage::{FileUsage, PAGE, PART_OVERHEAD as OVERHEAD};
 use bytes::{Bytes, BytesMut};
 use redb::{ReadTransaction, ReadableTable};
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,8 +25,8 @@ fn next_part(left: usize) -> Option<usize> {
 }
 
 /// What a chunk of that many bytes will add to what is in use of the file.
-pub(super) fn usage(bytes: usize) -> Usage {
-    let mut usage = Usage::default();
+pub(super) fn usage(bytes: usize) -> FileUsage {
+    let mut usage = FileUsage::default();
     let mut left = CHECKSUM + bytes;
     while let Some(length) = next_part(left) {
         usage.add_part(length);

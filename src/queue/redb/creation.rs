@@ -9,7 +9,7 @@ use super::open_error::{OpenError, is_about_content};
 use super::record;
 use super::stored::Metadata;
 use super::tables::Tables;
-use super::usage::Usage;
+use super::usage::FileUsage;
 use redb::{Builder, Database, DatabaseError};
 use std::fs::File;
 use std::path::Path;
@@ -64,11 +64,11 @@ pub(super) fn initialize_if_empty(database: &Database) -> Result<(), redb::Error
         return Ok(());
     }
     {
-        let mut tables = Tables::open(&transaction, Usage::default())?;
+        let mut tables = Tables::open(&transaction, FileUsage::default())?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
         let instance = format!("{:016x}", fastrand::u64(..));
         tables.meta.insert("instance", instance.as_bytes())?;
-        let usage = Some(Usage::default());
+        let usage = Some(FileUsage::default());
         let metadata = Metadata { next_event: 1, usage, ..Metadata::default() };
         tables.meta.insert(METADATA_KEY, record::write_metadata(&metadata).as_slice())?;
     }

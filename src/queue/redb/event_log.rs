@@ -62,7 +62,7 @@ pub(super) fn read(
     let mut found = Vec::new();
     for table in tables(snapshot)? {
         let range = table.range(from.unwrap_or(0)..)?;
-        let mut add = |entry: Result<Entry, redb::StorageError>| -> Result<(), redb::Error> {
+        let mut add = |entry: Result<EventEntry, redb::StorageError>| -> Result<(), redb::Error> {
             let (id, record) = entry?;
             found.push((id.value(), record));
             Ok(())
@@ -82,7 +82,7 @@ pub(super) fn read(
     Ok(found.into_iter().map(|(id, record)| event(id, record.value())).collect())
 }
 
-type Entry = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
+type EventEntry = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
 
 fn event(id: u64, record: &[u8]) -> Event {
     let fact = record::read_fact(record).unwrap_or_else(|what| {

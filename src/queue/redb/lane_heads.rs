@@ -5,7 +5,7 @@ use super::due_key::{DueKey, Lane, RawDueKey};
 use super::lane_scheduler::LaneScheduler;
 use super::redb_error::queue_error;
 use super::search::is_free;
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use crate::clock::Moment;
 use redb::ReadOnlyTable;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn lanes(index: &DueIndex, sites: &[u64]) -> Result<Vec<Lane>, QueueError> {
 
 /// Stands at the first free message of each lane.
 pub(super) struct LaneHeads<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedQueue,
     monotonic: Duration,
     heads: Vec<LaneHead<'a>>,
 }
@@ -51,7 +51,7 @@ struct LaneHead<'a> {
 impl<'a> LaneHeads<'a> {
     /// Of the messages of these sites that are due by `now`.
     pub(super) fn of(
-        shared: &'a Shared,
+        shared: &'a SharedQueue,
         index: &'a DueIndex,
         now: Moment,
         sites: &[u64],

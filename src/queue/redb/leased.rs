@@ -6,7 +6,7 @@ use super::index_entries::IndexEntries;
 use super::layout::MESSAGES;
 use super::record;
 use super::redb_error::queue_error;
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use super::stored::StoredMessage;
 use crate::mail::{Message, QueueId};
 use redb::ReadTransaction;
@@ -32,7 +32,7 @@ pub(super) struct UnreadableEntry {
 
 impl LeasedKeys {
     /// Reads the records; unreadable ones are returned apart. Where the file itself cannot be read, all leases end.
-    pub(super) fn read(self, shared: &Arc<Shared>) -> Result<LeasedClaims, QueueError> {
+    pub(super) fn read(self, shared: &Arc<SharedQueue>) -> Result<LeasedClaims, QueueError> {
         let open = self.entries.iter().map(|entry| (entry.key.id, entry.token)).collect();
         let mut leased =
             LeasedClaims { shared: shared.clone(), open, claims: Vec::new(), unreadable: Vec::new() };
@@ -71,7 +71,7 @@ fn has_entry(stored: &StoredMessage, key: DueKey) -> bool {
 
 /// Claims on their way to the caller. If the caller was cancelled, this is dropped and the leases end.
 pub(super) struct LeasedClaims {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     open: Vec<(QueueId, u64)>,
     claims: Vec<Claim>,
     unreadable: Vec<UnreadableEntry>,

@@ -6,7 +6,7 @@
 
 use super::message_cache::MessageCache;
 use super::stored::{Metadata, StateCounts};
-use super::usage::Usage;
+use super::usage::FileUsage;
 use crate::mail::QueueId;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct MemoryState {
     pub(super) cache: MessageCache,
     pub(super) counts: StateCounts,
     /// How much of the file is in use.
-    pub(super) usage: Usage,
+    pub(super) usage: FileUsage,
     pub(super) writable: bool,
     /// Messages that do not exist yet, with the number of their chunks that were staged since the file was opened.
     pub(super) staged: HashMap<QueueId, u32>,

@@ -7,7 +7,7 @@ use super::index_entries::IndexEntries;
 use super::layout::{FORMAT, events_of};
 use super::record;
 use super::tables::Tables;
-use super::usage::Usage;
+use super::usage::FileUsage;
 use crate::mail::QueueId;
 use redb::{Database, ReadableTable, TableDefinition};
 
@@ -24,7 +24,7 @@ pub(super) fn migrate(database: &Database, format: u32) -> Result<(), redb::Erro
     tracing::info!(from = format, to = FORMAT, "the queue file is brought up to date");
     let transaction = begin_write(database, Flush::Now)?;
     {
-        let mut tables = Tables::open(&transaction, Usage::default())?;
+        let mut tables = Tables::open(&transaction, FileUsage::default())?;
         move_to_lanes(&transaction.open_table(DUE)?, &mut tables)?;
         separate_events_by_type(&mut tables)?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;

@@ -16,7 +16,7 @@
 //!   operation to `put`, `settle`, `actions` or `damage`; these work on a `batch`.
 //! - Reading beside the writer: `claim` and `claim_old` (a `search` of the due index by `lane_heads` and `lane_scheduler`,
 //!   to `leased` messages), `queries`, `listing`; `read_only_queue` while no proxy runs.
-//! - In memory: `shared`, with `shared_database`, `memory_state` (leases, counters), `message_cache`; a commit changes it by
+//! - In memory: `shared_queue`, with `shared_database`, `memory_state` (leases, counters), `message_cache`; a commit changes it by
 //!   `memory_update`. `timeline`; `usage` and `space` (how much space is left).
 
 mod actions;
@@ -56,8 +56,8 @@ mod redb_error;
 mod redb_queue;
 mod search;
 mod settle;
-mod shared;
 mod shared_database;
+mod shared_queue;
 mod space;
 mod stored;
 mod tables;

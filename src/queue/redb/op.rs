@@ -1,6 +1,6 @@
 //! The operations that the writer carries out, and their results.
 
-use super::super::{Action, ActionResult, Claim, QueueError, Settlement};
+use super::super::{ActionResult, Claim, OperatorAction, QueueError, Settlement};
 use super::due_key::DueKey;
 use super::space::Reservation;
 use crate::event::Fact;
@@ -37,7 +37,7 @@ pub(super) enum Op {
         responder: Responder<()>,
     },
     Act {
-        action: Action,
+        action: OperatorAction,
         ids: Vec<QueueId>,
         responder: Responder<Vec<ActionResult>>,
     },

@@ -6,7 +6,7 @@ use super::layout::METADATA_KEY;
 use super::record;
 use super::stored::Metadata;
 use super::tables::Tables;
-use super::usage::Usage;
+use super::usage::FileUsage;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 /// How many contents one transaction removes.
@@ -18,7 +18,7 @@ pub(super) fn remove_orphans(database: &Database, metadata: &mut Metadata) -> Re
     loop {
         let usage = match metadata.usage {
             Some(usage) => usage,
-            None => Usage::count(&database.begin_read()?)?,
+            None => FileUsage::count(&database.begin_read()?)?,
         };
         metadata.usage = Some(usage);
         let transaction = begin_write(database, Flush::Now)?;

@@ -1,8 +1,8 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
 use super::super::{
-    Action, ActionResult, Claim, DeliveryQueue, EventLog, Filter, MailStore, Operations, Page, Pending,
-    Queue, QueueError, QueueStatus, Settlement, Timeline,
+    ActionResult, Claim, DeliveryQueue, EventLog, Filter, MailStore, Operations, OperatorAction, Page,
+    Pending, Queue, QueueError, QueueStatus, Settlement, Timeline,
 };
 use super::claim::{self, NextDue};
 use super::claim_old::claim_old;
@@ -16,8 +16,8 @@ use super::open_error::OpenError;
 use super::queries;
 use super::read_only_queue::ReadOnlyQueue;
 use super::redb_error::{catch_redb_panic, queue_error};
-use super::shared::Shared;
 use super::shared_database::SharedDatabase;
+use super::shared_queue::SharedQueue;
 use super::space::FreeSpace;
 use super::timeline::PersistentTimeline;
 use super::writer::Writer;
@@ -58,7 +58,7 @@ impl Options {
 
 /// A queue in one redb file. Dropped without [`Queue::close`] it finishes what was asked, blocking, and closes the file.
 pub struct RedbQueue {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedQueue>,
     writer: WriterHandle,
 }
 
@@ -97,7 +97,7 @@ impl RedbQueue {
         let space = FreeSpace::new(opener.path().map(Path::to_owned));
         let database = SharedDatabase::new(database);
         let shared =
-            Arc::new(Shared::new(database, timeline, space, &metadata, options.keep_events, instance));
+            Arc::new(SharedQueue::new(database, timeline, space, &metadata, options.keep_events, instance));
         let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), opener, inbox, metadata));
         Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
     }
@@ -105,7 +105,7 @@ impl RedbQueue {
     /// Runs what reads more than a page or two on a thread where that may block.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
+        work: impl FnOnce(&Arc<SharedQueue>) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {
         let shared = self.shared.clone();
         match tokio::task::spawn_blocking(move || work(&shared)).await {
@@ -118,7 +118,7 @@ impl RedbQueue {
     /// reading the file may block.
     async fn search<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Shared>) -> Result<T, QueueError> + Send + 'static,
+        work: impl FnOnce(&Arc<SharedQueue>) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {
         if self.shared.state().all_due_are_cached() {
             return catch_redb_panic(|| work(&self.shared)).map_err(queue_error)?;
@@ -257,8 +257,9 @@ impl DeliveryQueue for RedbQueue {
     fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>> {
         let sites = site_numbers(sites);
         Box::pin(async move {
-            let take =
-                move |shared: &Arc<Shared>| claim::claim_due(shared, now, lease, &sites, limit)?.read(shared);
+            let take = move |shared: &Arc<SharedQueue>| {
+                claim::claim_due(shared, now, lease, &sites, limit)?.read(shared)
+            };
             Ok(self.hand_out(self.search(take).await?))
         })
     }
@@ -271,7 +272,7 @@ impl DeliveryQueue for RedbQueue {
         limit: usize,
     ) -> Pending<'_, Vec<Claim>> {
         Box::pin(async move {
-            let take = move |shared: &Arc<Shared>| {
+            let take = move |shared: &Arc<SharedQueue>| {
                 let taken = claim_old(shared, now, born_by, lease, limit)?;
                 taken.map(|taken| taken.read(shared)).transpose()
             };
@@ -335,7 +336,7 @@ impl DeliveryQueue for RedbQueue {
 }
 
 impl Operations for RedbQueue {
-    fn act(&self, action: Action, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
+    fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
         Box::pin(async move {
             let mut results = Vec::with_capacity(ids.len());
             for ids in ids.chunks(ACTIONS_PER_COMMIT) {

@@ -4,13 +4,13 @@ use super::super::QueueError;
 use super::due_key::DueKey;
 use super::leased::{LeasedKey, LeasedKeys};
 use super::memory_state::MemoryState;
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use crate::mail::QueueId;
 use redb::ReadTransaction;
 use std::time::Duration;
 
 /// Takes a snapshot of the file to search. From here on commits note which messages they change.
-pub(super) fn begin_search(shared: &Shared) -> Result<ReadTransaction, QueueError> {
+pub(super) fn begin_search(shared: &SharedQueue) -> Result<ReadTransaction, QueueError> {
     let mut state = shared.state();
     refuse_while_unwritable(&state)?;
     let snapshot = shared.database.begin_read()?;
@@ -20,7 +20,7 @@ pub(super) fn begin_search(shared: &Shared) -> Result<ReadTransaction, QueueErro
 
 /// Leases what was found, except messages that have changed or were leased since the snapshot.
 pub(super) fn finish_search(
-    shared: &Shared,
+    shared: &SharedQueue,
     snapshot: ReadTransaction,
     found: Vec<DueKey>,
     monotonic: Duration,
@@ -47,7 +47,7 @@ pub(super) fn finish_search(
 
 /// Whether the message is neither leased nor hidden now. Takes the lock for each message, so that nothing waits for a whole
 /// search.
-pub(super) fn is_free(shared: &Shared, id: QueueId, monotonic: Duration) -> bool {
+pub(super) fn is_free(shared: &SharedQueue, id: QueueId, monotonic: Duration) -> bool {
     !shared.state().is_leased(id, monotonic) && !shared.database.is_hidden(id)
 }
 

@@ -8,7 +8,7 @@
 //! as is returned here: with 64 MiB free by this number, 32 are free on the file system at the very least. Measured: with messages
 //! of one size none of it was missing, with all sizes from 1 KB to 3 MB a tenth after five rounds of filling and draining.
 
-use super::usage::Usage;
+use super::usage::FileUsage;
 use crate::unix;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +26,12 @@ pub(super) struct FreeSpace {
     file: Option<PathBuf>,
     /// Bytes that operations sent to the writer will store.
     reserved: Arc<AtomicU64>,
-    last_seen: Mutex<Option<DiskSpace>>,
+    last_seen: Mutex<Option<FileSystemSpace>>,
 }
 
 /// The answer of the system.
 #[derive(Clone, Copy)]
-struct DiskSpace {
+struct FileSystemSpace {
     at: Duration,
     /// Bytes free on the file system.
     free: u64,
@@ -51,7 +51,7 @@ impl FreeSpace {
     }
 
     /// Reserves what an operation will store.
-    pub(super) fn reserve(&self, usage: Usage) -> Reservation {
+    pub(super) fn reserve(&self, usage: FileUsage) -> Reservation {
         let bytes = usage.added();
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         Reservation { sum: self.reserved.clone(), bytes }
@@ -59,8 +59,8 @@ impl FreeSpace {
 
     /// Bytes that new mail may take, at this time of the monotonic clock and with so much of the file in use. None where
     /// the system does not say.
-    pub(super) fn free_space(&self, now: Duration, usage: Usage) -> Option<u64> {
-        let DiskSpace { free, allocated, .. } = self.disk_space(now, usage)?;
+    pub(super) fn free_space(&self, now: Duration, usage: FileUsage) -> Option<u64> {
+        let FileSystemSpace { free, allocated, .. } = self.disk_space(now, usage)?;
         let used = usage.bytes();
         let outside = free.saturating_sub(used.saturating_sub(allocated));
         let inside = allocated.saturating_sub(used).saturating_sub(allocated / FRAGMENTED_PART);
@@ -68,7 +68,7 @@ impl FreeSpace {
         Some(space.saturating_sub(self.reserved.load(Ordering::Relaxed)))
     }
 
-    fn disk_space(&self, now: Duration, usage: Usage) -> Option<DiskSpace> {
+    fn disk_space(&self, now: Duration, usage: FileUsage) -> Option<FileSystemSpace> {
         let mut seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = *seen
             && now.saturating_sub(seen.at) < MAX_AGE
@@ -77,7 +77,7 @@ impl FreeSpace {
         }
         let (free, allocated) = unix::disk_space(self.file.as_deref()?).ok()?;
         // A file that has less than was counted: from here on every further byte is one less on the file system.
-        *seen = Some(DiskSpace { at: now, free, allocated: allocated.max(usage.bytes()) });
+        *seen = Some(FileSystemSpace { at: now, free, allocated: allocated.max(usage.bytes()) });
         *seen
     }
 }
@@ -92,15 +92,15 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn usage(parts: usize) -> Usage {
-        let mut usage = Usage::default();
+    fn usage(parts: usize) -> FileUsage {
+        let mut usage = FileUsage::default();
         (0..parts).for_each(|_| usage.add_part(100_000));
         usage
     }
 
     fn space(free: u64, allocated: u64) -> FreeSpace {
         let space = FreeSpace::new(None);
-        *space.last_seen.lock().unwrap() = Some(DiskSpace { at: Duration::ZERO, free, allocated });
+        *space.last_seen.lock().unwrap() = Some(FileSystemSpace { at: Duration::ZERO, free, allocated });
         space
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::QueueStatus;
 use super::timeline::SavedTimeline;
-use super::usage::Usage;
+use super::usage::FileUsage;
 use crate::mail::Message;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub(super) struct Metadata {
     pub(super) next_event: u64,
     pub(super) timeline: SavedTimeline,
     /// How much of the file is in use; none where an older program wrote it last.
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<FileUsage>,
 }
 
 /// Messages by state, numbered by [`super::layout::state_number`], and those set aside. A damaged file may hold any number:

@@ -7,7 +7,7 @@ use super::layout::{
 };
 use super::record;
 use super::stored::{StateCounts, StoredMessage};
-use super::usage::Usage;
+use super::usage::FileUsage;
 use crate::mail::QueueId;
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -25,12 +25,15 @@ pub(super) struct Tables<'t> {
     pub(super) events: [Table<'t, u64, &'static [u8]>; 3],
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
     /// What all of them hold. Kept in the metadata record from one transaction to the next.
-    pub(super) usage: Usage,
+    pub(super) usage: FileUsage,
 }
 
 impl<'t> Tables<'t> {
     /// Opens all of them; missing ones are made. `usage` is what they hold.
-    pub(super) fn open(transaction: &'t WriteTransaction, usage: Usage) -> Result<Tables<'t>, redb::Error> {
+    pub(super) fn open(
+        transaction: &'t WriteTransaction,
+        usage: FileUsage,
+    ) -> Result<Tables<'t>, redb::Error> {
         let [information, warnings, errors] = EVENTS;
         Ok(Tables {
             messages: transaction.open_table(MESSAGES)?,

@@ -27,7 +27,7 @@ const FIXED: u64 = 512 * 1024;
 
 /// What the file holds, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub(super) struct Usage {
+pub(super) struct FileUsage {
     /// Page runs of contents.
     parts: u64,
     /// Facts.
@@ -36,9 +36,9 @@ pub(super) struct Usage {
     small: u64,
 }
 
-impl Usage {
+impl FileUsage {
     /// Counts by reading the whole file: once, for a file that an older program wrote.
-    pub(super) fn count(snapshot: &ReadTransaction) -> Result<Usage, redb::Error> {
+    pub(super) fn count(snapshot: &ReadTransaction) -> Result<FileUsage, redb::Error> {
         let messages = snapshot.open_table(MESSAGES)?;
         let remainders = snapshot.open_table(REMAINDERS)?.stats()?;
         let parts = snapshot.open_table(PARTS)?.stats()?;
@@ -46,7 +46,7 @@ impl Usage {
         for table in EVENTS {
             events += snapshot.open_table(table)?.stats()?.stored_bytes();
         }
-        Ok(Usage {
+        Ok(FileUsage {
             parts: parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes(),
             events,
             small: messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes(),
@@ -103,7 +103,7 @@ impl Usage {
 
     /// Bytes that this adds to a file.
     pub(super) fn added(&self) -> u64 {
-        let Usage { parts, events, small } = *self;
+        let FileUsage { parts, events, small } = *self;
         // Branches of the trees: one page for some eighty leaves.
         let parts = parts.saturating_add(parts / 64);
         let events = events.saturating_add(events / 4);
@@ -118,7 +118,7 @@ fn run(bytes: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Action, CHUNK_SIZE, EventLog, MailStore, Operations, Queue};
+    use super::super::super::{CHUNK_SIZE, EventLog, MailStore, Operations, OperatorAction, Queue};
     use super::super::test_message::message;
     use super::super::{Options, RedbQueue};
     use super::*;
@@ -170,7 +170,7 @@ mod tests {
         queue.close().await.unwrap();
         drop(queue);
         let database = redb::Database::open(&path).unwrap();
-        let counted = Usage::count(&database.begin_read().unwrap()).unwrap();
+        let counted = FileUsage::count(&database.begin_read().unwrap()).unwrap();
         drop(database);
         assert!(
             usage.parts <= counted.parts && counted.parts <= usage.parts + usage.parts / 64 + 65_536,
@@ -181,10 +181,10 @@ mod tests {
 
         let queue = RedbQueue::open(&path, options()).unwrap();
         queue.keep_events(0);
-        queue.act(Action::Delete, ids).await.unwrap();
+        queue.act(OperatorAction::Delete, ids).await.unwrap();
         queue.record(Vec::new());
         put(&queue, 0).await;
-        let Usage { parts, events, small } = queue.shared.state().usage;
+        let FileUsage { parts, events, small } = queue.shared.state().usage;
         assert_eq!(parts, 0);
         assert_eq!(events, 0);
         assert!(small < 1_000, "the record of one empty message: {small}");

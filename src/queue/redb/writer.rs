@@ -9,7 +9,7 @@ use super::committer::{BATCH_BYTES, BATCH_OPS, Committer};
 use super::database_opener::DatabaseOpener;
 use super::op::{Op, Responder};
 use super::recovery::Recovery;
-use super::shared::Shared;
+use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -22,17 +22,17 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The thread's own state.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     inbox: Receiver<Op>,
     recovery: Recovery,
 }
 
 /// A request to close the queue. None if the handle was dropped, so that no caller waits for a response.
-type Closing = Option<Responder<()>>;
+type CloseRequest = Option<Responder<()>>;
 
 impl Writer {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedQueue>,
         opener: DatabaseOpener,
         inbox: Receiver<Op>,
         metadata: Metadata,
@@ -44,7 +44,7 @@ impl Writer {
     /// Works until the queue is closed or dropped.
     pub(super) fn run(mut self) {
         let mut next_maintenance = Instant::now() + MAINTENANCE_INTERVAL;
-        let mut closing: Option<Closing> = None;
+        let mut closing: Option<CloseRequest> = None;
         while closing.is_none() {
             let wake = self.recovery.next_try().map_or(next_maintenance, |next| next.min(next_maintenance));
             let mut ops = Vec::new();
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// Takes all operations that wait, up to the limits of a batch. Returns a request to close the queue, if one comes.
-    fn gather(&self, first: Op, ops: &mut Vec<Op>) -> Option<Closing> {
+    fn gather(&self, first: Op, ops: &mut Vec<Op>) -> Option<CloseRequest> {
         let until = Instant::now() + SETTLE_LINGER;
         let (mut bytes, mut only_settlements) = (first.bytes(), first.is_settlement());
         ops.push(first);

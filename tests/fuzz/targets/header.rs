@@ -6,7 +6,7 @@
 
 use super::{Cuts, Tape};
 use postroom::clock::Moment;
-use postroom::event::{logemails, words};
+use postroom::event::{encoded_words, logemails};
 use postroom::mail::printable::is_printable;
 use postroom::mail::{BodyType, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath};
 use postroom::policy::added::added;
@@ -213,8 +213,8 @@ fn is_shown_on_its_own_lines(content: &[u8]) {
         is_one_line(line);
     }
     let raw = String::from_utf8_lossy(content);
-    let shown = words::decode_words(&raw);
-    assert!(shown.chars().count() <= words::SHOWN_CHARS);
+    let shown = encoded_words::decode_words(&raw);
+    assert!(shown.chars().count() <= encoded_words::MAX_CHARS);
     is_one_line(&shown);
 }
 

@@ -12,7 +12,7 @@ use postroom::clock::{ManualClock, Moment};
 use postroom::event::{EventType, Fact, code};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Action, Filter, MailStore, Queue, QueueError};
+use postroom::queue::{Filter, MailStore, OperatorAction, Queue, QueueError};
 use redb::{Builder, StorageBackend, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -178,7 +178,9 @@ async fn works(queue: &dyn Queue, id: QueueId, written: Option<&(u64, Message)>)
     }
     // A count of chunks that no message has would take its time to remove.
     if written.is_none_or(|(_, message)| message.chunks < 100) {
-        for action in [Action::Hold, Action::Release, Action::Retry, Action::Delete] {
+        for action in
+            [OperatorAction::Hold, OperatorAction::Release, OperatorAction::Retry, OperatorAction::Delete]
+        {
             queue.act(action, vec![id]).await.unwrap();
         }
         assert!(matches!(queue.show(id).await, Err(QueueError::NotFound(_))));

@@ -15,19 +15,19 @@ use std::net::IpAddr;
 
 /// Time of the last change, and the message.
 #[derive(Deserialize)]
-pub(super) struct RecordV1(u64, OldMessage);
+pub(super) struct RecordV1(u64, MessageV1);
 
 #[derive(Deserialize)]
-struct OldMessage {
+struct MessageV1 {
     id: QueueId,
     reverse_path: ReversePath,
-    recipients: Vec<OldRecipient>,
+    recipients: Vec<RecipientV1>,
     body: BodyType,
     smtp_utf8: bool,
     size: u64,
     chunks: u32,
-    header: OldHeaderFacts,
-    origin: OldOrigin,
+    header: HeaderFactsV1,
+    origin: OriginV1,
     received_at: Timestamp,
     reception_ms: u64,
     attempts: u32,
@@ -38,7 +38,7 @@ struct OldMessage {
 }
 
 #[derive(Deserialize)]
-struct OldRecipient {
+struct RecipientV1 {
     address: Address,
     state: RecipientState,
     reply: Option<String>,
@@ -48,7 +48,7 @@ struct OldRecipient {
 }
 
 #[derive(Deserialize)]
-struct OldHeaderFacts {
+struct HeaderFactsV1 {
     starts_well: bool,
     has_date: bool,
     has_message_id: bool,
@@ -60,7 +60,7 @@ struct OldHeaderFacts {
 }
 
 #[derive(Deserialize)]
-pub(super) struct OldOrigin {
+pub(super) struct OriginV1 {
     listener: String,
     client: Option<IpAddr>,
     helo: String,
@@ -93,8 +93,8 @@ impl From<RecordV1> for StoredMessage {
     }
 }
 
-impl From<OldMessage> for Message {
-    fn from(old: OldMessage) -> Message {
+impl From<MessageV1> for Message {
+    fn from(old: MessageV1) -> Message {
         Message {
             recipients: old.recipients.into_iter().map(Recipient::from).collect(),
             body: old.body,
@@ -123,15 +123,15 @@ pub(super) fn operator(held_since: Option<Moment>) -> BTreeSet<HoldReason> {
     held_since.map(|_| HoldReason::Operator).into_iter().collect()
 }
 
-impl From<OldRecipient> for Recipient {
-    fn from(old: OldRecipient) -> Recipient {
-        let OldRecipient { address, state, reply, upstream, .. } = old;
+impl From<RecipientV1> for Recipient {
+    fn from(old: RecipientV1) -> Recipient {
+        let RecipientV1 { address, state, reply, upstream, .. } = old;
         Recipient { state, reply, upstream, ..Recipient::pending(address) }
     }
 }
 
-impl From<OldHeaderFacts> for HeaderFacts {
-    fn from(old: OldHeaderFacts) -> HeaderFacts {
+impl From<HeaderFactsV1> for HeaderFacts {
+    fn from(old: HeaderFactsV1) -> HeaderFacts {
         HeaderFacts {
             starts_well: old.starts_well,
             has_date: old.has_date,
@@ -145,9 +145,9 @@ impl From<OldHeaderFacts> for HeaderFacts {
     }
 }
 
-impl From<OldOrigin> for Origin {
-    fn from(old: OldOrigin) -> Origin {
-        let OldOrigin { listener, client, helo, protocol } = old;
+impl From<OriginV1> for Origin {
+    fn from(old: OriginV1) -> Origin {
+        let OriginV1 { listener, client, helo, protocol } = old;
         Origin { listener, client, user: None, helo, protocol }
     }
 }

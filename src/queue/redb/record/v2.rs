@@ -1,7 +1,7 @@
 //! Messages as they were written before there were modes, frozen: see [`super::v1`]. Nothing here is ever changed.
 
 use super::super::stored::StoredMessage;
-use super::v1::{self, OldOrigin};
+use super::v1::{self, OriginV1};
 use crate::clock::Moment;
 use crate::mail::{
     Address, BodyType, Class, HeaderFacts, Message, QueueId, Recipient, RecipientState, Refusal, ReversePath,
@@ -11,19 +11,19 @@ use serde::Deserialize;
 
 /// Time of the last change, and the message.
 #[derive(Deserialize)]
-pub(super) struct RecordV2(u64, OldMessage);
+pub(super) struct RecordV2(u64, MessageV2);
 
 #[derive(Deserialize)]
-struct OldMessage {
+struct MessageV2 {
     id: QueueId,
     reverse_path: ReversePath,
-    recipients: Vec<OldRecipient>,
+    recipients: Vec<RecipientV2>,
     body: BodyType,
     smtp_utf8: bool,
     size: u64,
     chunks: u32,
     header: HeaderFacts,
-    origin: OldOrigin,
+    origin: OriginV1,
     site: String,
     class: Class,
     received_at: Timestamp,
@@ -37,7 +37,7 @@ struct OldMessage {
 }
 
 #[derive(Deserialize)]
-struct OldRecipient {
+struct RecipientV2 {
     address: Address,
     state: RecipientState,
     reply: Option<String>,
@@ -51,8 +51,8 @@ impl From<RecordV2> for StoredMessage {
     }
 }
 
-impl From<OldMessage> for Message {
-    fn from(old: OldMessage) -> Message {
+impl From<MessageV2> for Message {
+    fn from(old: MessageV2) -> Message {
         Message {
             recipients: old.recipients.into_iter().map(Recipient::from).collect(),
             body: old.body,
@@ -77,9 +77,9 @@ impl From<OldMessage> for Message {
     }
 }
 
-impl From<OldRecipient> for Recipient {
-    fn from(old: OldRecipient) -> Recipient {
-        let OldRecipient { address, state, reply, upstream, refused_by } = old;
+impl From<RecipientV2> for Recipient {
+    fn from(old: RecipientV2) -> Recipient {
+        let RecipientV2 { address, state, reply, upstream, refused_by } = old;
         Recipient { state, reply, upstream, refused_by, ..Recipient::pending(address) }
     }
 }

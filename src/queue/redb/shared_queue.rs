@@ -16,7 +16,7 @@ use tokio::sync::{Notify, broadcast};
 const EVENTS_BUFFERED: usize = 4_096;
 
 /// See the module.
-pub(super) struct Shared {
+pub(super) struct SharedQueue {
     pub(super) database: SharedDatabase,
     pub(super) timeline: PersistentTimeline,
     pub(super) space: FreeSpace,
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     pub(super) instance: String,
 }
 
-impl Shared {
+impl SharedQueue {
     pub(super) fn new(
         database: SharedDatabase,
         timeline: PersistentTimeline,
@@ -37,9 +37,9 @@ impl Shared {
         metadata: &Metadata,
         keep: u64,
         instance: String,
-    ) -> Shared {
+    ) -> SharedQueue {
         let state = MemoryState::new(metadata);
-        Shared {
+        SharedQueue {
             database,
             timeline,
             space,

@@ -1,4 +1,4 @@
-//! Header fields for showing: a header block cut into names and values (RFC 5322 section 2.2).
+//! Header fields to show to people: a header block cut into names and values (RFC 5322 section 2.2).
 //!
 //! For logs and listings. What is relayed is judged by [`crate::mail::header`], byte by byte, as it goes by.
 

@@ -1,4 +1,4 @@
-//! What the proxy's own journal says: which queue ids it calls delivered, in the commit that removed them.
+//! What the proxy's own event log says: which queue ids it calls delivered, in the commit that removed them.
 //!
 //! Read whenever the proxy has been stopped, often enough that nothing is trimmed before.
 
@@ -16,18 +16,18 @@ const PAGE: usize = 10_000;
 
 /// What was read so far.
 #[derive(Default)]
-pub struct Journal {
+pub struct EventLog {
     next: u64,
     /// How often each queue id is called delivered.
     pub delivered: HashMap<QueueId, u32>,
 }
 
-impl Journal {
+impl EventLog {
     /// Reads on where it stopped. Ids count up by one: a gap is wrong.
     pub fn read(&mut self, queue_file: &Path, ledger: &Ledger) {
         let reader = ReadOnlyQueue::open(queue_file).expect("the queue file of a proxy that has stopped");
         loop {
-            let events = reader.events(Some(self.next), PAGE).expect("a journal that can be read");
+            let events = reader.events(Some(self.next), PAGE).expect("an event log that can be read");
             let Some(last) = events.last() else { return };
             if self.next > 0 && (events[0].id, last.id) != (self.next, self.next + events.len() as u64 - 1) {
                 ledger.wrong(format!("of the events from {} on, some are missing", self.next));

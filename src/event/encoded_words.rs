@@ -1,4 +1,4 @@
-//! Header text for people: encoded words decoded, everything on one printable line.
+//! Header text for people: encoded words (RFC 2047) decoded, everything on one printable line.
 //!
 //! For logs and listings only; what is relayed is never touched. Nothing here fails: text that cannot be decoded is
 //! shown as it stands. mail-parser does the decoding; should it panic on some input, the caller gets the raw text.
@@ -13,16 +13,16 @@ use mail_parser::parsers::MessageStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most characters that [`decode_words`] returns.
-pub const SHOWN_CHARS: usize = 256;
+pub const MAX_CHARS: usize = 256;
 
 /// An unstructured field value with its encoded words decoded (RFC 2047), on one printable line of at most
-/// [`SHOWN_CHARS`] characters; what was cut off is marked with `…`.
+/// [`MAX_CHARS`] characters; what was cut off is marked with `…`.
 pub fn decode_words(raw: &str) -> String {
     let line = decoded_line(raw);
-    if line.chars().nth(SHOWN_CHARS).is_none() {
+    if line.chars().nth(MAX_CHARS).is_none() {
         return line;
     }
-    line.chars().take(SHOWN_CHARS - 1).chain(['…']).collect()
+    line.chars().take(MAX_CHARS - 1).chain(['…']).collect()
 }
 
 /// As [`decode_words`], but whole.
@@ -32,7 +32,7 @@ pub(super) fn decoded_line(raw: &str) -> String {
     }
     // The parser knows the end of a value by its line end.
     let value = format!("{raw}\n");
-    let decoded = quietly(|| match MessageStream::new(value.as_bytes()).parse_unstructured() {
+    let decoded = catch_parser_panic(|| match MessageStream::new(value.as_bytes()).parse_unstructured() {
         HeaderValue::Text(text) => Some(printable(&text)),
         _ => None,
     });
@@ -45,9 +45,8 @@ fn unfolded(raw: &str) -> String {
     printable(raw.trim().replace("\r\n", "").as_str())
 }
 
-/// What a third party's parser makes of a stranger's bytes; none if it panics, which must never cost more than a
-/// decoration in a log.
-pub(super) fn quietly<T>(parse: impl FnOnce() -> T) -> Option<T> {
+/// Runs mail-parser on what a client sent. None if it panics: then only decoded text is missing somewhere.
+pub(super) fn catch_parser_panic<T>(parse: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(parse)).ok()
 }
 
@@ -83,16 +82,16 @@ mod tests {
 
     #[test]
     fn a_long_subject_is_cut_by_characters() {
-        assert_eq!(decode_words(&"✓".repeat(SHOWN_CHARS)), "✓".repeat(SHOWN_CHARS));
+        assert_eq!(decode_words(&"✓".repeat(MAX_CHARS)), "✓".repeat(MAX_CHARS));
         let cut = decode_words(&"✓".repeat(998));
-        assert_eq!(cut.chars().count(), SHOWN_CHARS);
+        assert_eq!(cut.chars().count(), MAX_CHARS);
         assert!(cut.ends_with("✓…"));
     }
 
     #[test]
     fn a_panic_in_the_parser_stays_there() {
-        assert_eq!(quietly(|| -> u8 { panic!("as a parser might") }), None);
-        assert_eq!(quietly(|| 1), Some(1));
+        assert_eq!(catch_parser_panic(|| -> u8 { panic!("as a parser might") }), None);
+        assert_eq!(catch_parser_panic(|| 1), Some(1));
     }
 
     const HOSTILE: &str = "(=\\?|\\?=|\\?|=|_|utf-8|[QqBb]|[0-9A-F]{2}|\r\n |.|\u{1b}|\u{2028}){0,60}";
@@ -102,7 +101,7 @@ mod tests {
         fn whatever_stands_in_the_subject_the_line_is_printable(raw in HOSTILE) {
             let shown = decode_words(&raw);
             proptest::prop_assert!(shown.chars().all(crate::mail::printable::is_printable));
-            proptest::prop_assert!(shown.chars().count() <= SHOWN_CHARS);
+            proptest::prop_assert!(shown.chars().count() <= MAX_CHARS);
         }
     }
 }
