@@ -21,7 +21,7 @@ enabled = false
 report_emails = []
 
 [debug]
-rate = 5
+rate = 0.01
 
 [certificates.issuer.account]
 email = ""
@@ -213,10 +213,10 @@ fn an_error_at_any_depth_names_the_variable() {
 
 const FORM: &str = "give it a list of addresses";
 
-type Redirect = (bool, Vec<(String, bool)>);
+type ReadRedirect = (bool, Vec<(String, bool)>);
 
 /// One function reads a table and what overrides it.
-fn redirect(section: &Section<'_>) -> Redirect {
+fn redirect(section: &Section<'_>) -> ReadRedirect {
     let item = |item: ListItem<'_>| match item {
         ListItem::Text(email) => (email, true),
         ListItem::Table(item) => (item.read("email", FORM, String::new(), Ok), item.flag("enabled")),
@@ -225,7 +225,7 @@ fn redirect(section: &Section<'_>) -> Redirect {
 }
 
 /// The redirect outside of any site and of each site, what was wrong, and what is in force.
-fn read(merged: &Merged) -> (Redirect, Vec<Redirect>, Vec<ConfigError>, InForce) {
+fn read(merged: &Merged) -> (ReadRedirect, Vec<ReadRedirect>, Vec<ConfigError>, InForce) {
     let reader = ConfigReader::new(merged);
     let root = reader.root();
     let outside = redirect(&root.section("redirect"));
@@ -332,4 +332,31 @@ fn what_is_in_force_is_shown_at_every_depth_and_can_be_loaded_again() {
     let (first_outside, first_sites, ..) = read(&first);
     assert_eq!((outside, &sites[0], errors), (first_outside, &first_sites[0], Vec::new()));
     assert_eq!(in_force_again.to_json(), in_force.to_json());
+}
+
+#[test]
+fn a_fraction_is_read_and_shown_as_one() {
+    for (text, environment, number, shown) in [
+        ("", None, 0.01, "0.01"),
+        ("rate = 0.25", None, 0.25, "0.25"),
+        ("rate = 1", None, 1.0, "1.0"),
+        ("", Some("0.5"), 0.5, "0.5"),
+    ] {
+        let environment: Vec<_> =
+            environment.map(|value| ("POSTROOM_SITE__X__DEBUG__RATE", value)).into_iter().collect();
+        let merged = merged(&format!("[site.x.debug]\n{text}\n[debug]\n"), &environment, &[]);
+        let reader = ConfigReader::new(&merged);
+        let rate =
+            |section: &Section<'_>| section.read("rate", "give it a number from 0 to 1", -1.0, Ok::<f64, _>);
+        rate(&reader.root().section("debug"));
+        assert_eq!(rate(&reader.root().named("site")[0].section("debug")), number);
+        let in_force = reader.in_force.borrow().to_toml();
+        assert!(in_force.contains(&format!("rate = {shown}")), "{in_force}");
+    }
+    for wrong in ["\"0.5\"", "nan", "inf", "true"] {
+        let merged = merged(&format!("[debug]\nrate = {wrong}"), &[], &[]);
+        let reader = ConfigReader::new(&merged);
+        reader.root().section("debug").read("rate", FORM, -1.0, Ok::<f64, _>);
+        assert_eq!(only(&reader.errors.borrow()).1, "debug.rate");
+    }
 }

@@ -86,7 +86,7 @@ fn quoted(text: &str) -> toml_edit::Value {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-struct Entry {
+struct ShownKey {
     path: Vec<String>,
     shown: Shown,
     /// Where it was given; none for a default.
@@ -97,7 +97,7 @@ struct Entry {
 /// serialized it is an object of objects.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct InForce {
-    entries: Vec<Entry>,
+    entries: Vec<ShownKey>,
     places: HashMap<Vec<String>, usize>,
 }
 
@@ -105,7 +105,7 @@ impl InForce {
     /// Adds a key, or says it anew.
     pub(super) fn note(&mut self, path: Vec<String>, shown: Shown, place: Option<String>) {
         let number = *self.places.entry(path.clone()).or_insert(self.entries.len());
-        let entry = Entry { path, shown, place };
+        let entry = ShownKey { path, shown, place };
         match self.entries.get_mut(number) {
             Some(known) => *known = entry,
             None => self.entries.push(entry),

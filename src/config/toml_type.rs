@@ -65,6 +65,24 @@ impl TomlType for i64 {
     }
 }
 
+/// A whole number is one, too.
+impl TomlType for f64 {
+    fn from_value(value: &Value, from_text: bool) -> Result<f64, ValueError> {
+        let number = match value {
+            Value::Num(_, number) => number.to_f64().or(value.to_i128().map(|whole| whole as f64)),
+            Value::String(_, text) if from_text => {
+                Some(text.trim().parse().map_err(|_| format!("{} is no number", quoted(text)))?)
+            }
+            value => return Err(not(value, "a number")),
+        };
+        number.filter(|number: &f64| number.is_finite()).ok_or_else(|| "is not a finite number".into())
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Fraction(*self)
+    }
+}
+
 impl TomlType for Vec<String> {
     fn from_value(value: &Value, from_text: bool) -> Result<Vec<String>, ValueError> {
         match value {
