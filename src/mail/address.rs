@@ -85,6 +85,16 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// As [`FromStr`], or a name without a domain as it is: for a client of a server that completes it.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn with_or_without_domain(text: &str) -> Result<Address, AddressError> {
+        mailbox(text.as_bytes(), |local| bounded(local.into()))
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -349,6 +359,12 @@ mod tests {
         }
         assert_eq!(parse_path(b"<\xfc@x>", "h").unwrap_err(), AddressError::NotUtf8);
         assert_eq!("root".parse::<Address>(), Err(AddressError::Unqualified));
+        for (text, error) in
+            [("a b", AddressError::LocalPart), ("", AddressError::Empty), ("a@", AddressError::Domain)]
+        {
+            assert_eq!(Address::with_or_without_domain(text), Err(error), "{text}");
+        }
+        assert_eq!(Address::with_or_without_domain("root").unwrap().as_str(), "root");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing here knows of sockets, files, queues or settings, so every module may use it.
 
 pub mod address;
+pub mod address_list;
 pub mod header;
 pub mod id;
 pub mod message;
