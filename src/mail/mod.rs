@@ -12,7 +12,7 @@ pub mod reply;
 pub mod verdict;
 
 pub use address::{Address, ReversePath};
-pub use header::{FieldFilter, HeaderScan};
+pub use header::{FieldFilter, HeaderScan, Rename, SenderFacts, SenderScan};
 pub use id::QueueId;
 pub use message::{
     BodyType, Class, HeaderFacts, HoldReason, Message, MessageState, Mode, Notify, Origin, Recipient,

@@ -44,7 +44,7 @@ pub(super) fn is_bcc(name: &[u8]) -> bool {
 }
 
 /// The beginning of a line that was cut before it was clear what it is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PartialLine(pub(super) Vec<u8>);
 
 impl PartialLine {

@@ -1,6 +1,6 @@
 //! The header block of a content, read piece by piece (RFC 5322 section 2.2).
 //!
-//! Both readers take the content in order, cut anywhere, and keep at most 998 bytes of a line: memory does not follow
+//! All readers take the content in order, cut anywhere, and keep at most 998 bytes of a line: memory does not follow
 //! the header. The block ends at the first empty line, or at the first line that is neither field nor
 //! continuation (careless applications send bodies without any header).
 //!
@@ -9,10 +9,13 @@
 mod class;
 mod filter;
 mod line;
+mod reader;
 mod scan;
+mod sender;
 
-pub use filter::FieldFilter;
+pub use filter::{FieldFilter, Rename};
 pub use scan::HeaderScan;
+pub use sender::{SenderFacts, SenderScan};
 
 #[cfg(test)]
 mod tests {
@@ -169,10 +172,9 @@ mod tests {
             let mut push = |bytes: &[u8]| {
                 scan.push(bytes);
                 filter.push(bytes, |bytes| passed += bytes.len());
-                assert!(
-                    scan.partial.0.capacity() + scan.tail.capacity() + filter.partial.0.capacity() < 8_192
-                );
-                assert!(scan.subject.as_ref().is_none_or(|subject| subject.capacity() < 8_192));
+                let kept = scan.reader.partial.0.capacity() + scan.learned.tail.capacity();
+                assert!(kept + filter.partial.0.capacity() < 8_192);
+                assert!(scan.learned.subject.as_ref().is_none_or(|subject| subject.capacity() < 8_192));
             };
             push(start.as_bytes());
             for _ in 0..1_000 {

@@ -2,8 +2,9 @@
 
 use super::super::message::{Class, HeaderFacts};
 use super::class::{ClassField, ClassFields};
-use super::line::{HeaderLine, HeaderPosition, NAME_LIMIT, PartialLine, classify, is_bcc};
-use memchr::{memchr, memmem};
+use super::line::{NAME_LIMIT, is_bcc};
+use super::reader::{FieldReader, Part};
+use memchr::memmem;
 
 /// The field whose value is being read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,11 +18,15 @@ enum Reading {
 /// Learns [`HeaderFacts`] from a content that comes in pieces.
 #[derive(Debug)]
 pub struct HeaderScan {
+    pub(super) reader: FieldReader,
+    pub(super) learned: Learned,
+}
+
+/// What was learned so far.
+#[derive(Debug)]
+pub(super) struct Learned {
     facts: HeaderFacts,
-    position: HeaderPosition,
     reading: Reading,
-    first_line: bool,
-    pub(super) partial: PartialLine,
     pub(super) subject: Option<Vec<u8>>,
     class: ClassFields,
     instance: Vec<u8>,
@@ -33,84 +38,49 @@ pub struct HeaderScan {
 impl HeaderScan {
     /// `instance` is this installation's own name: found in a `Received:` field, the message has been here before.
     pub fn new(instance: &str) -> HeaderScan {
-        HeaderScan {
+        let learned = Learned {
             facts: HeaderFacts::default(),
-            position: HeaderPosition::LineStart,
             reading: Reading::Other,
-            first_line: true,
-            partial: PartialLine::default(),
             subject: None,
             class: ClassFields::default(),
             instance: instance.as_bytes().to_vec(),
             instance_seen: false,
             tail: Vec::new(),
-        }
+        };
+        HeaderScan { reader: FieldReader::default(), learned }
     }
 
     /// The next bytes of the content.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.facts.has_eight_bit = self.facts.has_eight_bit || !bytes.is_ascii();
-        let mut rest = bytes;
-        while !rest.is_empty() && self.position != HeaderPosition::Body {
-            rest = match self.position {
-                HeaderPosition::LineStart => self.begin_line(rest),
-                _ => self.read_value(rest),
-            };
-        }
+        let HeaderScan { reader, learned } = self;
+        learned.facts.has_eight_bit = learned.facts.has_eight_bit || !bytes.is_ascii();
+        reader.push(bytes, |part| match part {
+            Part::Name(name) => learned.begin_field(name),
+            Part::Value(value) => learned.read_value(value),
+        });
     }
 
     /// Whether our own instance id stood in a `Received:` field: the message goes round in circles.
     pub fn own_instance_seen(&self) -> bool {
-        self.instance_seen
+        self.learned.instance_seen
     }
 
     /// What was learned so far.
     pub fn facts(&self) -> HeaderFacts {
-        HeaderFacts { subject: self.subject.as_deref().map(readable), ..self.facts.clone() }
+        HeaderFacts {
+            starts_well: self.reader.starts_well(),
+            subject: self.learned.subject.as_deref().map(readable),
+            ..self.learned.facts.clone()
+        }
     }
 
     /// The class that the header asks for so far.
     pub fn class(&self) -> Class {
-        self.class.class()
+        self.learned.class.class()
     }
+}
 
-    /// Reads the beginning of a line, up to its colon or its first white space. Returns what is left.
-    fn begin_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (line, rest) = if self.partial.0.is_empty() {
-            match classify(bytes) {
-                HeaderLine::Unclear => {
-                    self.partial.0.extend_from_slice(bytes);
-                    return &[];
-                }
-                HeaderLine::Field { name, value } => {
-                    self.begin_field(&bytes[..name]);
-                    (HeaderLine::Field { name, value }, &bytes[value..])
-                }
-                line => (line, bytes),
-            }
-        } else {
-            let (taken, line) = self.partial.add(bytes);
-            if line == HeaderLine::Unclear {
-                return &bytes[taken..];
-            }
-            let partial = std::mem::take(&mut self.partial.0);
-            if let HeaderLine::Field { name, .. } = line {
-                self.begin_field(&partial[..name]);
-            }
-            (line, &bytes[taken..])
-        };
-        self.position = match line {
-            HeaderLine::Field { .. } => HeaderPosition::Value,
-            HeaderLine::Continuation if !self.first_line => HeaderPosition::Value,
-            _ => HeaderPosition::Body,
-        };
-        if self.first_line {
-            self.facts.starts_well = matches!(line, HeaderLine::Field { .. } | HeaderLine::Empty);
-            self.first_line = false;
-        }
-        rest
-    }
-
+impl Learned {
     fn begin_field(&mut self, name: &[u8]) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         self.reading = Reading::Other;
@@ -138,10 +108,7 @@ impl HeaderScan {
         }
     }
 
-    /// Reads a value to the end of its line. Returns what is left.
-    fn read_value<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let end = memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
-        let (value, rest) = bytes.split_at(end);
+    fn read_value(&mut self, value: &[u8]) {
         match self.reading {
             Reading::Received => self.look_for_instance(value),
             Reading::Class => self.class.push(value),
@@ -156,10 +123,6 @@ impl HeaderScan {
             }
             Reading::Other => {}
         }
-        if value.last() == Some(&b'\n') {
-            self.position = HeaderPosition::LineStart;
-        }
-        rest
     }
 
     fn look_for_instance(&mut self, value: &[u8]) {
