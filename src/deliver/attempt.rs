@@ -27,6 +27,7 @@ use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
 use crate::mail::BodyType;
 use crate::policy::added;
+use crate::policy::changes::HeaderChanges;
 use crate::queue::{CHUNK_SIZE, Claim};
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,11 +213,12 @@ impl Attempt<'_> {
         };
         let (hostname, instance) = (&self.context.settings.hostname, self.context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
-        let added = added::added(message, hostname, instance, utf8);
+        let changes = HeaderChanges::default();
+        let added = added::added(message, &changes, hostname, instance, utf8);
         if !added.is_ascii() {
             envelope.body = BodyType::EightBitMime;
         }
-        let mut content = Outgoing::stored(added, self.context.services.queue.clone(), message);
+        let mut content = Outgoing::stored(added, self.context.services.queue.clone(), message, changes);
         envelope.size = content.size();
         if !self.logged && connection.capabilities().serves(&envelope) {
             self.logged = true;

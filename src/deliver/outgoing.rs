@@ -8,7 +8,8 @@
 //!
 //! Memory does not follow message size: one chunk is held at a time.
 
-use crate::mail::{FieldFilter, Message, QueueId};
+use crate::mail::{FieldFilter, Message, QueueId, SenderFacts, SenderScan};
+use crate::policy::changes::{HeaderChanges, RENAMES};
 use crate::queue::{MailStore, QueueError};
 use bytes::Bytes;
 use memchr::memchr3;
@@ -22,7 +23,8 @@ pub struct Outgoing {
     prefix: Bytes,
     source: ContentSource,
     size: u64,
-    drop_bcc: bool,
+    /// What the header goes through, as it is before the first byte.
+    filter: Option<FieldFilter>,
     progress: Progress,
 }
 
@@ -43,23 +45,34 @@ struct Progress {
 }
 
 impl Outgoing {
-    /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`]), without its `Bcc:` and
-    /// `Resent-Bcc:`.
-    pub fn stored(prefix: impl Into<Bytes>, queue: Arc<dyn MailStore>, message: &Message) -> Outgoing {
+    /// What `queue` has stored as `message`, behind `prefix` (see [`crate::policy::added`], which wants to know of the same
+    /// `changes`), without its `Bcc:` and `Resent-Bcc:`, and with those fields renamed that `changes` name.
+    pub fn stored(
+        prefix: impl Into<Bytes>,
+        queue: Arc<dyn MailStore>,
+        message: &Message,
+        changes: HeaderChanges,
+    ) -> Outgoing {
         let source = ContentSource::Queue { queue, id: message.id, chunks: message.chunks };
-        Outgoing::new(prefix.into(), source, message.size, true)
+        let filter = FieldFilter::renaming(changes.renames);
+        Outgoing::new(prefix.into(), source, message.size + changes.growth, Some(filter))
     }
 
     /// A content at hand, behind `prefix`; `drop_bcc`: without its `Bcc:` and `Resent-Bcc:`, as relayed mail goes.
     pub fn memory(prefix: impl Into<Bytes>, content: impl Into<Bytes>, drop_bcc: bool) -> Outgoing {
         let content = content.into();
         let size = content.len() as u64;
-        Outgoing::new(prefix.into(), ContentSource::Memory(content), size, drop_bcc)
+        Outgoing::new(
+            prefix.into(),
+            ContentSource::Memory(content),
+            size,
+            drop_bcc.then(FieldFilter::default),
+        )
     }
 
-    fn new(prefix: Bytes, source: ContentSource, stored_size: u64, drop_bcc: bool) -> Outgoing {
+    fn new(prefix: Bytes, source: ContentSource, stored_size: u64, filter: Option<FieldFilter>) -> Outgoing {
         let size = prefix.len() as u64 + stored_size;
-        let mut outgoing = Outgoing { prefix, source, size, drop_bcc, progress: Progress::default() };
+        let mut outgoing = Outgoing { prefix, source, size, filter, progress: Progress::default() };
         outgoing.rewind();
         outgoing
     }
@@ -72,7 +85,7 @@ impl Outgoing {
 
     /// From the start again.
     pub(crate) fn rewind(&mut self) {
-        self.progress = Progress { filter: self.drop_bcc.then(FieldFilter::default), ..Progress::default() };
+        self.progress = Progress { filter: self.filter.clone(), ..Progress::default() };
     }
 
     /// Appends content to `out` until that holds at least `enough` bytes or the content is at its end, and says
@@ -115,6 +128,20 @@ impl Outgoing {
         }
         Ok(!self.progress.current.is_empty())
     }
+}
+
+/// Reads the header of a stored message as far as [`crate::policy::changes`] must know it; the body is not read.
+///
+/// # Errors
+/// The queue's.
+pub async fn sender_facts(queue: &dyn MailStore, message: &Message) -> Result<SenderFacts, QueueError> {
+    let mut scan = SenderScan::new(&RENAMES);
+    for chunk in 0..message.chunks {
+        if !scan.push(&queue.chunk(message.id, chunk).await?) {
+            break;
+        }
+    }
+    Ok(scan.facts())
 }
 
 /// Makes lines fit for DATA. Knows nothing but how the line before ended, so it may be given any pieces.

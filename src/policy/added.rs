@@ -1,8 +1,9 @@
-//! What is put in front of the stored content (rule 8): one `Received:` field, and `Date:`, `Message-ID:` and
-//! `From:` where the message has none. Nothing else of a message is ever changed here.
+//! What is put in front of the stored content (rule 8): one `Received:` field, `Date:`, `Message-ID:` and `From:` where the
+//! message has none, and the fields that redirect and `sender` bring. The content itself is not changed here.
 //!
 //! Nothing that a client said can end the field it stands in or begin another one.
 
+use super::changes::HeaderChanges;
 use crate::mail::{HeaderFacts, Message};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -15,19 +16,28 @@ const HELO_LIMIT: usize = 255;
 ///
 /// `hostname` is what we call ourselves, `instance` this installation's own name for loop detection, `utf8` whether the
 /// transaction that carries it says SMTPUTF8: only then text that is not ASCII may stand in a header (RFC 6532), whatever
-/// the client declared.
-pub fn added(message: &Message, hostname: &str, instance: &str, utf8: bool) -> Vec<u8> {
+/// the client declared. `changes` are what redirect and `sender` want of the header.
+pub fn added(
+    message: &Message,
+    changes: &HeaderChanges,
+    hostname: &str,
+    instance: &str,
+    utf8: bool,
+) -> Vec<u8> {
     let Message { id, header, .. } = message;
     let HeaderFacts { has_date, has_message_id, has_from, starts_well, .. } = *header;
     let date = date(message.received_at);
     let mut fields = received(message, hostname, instance, &date, utf8);
+    fields.push_str(&changes.original_to);
     if !has_date {
         fields.push_str(&format!("Date: {date}\r\n"));
     }
     if !has_message_id {
         fields.push_str(&format!("Message-ID: <{id}@{hostname}>\r\n"));
     }
-    if !has_from {
+    if let Some(from) = &changes.from {
+        fields.push_str(from);
+    } else if !has_from {
         let sender = message.reverse_path.address().filter(|address| utf8 || address.is_ascii());
         match sender {
             Some(address) => fields.push_str(&format!("From: {address}\r\n")),
@@ -112,7 +122,7 @@ mod tests {
     }
 
     fn with(message: &Message, utf8: bool) -> String {
-        String::from_utf8(added(message, "mail.test", "own", utf8)).unwrap()
+        String::from_utf8(added(message, &HeaderChanges::default(), "mail.test", "own", utf8)).unwrap()
     }
 
     const RECEIVED: &str = "Received: from c.test ([192.0.2.1])\r\n\tby mail.test (Postroom own)\r\n\twith ESMTP id \

@@ -8,6 +8,7 @@ mod deadline;
 mod engine;
 mod fairness;
 mod faults;
+mod header_changes;
 mod needs;
 mod own_certificate;
 mod refusals;

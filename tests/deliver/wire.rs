@@ -352,7 +352,7 @@ async fn content_that_cannot_be_read_is_never_ended() {
     let server = Scripted::start(|script| script.ehlo(&["PIPELINING"]));
     let mut connection = connected(&server).await;
     let (queue, message) = super::broken::queue_with_two_chunks_of_three();
-    let mut outgoing = Outgoing::stored("Received: x\r\n", queue, &message);
+    let mut outgoing = Outgoing::stored("Received: x\r\n", queue, &message, Default::default());
     let done = transact(&mut connection, &envelope(&["a@y"]), &mut outgoing).await;
     assert_eq!((short(&done), lost(&done)), (vec!["undecided".to_owned()], Some(SessionErrorKind::Content)));
     assert!(!connection.is_reusable());

@@ -164,3 +164,8 @@ fn stored_records() {
 fn headers() {
     fuzz("header", 1_000, targets::header::run);
 }
+
+#[test]
+fn changes_of_headers() {
+    fuzz("changes", 1_000, targets::changes::run);
+}

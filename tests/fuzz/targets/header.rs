@@ -10,6 +10,7 @@ use postroom::event::{encoded_words, logemails};
 use postroom::mail::printable::is_printable;
 use postroom::mail::{BodyType, FieldFilter, HeaderFacts, HeaderScan, Message, Origin, QueueId, ReversePath};
 use postroom::policy::added::added;
+use postroom::policy::changes::HeaderChanges;
 
 const INSTANCE: &str = "00c0ffee00c0ffee";
 const HOST: &str = "mail.test";
@@ -48,13 +49,13 @@ fn filtered(content: &[u8], cuts: Cuts<'_>) -> Vec<u8> {
 }
 
 /// A header block cut into its fields: name in lower case, where it begins, where its value does, where it ends.
-struct Header {
-    fields: Vec<(Vec<u8>, usize, usize, usize)>,
+pub(super) struct Header {
+    pub(super) fields: Vec<(Vec<u8>, usize, usize, usize)>,
     starts_empty: bool,
 }
 
 impl Header {
-    fn of(content: &[u8]) -> Header {
+    pub(super) fn of(content: &[u8]) -> Header {
         let (mut fields, mut at) = (Vec::<(Vec<u8>, usize, usize, usize)>::new(), 0);
         for line in content.split_inclusive(|byte| *byte == b'\n') {
             let end = at + line.len();
@@ -73,7 +74,7 @@ impl Header {
         Header { fields, starts_empty: content.starts_with(b"\r\n") || content.starts_with(b"\n") }
     }
 
-    fn named(&self, name: &str) -> impl Iterator<Item = &(Vec<u8>, usize, usize, usize)> {
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &(Vec<u8>, usize, usize, usize)> {
         self.fields.iter().filter(move |field| field.0 == name.as_bytes())
     }
 
@@ -93,7 +94,7 @@ impl Header {
         assert_eq!(facts.subject, subject);
     }
 
-    fn blind(&self) -> impl Iterator<Item = &(Vec<u8>, usize, usize, usize)> {
+    pub(super) fn blind(&self) -> impl Iterator<Item = &(Vec<u8>, usize, usize, usize)> {
         self.fields.iter().filter(|field| field.0 == b"bcc" || field.0 == b"resent-bcc")
     }
 
@@ -144,7 +145,7 @@ fn is_whole_when_relayed(content: &[u8], flags: u8, name: &str) {
     };
     let (facts, _) = scanned(&complete, Cuts(&[]));
     let message = message(facts.clone(), flags, name);
-    let prefix = added(&message, HOST, INSTANCE, message.smtp_utf8);
+    let prefix = added(&message, &HeaderChanges::default(), HOST, INSTANCE, message.smtp_utf8);
     for line in prefix.split_inclusive(|byte| *byte == b'\n') {
         let text = line.strip_suffix(b"\r\n").unwrap();
         assert!(text.len() <= NAME_LIMIT && !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
