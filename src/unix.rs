@@ -1,6 +1,6 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
 //! limit on open files, the space on a file system.
-//! A port to another system is a matter of this module.
+//! A port to another system has to replace this module alone.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the service is told by signals.
+/// The signals that the proxy reacts to.
 pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,
@@ -45,29 +45,29 @@ impl Signals {
     }
 }
 
-/// Bytes free for this process on the file system of a file, and bytes that the file takes there: holes take none.
+/// Bytes free for this process on the file system of a file, and bytes that the file occupies there (holes count as none).
 pub(crate) fn disk_space(file: &Path) -> io::Result<(u64, u64)> {
     let system = rustix::fs::statvfs(file)?;
     let blocks = std::fs::metadata(file)?.blocks();
     Ok((system.f_bavail.saturating_mul(system.f_frsize), blocks.saturating_mul(512)))
 }
 
-/// The process id of whoever answers on the control socket, if anybody does; 0 where it cannot be told.
-pub(crate) async fn holder(socket: &Path) -> Option<i32> {
+/// The id of the process that answers on the control socket, if one does; 0 where the system does not say.
+pub(crate) async fn process_behind(socket: &Path) -> Option<i32> {
     let stream = UnixStream::connect(socket).await.ok()?;
     Some(stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0))
 }
 
-/// Binds the control socket for its owner alone. A socket file that nobody answers on is left from a crash and replaced.
+/// Binds the control socket, for its owner alone. A socket file on which no process answers was left by a crash; it is replaced.
 pub(crate) async fn bind_control(socket: &Path) -> io::Result<UnixListener> {
-    if holder(socket).await.is_some() {
+    if process_behind(socket).await.is_some() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
     }
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Nobody may connect between bind and the change of mode.
+    // Set before bind, so that no other user can connect before the mode is changed.
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(socket);
     rustix::process::umask(before);
@@ -83,8 +83,8 @@ pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
-/// Raises the soft limit on open files, which is made for programs that use select, to the hard one. Returns what holds
-/// from here on; none where there is no limit.
+/// Raises the soft limit on open files, which is low for the sake of programs that use select, to the hard limit. Returns the
+/// limit from here on; none where there is none.
 pub(crate) fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

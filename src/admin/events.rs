@@ -1,8 +1,9 @@
 //! Events: the newest, and those to come.
 
-use super::Admin;
-use super::json_response::{self, JsonResponse};
+use super::json_response::JsonResponse;
 use super::problem::Problem;
+use super::safe_json;
+use super::state::AdminState;
 use crate::event::Event;
 use axum::extract::{Query, State};
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -27,7 +28,7 @@ pub(super) struct EventsQuery {
 
 /// `GET /api/v1/events?from=&limit=`: oldest first. `next` is the id to go on from.
 pub(super) async fn list(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Query(query): Query<EventsQuery>,
 ) -> Result<JsonResponse<Value>, Problem> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
@@ -38,11 +39,11 @@ pub(super) async fn list(
 
 /// `GET /api/v1/events/stream`: server-sent events, each with the JSON of one event and its id.
 pub(super) async fn stream(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
 ) -> Sse<impl futures_util::Stream<Item = Result<sse::Event, Infallible>> + Send> {
     let follow = futures_util::stream::unfold(admin.queue.subscribe(), async |receiver| {
         let (event, receiver) = next(receiver).await?;
-        let data = json_response::to_json(&*event).unwrap_or_default();
+        let data = safe_json::to_json(&*event).unwrap_or_default();
         Some((Ok(sse::Event::default().id(event.id.to_string()).data(data)), receiver))
     });
     Sse::new(follow).keep_alive(KeepAlive::default())

@@ -50,7 +50,7 @@ pub(crate) struct RecipientJson {
     pub reply: Option<String>,
     /// The upstream that said it.
     pub upstream: Option<String>,
-    /// Upstreams that are not asked again because of what they said: the others are waited for.
+    /// Upstreams that refused this recipient for good; it waits for the others.
     pub refused_by: Vec<String>,
 }
 

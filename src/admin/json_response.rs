@@ -1,7 +1,7 @@
 //! Answers in JSON, safe to show on a terminal.
 
 use super::problem::Problem;
-use crate::mail::printable::escaped_json;
+use super::safe_json::to_json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -17,20 +17,4 @@ impl<T: Serialize> IntoResponse for JsonResponse<T> {
             Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
         }
     }
-}
-
-/// A value in JSON on one line, escaped as in [`JsonResponse`].
-///
-/// # Errors
-/// The value cannot be written as JSON: a mistake in its type.
-pub(crate) fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
-    serde_json::to_string(value).map(|text| escaped_json(&text))
-}
-
-/// As [`to_json`], indented for people.
-///
-/// # Errors
-/// As [`to_json`].
-pub(crate) fn to_json_pretty(value: &impl Serialize) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(value).map(|text| escaped_json(&text))
 }

@@ -1,10 +1,10 @@
 //! Messages: listed, shown, and what an operator does with them.
 
-use super::Admin;
 use super::json::{BulkJson, MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::query::{self, BulkQuery, MessagesQuery, QueryError};
+use super::state::AdminState;
 use crate::mail::{Message, QueueId};
 use crate::queue::{ActionResult, Filter, MailStore, OperatorAction, QueueError};
 use axum::Json;
@@ -29,7 +29,7 @@ fn id(text: &str) -> Result<QueueId, Problem> {
 
 /// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
 pub(super) async fn list(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
     let filter = query::filter(query.state.as_deref(), query.q.as_deref())?;
@@ -41,7 +41,7 @@ pub(super) async fn list(
 
 /// `GET /api/v1/messages/{id}`.
 pub(super) async fn show(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
@@ -49,7 +49,10 @@ pub(super) async fn show(
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
-pub(super) async fn raw(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn raw(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
     let body = Body::from_stream(chunks(admin.queue.clone(), message));
     Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
@@ -72,7 +75,7 @@ fn chunks(
 
 /// `DELETE /api/v1/messages/{id}`.
 pub(super) async fn delete(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     act_on(&admin, OperatorAction::Delete, id(&name)?).await?;
@@ -81,7 +84,7 @@ pub(super) async fn delete(
 
 /// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
 pub(super) async fn act(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Path((name, name_of_action)): Path<(String, String)>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let action = match name_of_action.as_str() {
@@ -94,7 +97,7 @@ pub(super) async fn act(
     Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
 }
 
-async fn act_on(admin: &Admin, action: OperatorAction, id: QueueId) -> Result<(), Problem> {
+async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<(), Problem> {
     let results = admin.queue.act(action, vec![id]).await?;
     if action == OperatorAction::Retry {
         admin.health.probe_now();
@@ -107,7 +110,7 @@ async fn act_on(admin: &Admin, action: OperatorAction, id: QueueId) -> Result<()
 
 /// `POST /api/v1/messages/bulk`: one action for many messages, by their ids or by a filter.
 pub(super) async fn bulk(
-    State(admin): State<Admin>,
+    State(admin): State<AdminState>,
     Json(query): Json<BulkQuery>,
 ) -> Result<JsonResponse<BulkJson>, Problem> {
     let action = query::action(&query.action)?;
@@ -132,7 +135,7 @@ pub(super) async fn bulk(
 
 /// Page by page, so that neither memory nor one commit follows the length of the queue.
 async fn each_page(
-    admin: &Admin,
+    admin: &AdminState,
     action: OperatorAction,
     filter: Filter,
     done: &mut BulkJson,
@@ -151,7 +154,7 @@ async fn each_page(
 }
 
 async fn act_on_all(
-    admin: &Admin,
+    admin: &AdminState,
     action: OperatorAction,
     ids: Vec<QueueId>,
     done: &mut BulkJson,

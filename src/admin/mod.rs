@@ -1,46 +1,26 @@
 //! The routes of docs/rules.md#routes, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
-//! it may do everything, so there is no other password).
+//! it may do everything, so there is no password).
 //!
 //! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
 mod events;
 pub(crate) mod json;
-pub(crate) mod json_response;
+mod json_response;
 mod messages;
 pub(crate) mod problem;
 pub(crate) mod query;
+pub(crate) mod safe_json;
 mod service;
+mod state;
 
-use crate::config::{ConfigErrors, Settings};
-use crate::deliver::health::UpstreamHealth;
-use crate::queue::Operations;
 use axum::Router;
 use axum::routing::{get, post};
 use problem::Problem;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use tokio::sync::{mpsc, oneshot, watch};
 
-/// Asks the server to load the configuration again; the server answers what changed, in words, or every error.
-pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
-
-/// What the routes work with.
-#[derive(Clone)]
-pub(crate) struct Admin {
-    /// Messages and events.
-    pub queue: Arc<dyn Operations>,
-    /// Of the upstreams.
-    pub health: Arc<UpstreamHealth>,
-    /// In force.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// The listeners are up and nobody has asked for a stop.
-    pub listening: Arc<AtomicBool>,
-    /// To the server.
-    pub reload: mpsc::Sender<ReloadRequest>,
-}
+pub(crate) use state::{AdminState, ReloadRequest};
 
 /// All routes.
-pub(crate) fn router(admin: Admin) -> Router {
+pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/livez", get(service::live))
         .route("/readyz", get(service::ready))
@@ -55,5 +35,5 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/api/v1/stats", get(service::stats))
         .route("/api/v1/reload", post(service::reload))
         .fallback(async || Problem::new(axum::http::StatusCode::NOT_FOUND, "there is no such route"))
-        .with_state(admin)
+        .with_state(state)
 }

@@ -1,9 +1,9 @@
 //! The service itself: alive, ready, figures, upstreams, reload.
 
-use super::Admin;
 use super::json::{StatsJson, UpstreamJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
+use super::state::AdminState;
 use crate::config::settings::{Priority, Upstream};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ pub(super) async fn live() -> JsonResponse<Value> {
 }
 
 /// `GET /readyz`: the queue can be written and the listeners are up.
-pub(super) async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
+pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonResponse<Value>, Problem> {
     let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
@@ -31,17 +31,17 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Result<JsonResponse<Val
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.
-pub(super) async fn stats(State(admin): State<Admin>) -> JsonResponse<StatsJson> {
+pub(super) async fn stats(State(admin): State<AdminState>) -> JsonResponse<StatsJson> {
     JsonResponse(admin.queue.status().into())
 }
 
 /// `GET /api/v1/upstreams`: how each of them fares.
-pub(super) async fn upstreams(State(admin): State<Admin>) -> JsonResponse<Vec<UpstreamJson>> {
+pub(super) async fn upstreams(State(admin): State<AdminState>) -> JsonResponse<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
     JsonResponse(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
 }
 
-fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
+fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
     let status = admin.health.status(upstream);
     UpstreamJson {
         name: upstream.name.clone(),
@@ -63,7 +63,7 @@ fn status(admin: &Admin, upstream: &Upstream) -> UpstreamJson {
 }
 
 /// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
-pub(super) async fn reload(State(admin): State<Admin>) -> Result<JsonResponse<Value>, Problem> {
+pub(super) async fn reload(State(admin): State<AdminState>) -> Result<JsonResponse<Value>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.reload.send(answer).await.map_err(|_| stopping())?;

@@ -1,7 +1,7 @@
 //! `postroom check`: load the configuration, print what is in force (secrets masked), name every error.
 
 use super::{Failure, Global};
-use crate::admin::json_response::to_json_pretty;
+use crate::admin::safe_json::to_json_pretty;
 use crate::mail::printable;
 
 /// Runs the verb. Errors end it with 78, each named with its file, line and key.

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::queue::open_file;
 use super::table::safe;
 use super::{Failure, Global, small_runtime};
-use crate::admin::json_response::to_json;
+use crate::admin::safe_json::to_json;
 use anyhow::Context;
 use clap::Args;
 use http_body_util::BodyExt;

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 success, 1 the operation failed, 2 wrong usage, 78 configuration error.
 
-/// Prints a line on standard output, and ends the process where nobody reads it any more (`| head`) or it cannot be written.
+/// Prints a line on standard output. Ends the process where standard output is closed (`| head`) or cannot be written.
 macro_rules! say {
     ($($what:tt)*) => {
         $crate::cli::say_line(format_args!($($what)*))
@@ -22,7 +22,7 @@ pub mod sink;
 mod table;
 mod upstream;
 
-use crate::admin::json_response::to_json;
+use crate::admin::safe_json::to_json;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
 use crate::mail::printable;
 use clap::{Parser, Subcommand};
@@ -104,7 +104,7 @@ enum Failure {
     Usage(String),
     /// 78.
     Config(ConfigErrors),
-    /// Told already; nothing but the exit code is left to say.
+    /// The error has been printed already; only the exit code is left.
     Silent(u8),
 }
 
@@ -131,8 +131,8 @@ impl Global {
         })
     }
 
-    /// Where the running proxy is asked: known even while its configuration file is broken, because that is when somebody
-    /// wants to look.
+    /// The control socket of the running proxy: found even while the configuration file is wrong, because that is when an
+    /// operator wants to look.
     fn control_socket(&self) -> Result<PathBuf, Failure> {
         match config::load(&self.sources()?) {
             Ok(loaded) => Ok(loaded.settings.control_socket()),
@@ -178,7 +178,7 @@ pub fn run() -> ExitCode {
 fn report(failure: Failure, json: bool) -> ExitCode {
     match failure {
         Failure::Silent(code) => return ExitCode::from(code),
-        // A reader that has seen enough (`| head`) is no failure.
+        // Standard output was closed (`| head`): no failure.
         Failure::Failed(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
         Failure::Failed(error) => eprintln!("postroom: {}", printable(&format!("{error:#}"))),
         Failure::Usage(what) => {
@@ -201,7 +201,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// A runtime for verbs that only ask something.
+/// A runtime of one thread, for verbs that are clients of the proxy.
 fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

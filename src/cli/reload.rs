@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{Failure, Global, small_runtime};
-use crate::admin::json_response::to_json;
+use crate::admin::safe_json::to_json;
 use crate::mail::printable;
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! `postroom send`: a message file goes through the proxy, as an application would send it.
 
 use super::{Failure, Global, small_runtime};
-use crate::admin::json_response::to_json;
+use crate::admin::safe_json::to_json;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::config::{Settings, default_upstream};
 use crate::deliver::connection::Connection;

@@ -14,7 +14,7 @@ const SPARE_FILES: u64 = 64;
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let sources = global.sources()?;
     let loaded = crate::config::load(&sources).map_err(Failure::Config)?;
-    // Dropped last, when nobody logs any more.
+    // `_end` writes out what is left of the log, so it is dropped last.
     let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;
     if loaded.file.is_none() {
         tracing::info!("{}", no_file(&loaded.settings));
@@ -39,7 +39,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     })
 }
 
-/// Said at start: a folder that is made where somebody happens to stand must not surprise anybody later.
+/// Logged at start, because `data_dir` is then a new folder in the working directory, and the operator should know of it.
 fn no_file(settings: &Settings) -> String {
     format!(
         "no configuration file was found (--config, $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml): the \

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::table::{self, safe};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::UpstreamJson;
-use crate::admin::json_response::to_json;
+use crate::admin::safe_json::to_json;
 use clap::{Args, Subcommand};
 
 /// `postroom upstream`.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-/// The memory of one server.
+/// `content_memory` of a running server.
 pub(super) struct ContentMemory {
     permits: Arc<Semaphore>,
     size: Arc<Mutex<Size>>,
@@ -16,26 +16,26 @@ pub(super) struct ContentMemory {
 struct Size {
     /// Permits that there are, held ones included.
     permits: usize,
-    /// Counts the calls of `resize`: a task that takes permits out of use for an earlier one has come too late.
+    /// Counts the calls of `resize`, so that a task that belongs to an earlier call changes nothing any more.
     changes: u64,
-    /// Waits for permits to take out of use.
+    /// The task that waits for permits to take out of use.
     shrinking: Option<AbortHandle>,
 }
 
 impl ContentMemory {
-    /// So many bytes.
+    /// With so many bytes.
     pub(super) fn new(bytes: u64) -> ContentMemory {
         let permits = kib(bytes);
         let size = Size { permits, changes: 0, shrinking: None };
         ContentMemory { permits: Arc::new(Semaphore::new(permits)), size: Arc::new(Mutex::new(size)) }
     }
 
-    /// What is shared.
+    /// The permits, to take from.
     pub(super) fn permits(&self) -> Arc<Semaphore> {
         self.permits.clone()
     }
 
-    /// So many bytes from now on. Must be called within a tokio runtime.
+    /// Changes it to so many bytes. Must be called within a tokio runtime.
     pub(super) fn resize(&self, bytes: u64) {
         let wanted = kib(bytes);
         let mut size = lock(&self.size);
@@ -69,7 +69,7 @@ fn lock(size: &Mutex<Size>) -> MutexGuard<'_, Size> {
     size.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Beyond four TiB the permits of a semaphore, and the memory of a machine, end.
+/// At most four TiB: a semaphore has no more permits, and no machine more memory.
 fn kib(bytes: u64) -> usize {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX) as usize
 }

@@ -5,7 +5,7 @@ use super::listeners::Listeners;
 use super::open::{StartError, bind_control, open_log_emails, open_queue};
 use super::reload::Reloader;
 use super::service_events::ServiceEvents;
-use crate::admin::{self, Admin, ReloadRequest};
+use crate::admin::{self, AdminState, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How long transactions and attempts under way may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(25);
 /// How long sessions and attempts that were cut short then may take to end.
-pub(super) const ABORT_GRACE: Duration = Duration::from_secs(2);
+const ABORT_GRACE: Duration = Duration::from_secs(2);
 /// How often free space and counted refusals are looked at.
 const SMTP_EVENTS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl Server {
         }
         let listening = Arc::new(AtomicBool::new(true));
         let (reload, reload_requests) = mpsc::channel(1);
-        let admin = Admin {
+        let admin = AdminState {
             queue: queue.clone(),
             health: health.clone(),
             settings: settings_receiver.clone(),
@@ -176,7 +176,7 @@ impl Server {
         self.listening.store(false, Ordering::Relaxed);
         let end = Instant::now() + GRACE;
         self.stop.gently.cancel();
-        self.listeners.close(end).await;
+        self.listeners.close(end, ABORT_GRACE).await;
         if timeout_at(end, &mut self.engine).await.is_err() {
             self.stop.now.cancel();
             let _ = timeout(ABORT_GRACE, &mut self.engine).await;
@@ -205,7 +205,7 @@ async fn record_smtp_events(smtp: Arc<SmtpServer>, settings: watch::Receiver<Arc
     }
 }
 
-async fn serve_control(listener: UnixListener, admin: Admin) {
+async fn serve_control(listener: UnixListener, admin: AdminState) {
     if let Err(error) = axum::serve(listener, admin::router(admin)).await {
         tracing::error!("the control socket has ended: {error}");
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -192,14 +193,14 @@ impl Listeners {
         addresses.filter(|address| !self.open.iter().any(|open| open.listener.address == *address))
     }
 
-    /// Lets no new sessions and transactions begin. Those under way may finish until `end`; then they end with 421, and
-    /// nothing of theirs is queued.
-    pub(super) async fn close(&mut self, end: Instant) {
+    /// Lets no new sessions and transactions begin. Those under way may finish until `end`; then they end with 421 within
+    /// `abort_grace`, and nothing of theirs is queued.
+    pub(super) async fn close(&mut self, end: Instant, abort_grace: Duration) {
         self.shutdown.started.cancel();
         self.shutdown.sessions.close();
         if tokio::time::timeout_at(end, self.shutdown.sessions.wait()).await.is_err() {
             self.shutdown.grace_over.cancel();
-            let _ = tokio::time::timeout(super::lifecycle::ABORT_GRACE, self.shutdown.sessions.wait()).await;
+            let _ = tokio::time::timeout(abort_grace, self.shutdown.sessions.wait()).await;
         }
         self.smtp_server.refusals.record_all();
         self.open.clear();

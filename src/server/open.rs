@@ -55,7 +55,7 @@ pub(super) async fn open_queue(
 ) -> Result<Arc<dyn Queue>, StartError> {
     let path = &settings.data_dir;
     unix::make_private_folder(path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
-    if let Some(pid) = unix::holder(&settings.control_socket()).await {
+    if let Some(pid) = unix::process_behind(&settings.control_socket()).await {
         return Err(StartError::Held { path: path.clone(), pid });
     }
     let options = Options { keep_events: settings.events_keep, ..Options::new(clock) };

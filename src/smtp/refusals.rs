@@ -5,12 +5,12 @@
 //! its is refused for good: a 5xx to MAIL, to RCPT or to content. No event follows from a command that is unknown or comes at
 //! the wrong time, because that ends nothing; from 4xx, because the client comes again; from deadlines; from our own stop.
 //!
-//! The first refusal of a client is an event at once. Those of the minute after it are counted, and one event tells them
-//! together when the minute is over or when the proxy stops: every refusal is told, and a client that tries all day is one
+//! The first refusal of a client is an event at once. Those of the minute after it are counted, and one event
+//! reports them when the minute is over or when the proxy stops: every refusal is in an event, and a client that tries all day is one
 //! event a minute. The server calls [`Refusals::record_due`] once a second; there is no timer for each client.
 //!
 //! # Limits
-//! [`MAX_CLIENTS`] are told apart at a time; the refusals of all others are counted together.
+//! The refusals of [`MAX_CLIENTS`] clients are counted one by one; those of all others are counted together.
 
 use super::reply::ReplyToClient;
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many clients are told apart within a minute: a network full of clients fills neither memory nor the list of events.
+/// How many clients have a count of their own: a network full of clients fills neither memory nor the list of events.
 pub const MAX_CLIENTS: usize = 256;
 /// For how long the refusals of one client become one event.
 pub const COUNTING_PERIOD: Duration = Duration::from_secs(60);

@@ -276,7 +276,7 @@ pub(super) const MAIL_LOOP: ReplyToClient = fixed(
      `received_hops` under [limits]",
 );
 
-// What the queue and the memory have room for.
+// What became of a message: stored, or no space for it on the disk or in memory.
 
 /// The message and its recipients are on disk (rule 1).
 pub(super) fn queued(id: QueueId) -> ReplyToClient {

@@ -1,4 +1,4 @@
-//! What a sink is told to do.
+//! What a sink does, as options.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -95,7 +95,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
-                // A client that goes away is no news.
+                // A client that disconnects is no error.
                 _ = serve(stream, peer.ip(), shared) => {}
                 () = stop.cancelled() => {}
             }

@@ -1,0 +1,26 @@
+//! What the routes work with.
+
+use crate::config::{ConfigErrors, Settings};
+use crate::deliver::health::UpstreamHealth;
+use crate::queue::Operations;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Asks the server to load the configuration again; the server answers what changed, in words, or every error.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub(crate) struct AdminState {
+    /// Messages and events.
+    pub(crate) queue: Arc<dyn Operations>,
+    /// Of the upstreams.
+    pub(crate) health: Arc<UpstreamHealth>,
+    /// In force.
+    pub(crate) settings: watch::Receiver<Arc<Settings>>,
+    /// The listeners are up and nobody has asked for a stop.
+    pub(crate) listening: Arc<AtomicBool>,
+    /// To the server.
+    pub(crate) reload: mpsc::Sender<ReloadRequest>,
+}
