@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod address_list;
+pub mod dsn;
 pub mod header;
 pub mod id;
 pub mod message;
@@ -12,6 +13,7 @@ pub mod reply;
 pub mod verdict;
 
 pub use address::{Address, ReversePath};
+pub use dsn::DsnRequest;
 pub use header::{FieldFilter, HeaderScan, Rename, SenderFacts, SenderScan};
 pub use id::QueueId;
 pub use message::{

@@ -7,12 +7,14 @@
 //! Limit: a line whose colon is not among its first 998 bytes is no field.
 
 mod class;
+mod fields;
 mod filter;
 mod line;
 mod reader;
 mod scan;
 mod sender;
 
+pub use fields::fields;
 pub use filter::{FieldFilter, Rename};
 pub use scan::HeaderScan;
 pub use sender::{SenderFacts, SenderScan};
