@@ -32,7 +32,8 @@ impl Client {
             }
             Err(error) => {
                 let hint = "run this as the user that the proxy runs as";
-                return Err(anyhow!("{} cannot be opened: {error} ({hint})", socket.display()).into());
+                let what = format!("{} cannot be opened ({hint})", socket.display());
+                return Err(anyhow::Error::new(error).context(what).into());
             }
         };
         let (send, connection) = handshake(TokioIo::new(stream)).await?;

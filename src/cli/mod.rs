@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod check;
 mod client;
+mod content;
 mod demo;
 mod events;
 mod queue;
@@ -19,6 +20,7 @@ mod reload;
 mod send;
 mod serve;
 pub mod sink;
+mod submission;
 mod table;
 mod upstream;
 

@@ -1,19 +1,18 @@
 //! `postroom send`: a message file goes through the proxy, as an application would send it.
 
+use super::content::{self, End};
+use super::submission::submit;
 use super::{Failure, Global, small_runtime};
 use crate::admin::safe_json::to_json;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::config::{Settings, default_upstream};
-use crate::deliver::connection::Connection;
 use crate::deliver::envelope::OutboundEnvelope;
 use crate::deliver::outgoing::Outgoing;
-use crate::deliver::transact::transact;
 use crate::deliver::transaction_result::RecipientAnswer;
-use crate::mail::{Address, BodyType, ReversePath, printable};
+use crate::mail::{Address, BodyType, DsnRequest, ReversePath, printable};
 use anyhow::{Context, anyhow};
-use bytes::Bytes;
 use clap::Args;
-use std::io::Read;
+use std::io::BufReader;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -44,7 +43,7 @@ pub(super) fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
         text => ReversePath::Address(address(text)?),
     };
     let recipients = args.to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
-    let content = with_crlf(&read(&args.file)?);
+    let content = read(&args.file)?;
     let addresses = recipients.iter().chain(reverse_path.address());
     let envelope = OutboundEnvelope {
         body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
@@ -52,6 +51,7 @@ pub(super) fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
         size: content.len() as u64,
         recipients,
         reverse_path,
+        dsn: DsnRequest::default(),
     };
     let server = args.server.or_else(|| Some(settings.listeners.first()?.address));
     let server = proxy(server.ok_or_else(|| anyhow!("there is no listener to send to"))?);
@@ -63,22 +63,20 @@ async fn send(
     settings: &Settings,
     server: &Arc<Upstream>,
     envelope: &OutboundEnvelope,
-    content: Bytes,
+    content: Vec<u8>,
 ) -> Result<(), Failure> {
     let unreachable = || format!("{}:{} cannot be used", server.host, server.port);
-    let mut connection =
-        Connection::open(server, &settings.hostname, &Arc::default()).await.with_context(unreachable)?;
-    let transaction =
-        transact(&mut connection, envelope, &mut Outgoing::memory(Bytes::new(), content, false)).await;
-    if let Some(error) = &transaction.lost
-        && transaction.answers.iter().all(|answer| matches!(answer, RecipientAnswer::Undecided))
+    let mut content = Outgoing::memory("", content, false);
+    let submission =
+        submit(server, &settings.hostname, envelope, &mut content).await.with_context(unreachable)?;
+    if let Some(error) = &submission.lost
+        && submission.answers.iter().all(|answer| matches!(answer, RecipientAnswer::Undecided))
     {
         return Err(anyhow!("{}", error.text).into());
     }
-    connection.quit().await;
     let mut refused = 0;
     let mut lines = Vec::new();
-    for (recipient, answer) in envelope.recipients.iter().zip(&transaction.answers) {
+    for (recipient, answer) in envelope.recipients.iter().zip(&submission.answers) {
         let accepted = matches!(answer, RecipientAnswer::Accepted(_));
         refused += usize::from(!accepted);
         let reply = answer.describe();
@@ -102,22 +100,11 @@ fn address(text: &str) -> Result<Address, Failure> {
 
 fn read(file: &str) -> Result<Vec<u8>, Failure> {
     if file == "-" {
-        let mut content = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut content)?;
-        return Ok(content);
+        return Ok(content::read(std::io::stdin().lock(), End::Input)?);
     }
-    Ok(std::fs::read(file).with_context(|| format!("{file} cannot be read"))?)
-}
-
-/// Files have lines as the system has them; mail has CRLF.
-fn with_crlf(content: &[u8]) -> Bytes {
-    let mut lines = Vec::with_capacity(content.len() + content.len() / 32);
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
-        let text = line.strip_suffix(b"\n").unwrap_or(line);
-        lines.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
-        lines.extend_from_slice(b"\r\n");
-    }
-    lines.into()
+    let unreadable = || format!("{file} cannot be read");
+    let input = BufReader::new(std::fs::File::open(file).with_context(unreadable)?);
+    Ok(content::read(input, End::Input).with_context(unreadable)?)
 }
 
 /// Our own listener, seen as an upstream: what is listened to everywhere is reached on loopback.
@@ -129,15 +116,4 @@ fn proxy(address: SocketAddr) -> Arc<Upstream> {
     };
     let tls = TlsMode::None;
     Arc::new(Upstream { tls, ..default_upstream("proxy", &ip.to_string(), address.port()) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_files_become_lines_of_mail() {
-        assert_eq!(&with_crlf(b"a\nb\r\n\nc")[..], b"a\r\nb\r\n\r\nc\r\n");
-        assert_eq!(&with_crlf(b"")[..], b"");
-    }
 }

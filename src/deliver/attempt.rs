@@ -25,7 +25,7 @@ use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
-use crate::mail::BodyType;
+use crate::mail::{BodyType, DsnRequest};
 use crate::policy::added;
 use crate::policy::changes::HeaderChanges;
 use crate::queue::{CHUNK_SIZE, Claim};
@@ -210,6 +210,7 @@ impl Attempt<'_> {
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8,
             size: 0,
+            dsn: DsnRequest::default(),
         };
         let (hostname, instance) = (&self.context.settings.hostname, self.context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);

@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub eight_bit_mime: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
     /// AUTH PLAIN (RFC 4616).
@@ -54,6 +56,7 @@ impl Capabilities {
                 }
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtp_utf8 = true,
+                "DSN" => found.dsn = true,
                 "STARTTLS" => found.starttls = true,
                 "AUTH" => {
                     for mechanism in words {
@@ -117,7 +120,15 @@ impl Capabilities {
         if self.says_smtp_utf8(envelope) {
             parameters.push_str(" SMTPUTF8");
         }
+        if self.dsn {
+            parameters.push_str(&envelope.dsn.mail_parameters());
+        }
         parameters
+    }
+
+    /// The parameters of RCPT, each with a blank before it.
+    pub(super) fn rcpt_parameters(&self, envelope: &OutboundEnvelope) -> String {
+        if self.dsn { envelope.dsn.rcpt_parameters() } else { String::new() }
     }
 }
 

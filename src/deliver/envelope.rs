@@ -1,6 +1,6 @@
 //! What is sent in MAIL and RCPT of one transaction with an upstream.
 
-use crate::mail::{Address, BodyType, ReversePath};
+use crate::mail::{Address, BodyType, DsnRequest, ReversePath};
 
 /// The envelope of one transaction.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct OutboundEnvelope {
     pub smtp_utf8: bool,
     /// Bytes of content, what is added to it included; said in SIZE= and compared with the upstream's limit.
     pub size: u64,
+    /// Said where DSN is offered.
+    pub dsn: DsnRequest,
 }
 
 impl OutboundEnvelope {

@@ -202,7 +202,8 @@ impl Transfer<'_> {
                     write!(buffer, "MAIL FROM:<{}>{parameters}\r\n", envelope.reverse_path.as_str())
                 }
                 OutboundCommand::Rcpt(place) => {
-                    write!(buffer, "RCPT TO:<{}>\r\n", envelope.recipients[*place])
+                    let parameters = capabilities.rcpt_parameters(envelope);
+                    write!(buffer, "RCPT TO:<{}>{parameters}\r\n", envelope.recipients[*place])
                 }
                 OutboundCommand::Data => write!(buffer, "{Data}"),
             };

@@ -2,7 +2,7 @@
 //!
 //! The transaction makes it, the attempt decides what follows; they share nothing else.
 
-use super::disposition::{Disposition, TransactionStep};
+pub use super::disposition::{Disposition, TransactionStep};
 use super::session_error::SessionError;
 use crate::mail::{EnhancedCode, Reply};
 

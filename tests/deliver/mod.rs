@@ -32,7 +32,7 @@ use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::session_error::SessionError;
 use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::{Missing, RecipientAnswer, TransactionResult};
-use postroom::mail::{BodyType, ReversePath};
+use postroom::mail::{BodyType, DsnRequest, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ fn envelope(recipients: &[&str]) -> OutboundEnvelope {
         body: BodyType::SevenBit,
         smtp_utf8: false,
         size: 100,
+        dsn: DsnRequest::default(),
     }
 }
 

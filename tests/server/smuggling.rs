@@ -13,7 +13,7 @@ use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::RecipientAnswer;
-use postroom::mail::{BodyType, ReversePath};
+use postroom::mail::{BodyType, DsnRequest, ReversePath};
 use postroom::smtp::content::ContentReader;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -213,6 +213,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
                 body: BodyType::SevenBit,
                 smtp_utf8: false,
                 size: stored.len() as u64,
+                dsn: DsnRequest::default(),
             };
             let mut outgoing = Outgoing::memory("", stored.clone(), false);
             let done = transact(&mut connection, &envelope, &mut outgoing).await;
