@@ -1,5 +1,5 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
-//! limit on open files, the space on a file system.
+//! limit on open files, the space on a file system, the names of users.
 //! A port to another system has to replace this module alone.
 
 use std::io;
@@ -101,4 +101,11 @@ pub(crate) fn inherited_listeners() -> Vec<(SocketAddr, TcpListener)> {
         .filter_map(|place| inherited.take_tcp_listener(place).ok().flatten())
         .filter_map(|listener| Some((listener.local_addr().ok()?, listener)))
         .collect()
+}
+
+/// The login name of whoever runs this process, by the system's users; none where they do not know the user id, as in many
+/// containers.
+pub(crate) fn login_name() -> Option<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok()??;
+    Some(user.name)
 }

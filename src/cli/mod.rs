@@ -18,6 +18,7 @@ mod queue;
 mod ready;
 mod reload;
 mod send;
+mod sendmail;
 mod serve;
 pub mod sink;
 mod submission;
@@ -52,7 +53,7 @@ const EXAMPLES: &str = "Examples:
   postroom events --follow                 what happens now";
 
 /// What every verb takes.
-#[derive(clap::Args, Debug, Clone)]
+#[derive(clap::Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// Configuration file [default: $POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml, built-in defaults]
@@ -84,6 +85,8 @@ enum Verb {
     Check,
     /// Send a message file through the proxy
     Send(send::SendArgs),
+    /// Send the message on standard input, with the options and exit codes of sendmail
+    Sendmail(sendmail::SendmailArgs),
     /// Look at and work on the queue
     Queue(queue::QueueArgs),
     /// Show what happened
@@ -157,6 +160,9 @@ pub fn command() -> clap::Command {
 
 /// Parses the arguments, does what they say, and answers with the exit code.
 pub fn run() -> ExitCode {
+    if let Some(arguments) = sendmail::called(std::env::args_os()) {
+        return sendmail::run(&Global::default(), arguments);
+    }
     let Cli { global, verb } = Cli::parse();
     let json = global.json;
     let done = match verb {
@@ -165,6 +171,7 @@ pub fn run() -> ExitCode {
         Verb::Sink(args) => small_runtime().and_then(|runtime| Ok(runtime.block_on(sink::run(args))?)),
         Verb::Check => check::run(&global),
         Verb::Send(args) => send::run(&global, &args),
+        Verb::Sendmail(args) => return sendmail::run(&global, args.arguments),
         Verb::Queue(args) => queue::run(&global, args),
         Verb::Events(args) => events::run(&global, &args),
         Verb::Upstream(args) => upstream::run(&global, &args),

@@ -50,7 +50,7 @@ enum QueueVerb {
     },
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 struct ListArgs {
     /// Only these states: queued, deferred, held, failed, sent; several with commas
     #[arg(long)]
@@ -90,6 +90,11 @@ pub(super) fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
             QueueVerb::Export { id } => export(global, &socket, &id).await,
         }
     })
+}
+
+/// Lists the queue as `postroom queue list` does without options.
+pub(super) fn list_all(global: &Global) -> Result<(), Failure> {
+    run(global, QueueArgs { verb: QueueVerb::List(ListArgs::default()) })
 }
 
 /// The queue of a proxy that does not run.

@@ -12,6 +12,7 @@ mod refused;
 mod relay;
 mod reload;
 mod secrets;
+mod sendmail;
 mod sink;
 mod start;
 mod stop;

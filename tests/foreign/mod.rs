@@ -5,4 +5,5 @@ mod clients;
 mod everywhere;
 mod letters;
 mod outcome;
+mod sendmail;
 mod upstreams;

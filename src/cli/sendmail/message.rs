@@ -1,0 +1,239 @@
+//! The message: what is read from standard input, and for whom it is.
+
+use super::exit::{DATAERR, Failed, IOERR, OSERR, UNAVAILABLE, USAGE};
+use super::options::Options;
+use crate::cli::content::{self, End};
+use crate::config;
+use crate::mail::address_list::mailboxes;
+use crate::mail::header::fields;
+use crate::mail::{Address, HeaderScan, ReversePath, printable};
+use crate::unix;
+use email_encoding::headers::quoted_string;
+use email_encoding::headers::writer::EmailWriter;
+use std::io::{BufRead, ErrorKind};
+
+/// A message as it is handed over.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The reverse-path; a name without a domain is completed by the proxy.
+    pub(super) reverse_path: ReversePath,
+    /// Those that can be written in an envelope, each once.
+    pub(super) recipients: Vec<Address>,
+    /// Those that cannot, with the reason.
+    pub(super) unusable: Vec<String>,
+    /// Goes in front of the content: `From:`, or nothing.
+    pub(super) prefix: Vec<u8>,
+    /// Header and body, lines ended by CRLF.
+    pub(super) content: Vec<u8>,
+}
+
+impl Message {
+    /// Reads the message and decides for whom it is.
+    pub(super) fn read(options: &Options, input: impl BufRead) -> Result<Message, Failed> {
+        let reverse_path = reverse_path(options.sender.as_deref())?;
+        if !options.from_header && options.recipients.is_empty() {
+            return Err(Failed(USAGE, "no recipients: name them as arguments, or say -t".to_owned()));
+        }
+        let end = if options.ignore_dots { End::Input } else { End::Dot };
+        let content = content::read(input, end).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => Failed(UNAVAILABLE, error.to_string()),
+            _ => Failed(IOERR, format!("standard input cannot be read: {error}")),
+        })?;
+        let content = without_postmark(content);
+        let mut named = options.recipients.clone();
+        if options.from_header {
+            named.extend(header_recipients(&content));
+        }
+        let (mut recipients, mut unusable) = (Vec::new(), Vec::new());
+        for mailbox in named.iter().flat_map(|list| mailboxes(list)) {
+            match address(&mailbox) {
+                Ok(address) if recipients.contains(&address) => {}
+                Ok(address) => recipients.push(address),
+                Err(why) => unusable.push(why),
+            }
+        }
+        if recipients.is_empty() {
+            return Err(match (unusable.is_empty(), options.from_header) {
+                (false, _) => Failed(DATAERR, unusable.join("; ")),
+                (true, true) => {
+                    Failed(USAGE, "no recipients: neither in To, Cc and Bcc nor as arguments".to_owned())
+                }
+                (true, false) => Failed(USAGE, "no recipients: the arguments name none".to_owned()),
+            });
+        }
+        let prefix = options.full_name.as_deref().filter(|name| !name.is_empty());
+        let prefix = prefix.map(|name| from(name, &reverse_path, &content)).unwrap_or_default();
+        Ok(Message { reverse_path, recipients, unusable, prefix, content })
+    }
+}
+
+/// What `-f` says, else the login name.
+fn reverse_path(sender: Option<&str>) -> Result<ReversePath, Failed> {
+    let Some(sender) = sender else {
+        let Some(name) = unix::login_name() else {
+            let why = "the user of this process has no name, so that nobody would hear of failures; say who sends with -f";
+            return Err(Failed(OSERR, why.to_owned()));
+        };
+        // Where names come from Windows they hold a backslash.
+        let quoted = || format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
+        let name = address(&name).or_else(|_| address(&quoted())).map_err(|why| Failed(OSERR, why))?;
+        return Ok(ReversePath::Address(name));
+    };
+    match &mailboxes(sender)[..] {
+        [] => Ok(ReversePath::Null),
+        [mailbox] => {
+            Ok(ReversePath::Address(address(mailbox).map_err(|why| Failed(USAGE, format!("-f: {why}")))?))
+        }
+        _ => Err(Failed(USAGE, format!("-f: {} names several senders", printable(sender)))),
+    }
+}
+
+fn address(mailbox: &str) -> Result<Address, String> {
+    let route = mailbox.strip_prefix('@').and_then(|route| route.split_once(':'));
+    let mailbox = route.map_or(mailbox, |(_, mailbox)| mailbox);
+    Address::with_or_without_domain(mailbox).map_err(|error| format!("{}: {error}", printable(mailbox)))
+}
+
+/// A mailbox file begins each message with a line of its own, `From ann@example.com Sat Nov 21 …`.
+fn without_postmark(mut content: Vec<u8>) -> Vec<u8> {
+    if content.starts_with(b"From ") || content.starts_with(b">From ") {
+        let end = content.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| at + 1);
+        content.drain(..end);
+    }
+    content
+}
+
+/// The values of the fields that name recipients. Where the message is resent, those of the first sending are not meant
+/// (RFC 5322 section 3.6.6).
+fn header_recipients(content: &[u8]) -> Vec<String> {
+    let is_resent = |name: &[u8]| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"Resent-"));
+    let names: [&[u8]; 3] = match fields(content).any(|(name, _)| is_resent(name)) {
+        true => [b"Resent-To", b"Resent-Cc", b"Resent-Bcc"],
+        false => [b"To", b"Cc", b"Bcc"],
+    };
+    fields(content)
+        .filter(|(name, _)| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)))
+        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        .collect()
+}
+
+/// `From:` with the full name, where the message has none. Without a name the proxy writes it, which knows its
+/// `default_domain`.
+fn from(name: &str, reverse_path: &ReversePath, content: &[u8]) -> Vec<u8> {
+    let mut scan = HeaderScan::new("");
+    scan.push(content);
+    let facts = scan.facts();
+    let Some(sender) = reverse_path.address().filter(|address| !facts.has_from && address.is_ascii()) else {
+        return Vec::new();
+    };
+    let email = match sender.domain() {
+        "" => format!("{sender}@{}", config::name_of_this_machine()),
+        _ => sender.to_string(),
+    };
+    let mut field = "From: ".to_owned();
+    let mut writer = EmailWriter::new(&mut field, "From: ".len(), 0, false);
+    // Writing to a String does not fail.
+    let _ = quoted_string::encode(&printable(name), &mut writer);
+    drop(writer);
+    let folded = if field.contains("\r\n") { "\r\n" } else { "" };
+    field.push_str(&format!("{folded} <{email}>\r\n"));
+    if !facts.starts_well {
+        field.push_str("\r\n");
+    }
+    field.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn read(arguments: &[&str], input: &str) -> Result<Message, Failed> {
+        let options = Options::parse(arguments.iter().map(OsString::from)).unwrap();
+        Message::read(&options, input.as_bytes())
+    }
+
+    fn recipients(message: &Message) -> Vec<&str> {
+        message.recipients.iter().map(Address::as_str).collect()
+    }
+
+    #[test]
+    fn recipients_of_the_header_are_added_to_those_of_the_command_line() {
+        let message = "To: a@x, B <b@x>\nCc: root\nBCC: \"odd one\"@x,\n a@x\nReply-To: no@x\n\nTo: no@x\n";
+        let read_ = |arguments: &[&str]| read(arguments, message).unwrap();
+        assert_eq!(recipients(&read_(&["-t", "-fx@x"])), ["a@x", "b@x", "root", "\"odd one\"@x"]);
+        assert_eq!(
+            recipients(&read_(&["-t", "-fx@x", "z@x"])),
+            ["z@x", "a@x", "b@x", "root", "\"odd one\"@x"]
+        );
+        assert_eq!(recipients(&read_(&["-fx@x", "z@x, Y <y@x>"])), ["z@x", "y@x"]);
+    }
+
+    #[test]
+    fn a_message_that_is_resent_goes_to_those_it_is_resent_to() {
+        let message = "Resent-To: a@x\nResent-Bcc: b@x\nTo: no@x\nBcc: no@x\n\n";
+        assert_eq!(recipients(&read(&["-t", "-fx@x"], message).unwrap()), ["a@x", "b@x"]);
+    }
+
+    #[test]
+    fn no_recipient_is_wrong_usage_and_one_that_is_none_is_wrong_data() {
+        let code = |arguments: &[&str], input: &str| read(arguments, input).unwrap_err().0;
+        assert_eq!(code(&["-fx@x"], "To: a@x\n\n"), USAGE);
+        assert_eq!(code(&["-t", "-fx@x"], "Subject: x\n\n"), USAGE);
+        assert_eq!(code(&["-t", "-fx@x"], "To: undisclosed-recipients:;\n\n"), USAGE);
+        assert_eq!(code(&["-t", "-fx@x"], ""), USAGE);
+        assert_eq!(code(&["-fx@x", ""], "\n"), USAGE);
+        assert_eq!(code(&["-fx@x", "a b@x"], "\n"), DATAERR);
+        assert_eq!(code(&["-fa@x, b@x", "a@x"], "\n"), USAGE);
+        assert_eq!(code(&["-fa b@x", "a@x"], "\n"), USAGE);
+        let message = read(&["-fx@x", "a b@x", "c@x"], "\n").unwrap();
+        assert_eq!((recipients(&message), message.unusable.len()), (vec!["c@x"], 1));
+    }
+
+    #[test]
+    fn senders() {
+        let sender = |argument: &str| read(&["-f", argument, "a@x"], "\n").unwrap().reverse_path;
+        for null in ["", "<>", " "] {
+            assert_eq!(sender(null), ReversePath::Null, "{null:?}");
+        }
+        assert_eq!(sender("root").as_str(), "root");
+        assert_eq!(sender("Ann <ann@x>").as_str(), "ann@x");
+        assert_eq!(sender("<@relay:ann@x>").as_str(), "ann@x");
+        assert_eq!(sender("\"a b\"@x").as_str(), "\"a b\"@x");
+    }
+
+    #[test]
+    fn from_is_written_where_there_is_none_and_a_name_is_given() {
+        let prefix = |arguments: &[&str], input: &str| {
+            String::from_utf8(read(&[arguments, &["b@x"]].concat(), input).unwrap().prefix).unwrap()
+        };
+        let header = "Subject: x\n\nx\n";
+        assert_eq!(prefix(&["-fa@x"], header), "");
+        assert_eq!(prefix(&["-fa@x", "-FAnn"], "from: y@x\n\n"), "");
+        assert_eq!(prefix(&["-fa@x", "-FAnn A."], header), "From: \"Ann A.\" <a@x>\r\n");
+        assert_eq!(prefix(&["-fa@x", "-FAnn \"A\\"], header), "From: \"Ann \\\"A\\\\\" <a@x>\r\n");
+        assert_eq!(prefix(&["-fa@x", "-FAnn"], "no header\n"), "From: Ann <a@x>\r\n\r\n");
+        assert_eq!(prefix(&["-f<>", "-FAnn"], header), "");
+        assert!(prefix(&["-froot", "-FAnn"], header).starts_with("From: Ann <root@"));
+        let encoded = prefix(&["-fa@x", &format!("-F{}", "J\u{f6}rg ".repeat(30))], header);
+        assert!(encoded.is_ascii() && encoded.ends_with(" <a@x>\r\n"), "{encoded}");
+        assert!(encoded.lines().all(|line| line.len() <= 78), "{encoded}");
+        let words =
+            encoded.split_whitespace().filter(|word| word.starts_with("=?utf-8?b?") && word.ends_with("?="));
+        assert!(words.count() > 3, "{encoded}");
+        // No name ends the field.
+        let forged = prefix(&["-fa@x", "-FAnn\r\nBcc: no@x\r\n\r\n"], header);
+        assert_eq!(forged.lines().count(), 1, "{forged}");
+    }
+
+    #[test]
+    fn the_first_line_of_a_mailbox_file_is_left_out() {
+        for first in ["From a@x Sat Nov 21\n", ">From a@x\r\n"] {
+            assert_eq!(
+                read(&["-fx@x", "a@x"], &format!("{first}Subject: x\n")).unwrap().content,
+                b"Subject: x\r\n"
+            );
+        }
+        assert_eq!(read(&["-fx@x", "a@x"], "From: a@x\n").unwrap().content, b"From: a@x\r\n");
+    }
+}

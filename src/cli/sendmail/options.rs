@@ -1,0 +1,264 @@
+//! The command line of `sendmail`, which is older than any parser of options: values stand attached or apart (`-fADDR`,
+//! `-f ADDR`), letters may be combined (`-ti`), and callers pass much that only sendmail itself ever understood.
+//!
+//! As Postfix's: what it ignores is ignored here. As with GNU's getopt, options may stand behind recipients; what stands behind
+//! `--` is a recipient.
+
+use crate::mail::{DsnRequest, dsn};
+use std::ffi::OsString;
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Mode {
+    /// Send the message on standard input.
+    #[default]
+    Deliver,
+    /// `-bs`: a session between standard input and output and the server.
+    Session,
+    /// `-bp`, `mailq`: list the queue.
+    Mailq,
+    /// `-bi`, `-I`, `newaliases`: nothing, because aliases are in the proxy's configuration.
+    NewAliases,
+    /// `-q`: nothing, because the proxy tries again by itself.
+    Flush,
+    /// `--help`.
+    Help,
+}
+
+/// What the caller said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Options {
+    /// What is to be done.
+    pub(super) mode: Mode,
+    /// `-t`: recipients stand in the header.
+    pub(super) from_header: bool,
+    /// `-i`, `-oi`: a line with a single dot does not end the message.
+    pub(super) ignore_dots: bool,
+    /// `-f`, `-r`: the reverse-path.
+    pub(super) sender: Option<String>,
+    /// `-F`.
+    pub(super) full_name: Option<String>,
+    /// `-N`, `-R`, `-V`.
+    pub(super) dsn: DsnRequest,
+    /// `-v`.
+    pub(super) verbose: bool,
+    /// Everything that is no option.
+    pub(super) recipients: Vec<String>,
+    /// Values that are ignored because they are wrong, in words.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Options with a value, attached or the next argument.
+const WITH_VALUE: &str = "ABCDFLNORVXbefhopr";
+
+/// Options with a value that may only be attached: `-q`, `-q15m`, `-d0-99.1`.
+const WITH_ATTACHED: &str = "dq";
+
+/// Options without a value.
+const FLAGS: &str = "GIUcimnstvx";
+
+/// Longest ENVID (RFC 3461 section 5.4).
+const MAX_ENVID: usize = 100;
+
+impl Options {
+    /// Reads the arguments behind the program's name.
+    ///
+    /// # Errors
+    /// Why they cannot be meant.
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
+        let mut options = Options::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let argument = text(argument)?;
+            match argument.strip_prefix('-') {
+                Some("-") => {
+                    options.recipients.extend(arguments.by_ref().map(text).collect::<Result<Vec<_>, _>>()?);
+                }
+                Some("-help") => options.mode = Mode::Help,
+                Some(letters) if !letters.is_empty() => options.cluster(letters, &mut arguments)?,
+                _ => options.recipients.push(argument),
+            }
+        }
+        if options.from_header && options.mode != Mode::Deliver {
+            return Err("-t goes with sending a message only".to_owned());
+        }
+        Ok(options)
+    }
+
+    /// The letters behind one `-`.
+    fn cluster(
+        &mut self,
+        letters: &str,
+        arguments: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), String> {
+        for (at, letter) in letters.char_indices() {
+            let attached = &letters[at + letter.len_utf8()..];
+            if FLAGS.contains(letter) {
+                self.flag(letter);
+            } else if WITH_ATTACHED.contains(letter) {
+                if letter == 'q' {
+                    self.mode = Mode::Flush;
+                }
+                return Ok(());
+            } else if WITH_VALUE.contains(letter) {
+                let value = match attached {
+                    "" => text(arguments.next().ok_or_else(|| format!("-{letter} needs a value"))?)?,
+                    attached => attached.to_owned(),
+                };
+                return self.value(letter, value);
+            } else {
+                return Err(format!("-{letter} is no option that sendmail knows"));
+            }
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, letter: char) {
+        match letter {
+            'i' => self.ignore_dots = true,
+            't' => self.from_header = true,
+            'v' => self.verbose = true,
+            'I' => self.mode = Mode::NewAliases,
+            _ => {}
+        }
+    }
+
+    fn value(&mut self, letter: char, value: String) -> Result<(), String> {
+        match letter {
+            'b' => self.mode = mode(&value)?,
+            'f' | 'r' => self.sender = Some(value),
+            'F' => self.full_name = Some(value),
+            'o' if value.starts_with('i') => self.ignore_dots = true,
+            'N' => match dsn::notify(&value) {
+                None => self.warnings.push(format!(
+                    "-N {value} is ignored: it is neither never nor some of success, failure, delay"
+                )),
+                Some(notify) => self.dsn.notify = notify,
+            },
+            'R' => match dsn::returns(&value) {
+                None => self.warnings.push(format!("-R {value} is ignored: it is neither full nor hdrs")),
+                returns => self.dsn.returns = returns,
+            },
+            'V' if (1..=MAX_ENVID).contains(&value.len())
+                && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) =>
+            {
+                self.dsn.envelope_id = Some(dsn::xtext(&value));
+            }
+            'V' => self
+                .warnings
+                .push("-V is ignored: an envelope id has 1 to 100 printable ASCII characters".to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn mode(value: &str) -> Result<Mode, String> {
+    match value {
+        "m" => Ok(Mode::Deliver),
+        "s" => Ok(Mode::Session),
+        "p" => Ok(Mode::Mailq),
+        "i" => Ok(Mode::NewAliases),
+        "d" | "D" | "l" => Err(format!("-b{value}: `postroom serve` is what takes mail from the network")),
+        value => Err(format!("-b{value} is not supported")),
+    }
+}
+
+fn text(argument: OsString) -> Result<String, String> {
+    argument.into_string().map_err(|argument| format!("{} is not UTF-8", argument.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        Options::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn sending(recipients: &[&str]) -> Options {
+        let recipients = recipients.iter().map(|one| (*one).to_owned()).collect();
+        Options { recipients, ..Options::default() }
+    }
+
+    #[test]
+    fn command_lines_that_programs_use() {
+        let named = |name: &str| Some(name.to_owned());
+        for (line, options) in [
+            // Debian's cron, anacron.
+            (
+                "-FCronDaemon -i -B8BITMIME -oem root",
+                Options { full_name: named("CronDaemon"), ignore_dots: true, ..sending(&["root"]) },
+            ),
+            ("-FAnacron -odi root", Options { full_name: named("Anacron"), ..sending(&["root"]) }),
+            // PHP's default, and with mail()'s fifth argument.
+            ("-t -i", Options { from_header: true, ignore_dots: true, ..sending(&[]) }),
+            (
+                "-t -i -fshop@x.test",
+                Options {
+                    from_header: true,
+                    ignore_dots: true,
+                    sender: named("shop@x.test"),
+                    ..sending(&[])
+                },
+            ),
+            // mutt, git send-email, Rails, Mailman.
+            (
+                "-oem -oi -f a@x -- b@x c@x",
+                Options { ignore_dots: true, sender: named("a@x"), ..sending(&["b@x", "c@x"]) },
+            ),
+            ("-i -f a@x -- -b@x", Options { ignore_dots: true, sender: named("a@x"), ..sending(&["-b@x"]) }),
+            ("-oi -odb -oQ/var/x -O DeliveryMode=b b@x", Options { ignore_dots: true, ..sending(&["b@x"]) }),
+            ("-ti", Options { from_header: true, ignore_dots: true, ..sending(&[]) }),
+            (
+                "-tifa@x",
+                Options { from_header: true, ignore_dots: true, sender: named("a@x"), ..sending(&[]) },
+            ),
+            (
+                "-it -f a@x",
+                Options { from_header: true, ignore_dots: true, sender: named("a@x"), ..sending(&[]) },
+            ),
+            ("-bm -r a@x b@x", Options { sender: named("a@x"), ..sending(&["b@x"]) }),
+            // Behind a recipient.
+            ("b@x -f a@x -v", Options { sender: named("a@x"), verbose: true, ..sending(&["b@x"]) }),
+            ("-o i -o em b@x", Options { ignore_dots: true, ..sending(&["b@x"]) }),
+            ("-h 3 -L tag -X /tmp/log -A c -C f -p ESMTP -e m -d0.1 -UGmnxcs b@x", sending(&["b@x"])),
+            ("-bp", Options { mode: Mode::Mailq, ..sending(&[]) }),
+            ("-b p", Options { mode: Mode::Mailq, ..sending(&[]) }),
+            ("-bs -f a@x", Options { mode: Mode::Session, sender: named("a@x"), ..sending(&[]) }),
+            ("-bi", Options { mode: Mode::NewAliases, ..sending(&[]) }),
+            ("-I", Options { mode: Mode::NewAliases, ..sending(&[]) }),
+            ("-q", Options { mode: Mode::Flush, ..sending(&[]) }),
+            ("-q15m -v", Options { mode: Mode::Flush, verbose: true, ..sending(&[]) }),
+            ("--help", Options { mode: Mode::Help, ..sending(&[]) }),
+        ] {
+            assert_eq!(parse(line), Ok(options), "{line}");
+        }
+        assert_eq!(
+            Options::parse(["-f", "", "b@x"].map(OsString::from)),
+            Ok(Options { sender: named(""), ..sending(&["b@x"]) })
+        );
+    }
+
+    #[test]
+    fn what_is_asked_of_notifications() {
+        let options = parse("-N failure,delay -Rhdrs -V id+1 b@x").unwrap();
+        assert_eq!(options.dsn.rcpt_parameters(), " NOTIFY=FAILURE,DELAY");
+        assert_eq!(options.dsn.mail_parameters(), " RET=HDRS ENVID=id+2B1");
+        // Wrong ones cost no mail, as with Postfix.
+        let options = parse("-N always -R none -V \u{fc} b@x").unwrap();
+        assert_eq!((options.warnings.len(), options.dsn), (3, DsnRequest::default()));
+        assert_eq!(options.recipients, ["b@x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in
+            ["-f", "b@x -F", "-Z b@x", "-bd -q15m", "-bv b@x", "-bt", "-t -bs", "-bp -t", "--nonsense", "-ü"]
+        {
+            assert!(parse(line).is_err(), "{line}: {:?}", parse(line));
+        }
+        use std::os::unix::ffi::OsStringExt;
+        assert!(Options::parse([OsString::from_vec(b"b\xfc@x".to_vec())]).is_err());
+    }
+}
