@@ -220,7 +220,7 @@ fn is_sound(value: &str, utf8: bool) -> bool {
 }
 
 /// `From:` with a display name as RFC 5322 or RFC 2047 wants it.
-fn from_field(mailbox: &Mailbox) -> String {
+pub(crate) fn from_field(mailbox: &Mailbox) -> String {
     let (mut field, address) = ("From: ".to_owned(), &mailbox.address);
     if mailbox.name.is_empty() {
         return format!("{field}{address}\r\n");

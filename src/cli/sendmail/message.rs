@@ -4,12 +4,13 @@ use super::exit::{DATAERR, Failed, IOERR, OSERR, UNAVAILABLE, USAGE};
 use super::options::Options;
 use crate::cli::content::{self, End};
 use crate::config;
+use crate::config::handling::Mailbox;
+use crate::mail::address::qualified;
 use crate::mail::address_list::mailboxes;
 use crate::mail::header::fields;
 use crate::mail::{Address, HeaderScan, ReversePath, printable};
+use crate::policy::changes::from_field;
 use crate::unix;
-use email_encoding::headers::quoted_string;
-use email_encoding::headers::writer::EmailWriter;
 use std::io::{BufRead, ErrorKind};
 
 /// A message as it is handed over.
@@ -126,17 +127,12 @@ fn from(name: &str, reverse_path: &ReversePath, content: &[u8]) -> Vec<u8> {
     let Some(sender) = reverse_path.address().filter(|address| !facts.has_from && address.is_ascii()) else {
         return Vec::new();
     };
-    let email = match sender.domain() {
-        "" => format!("{sender}@{}", config::name_of_this_machine()),
-        _ => sender.to_string(),
+    let address = match sender.domain() {
+        "" => qualified(sender.local_part(), &config::name_of_this_machine()),
+        _ => Ok(sender.clone()),
     };
-    let mut field = "From: ".to_owned();
-    let mut writer = EmailWriter::new(&mut field, "From: ".len(), 0, false);
-    // Writing to a String does not fail.
-    let _ = quoted_string::encode(&printable(name), &mut writer);
-    drop(writer);
-    let folded = if field.contains("\r\n") { "\r\n" } else { "" };
-    field.push_str(&format!("{folded} <{email}>\r\n"));
+    let Ok(address) = address else { return Vec::new() };
+    let mut field = from_field(&Mailbox { name: name.to_owned(), address });
     if !facts.starts_well {
         field.push_str("\r\n");
     }
