@@ -13,7 +13,9 @@ use postroom::event::{EventType, Fact};
 use postroom::log::Log;
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Claim, DeliveryQueue, MailStore, Settlement, Timeline};
+use postroom::queue::{
+    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, MailStore, RecipientVerdict, Settlement, Timeline,
+};
 use postroom::smtp::{command, content::ContentReader};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +89,10 @@ fn outcome_line(bencher: Bencher<'_, '_>) {
             time: jiff::Timestamp::UNIX_EPOCH,
             queue_id: id,
             reverse_path: &reverse_path,
+            role: Role::Original,
             recipient: &recipient,
             site: "",
+            mode: None,
             verdict: &verdict,
             delays,
         };
@@ -154,7 +158,14 @@ impl Stage {
 
     #[expect(clippy::unwrap_used, reason = "a benchmark of failures is none")]
     fn claim(&self, count: usize) -> Vec<Claim> {
-        let claimed = self.queue.claim(self.queue.now(), Duration::from_secs(60), &[String::new()], count);
+        let claimed = self.queue.claim(
+            Duration::from_secs(60),
+            vec![ClaimRequest {
+                group: ClaimGroup { site: String::new(), under_mode: false },
+                due_by: self.queue.now(),
+                limit: count,
+            }],
+        );
         self.runtime.block_on(claimed).unwrap()
     }
 
@@ -210,7 +221,15 @@ fn delivered(queue: &RedbQueue, claim: &Claim) -> Settlement {
         refused_by: Vec::new(),
     };
     Settlement {
-        verdicts: vec![verdict],
+        verdicts: vec![RecipientVerdict {
+            role: Role::Original,
+            address: claim.message.recipients[0].address.clone(),
+            verdict,
+            mode: None,
+        }],
+        dropped_copies: Vec::new(),
+        mode: None,
+        hold: None,
         counted: true,
         steps_on: true,
         next_due: queue.now(),

@@ -3,7 +3,7 @@
 use crate::clock::Moment;
 use crate::deliver::health::Availability;
 use crate::event::encoded_words;
-use crate::mail::{Class, Message, MessageState, RecipientState};
+use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
 use crate::queue::{Page, QueueStatus};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub(crate) struct MessageJson {
     pub received_at: Timestamp,
     /// Counted attempts.
     pub attempts: u32,
+    /// Why it is held: `operator`, `mode_ended`, `nobody_to_report_to`, `site_gone`.
+    #[serde(default)]
+    pub held_because: Vec<HoldReason>,
     /// UTC; null while held or with nothing open.
     pub next_attempt: Option<Timestamp>,
     /// Where it came from.
@@ -44,6 +47,12 @@ pub(crate) struct MessageJson {
 pub(crate) struct RecipientJson {
     /// The forward-path.
     pub address: String,
+    /// `original`, or `report_copy` for a report address that gets the mail in place of others.
+    #[serde(default)]
+    pub role: Role,
+    /// The mode that decided its state: `redirect`, `debug` or `simulate`; null where an upstream was asked for this address.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// Its own state.
     pub state: RecipientState,
     /// What the last upstream said.
@@ -117,13 +126,15 @@ pub(crate) struct StatsJson {
 }
 
 impl MessageJson {
-    /// As a listing shows it. `wall` turns the due time into wall time.
-    pub(crate) fn of(message: &Message, wall: impl Fn(Moment) -> Timestamp) -> MessageJson {
+    /// As a listing shows it. `wall` turns a moment of a site into wall time.
+    pub(crate) fn of(message: &Message, wall: impl Fn(&str, Moment) -> Timestamp) -> MessageJson {
         let recipients = message
             .recipients
             .iter()
             .map(|recipient| RecipientJson {
                 address: recipient.address.to_string(),
+                role: recipient.role,
+                mode: recipient.mode,
                 state: match (recipient.state.is_open(), message.held_since) {
                     (true, Some(_)) => RecipientState::Held,
                     _ => recipient.state,
@@ -144,7 +155,8 @@ impl MessageJson {
             class: message.class,
             received_at: message.received_at,
             attempts: message.attempts,
-            next_attempt: message.due.map(wall),
+            held_because: message.hold.iter().copied().collect(),
+            next_attempt: message.due.map(|due| wall(&message.site, due)),
             client: message.origin.client.map(|client| client.to_string()),
             listener: message.origin.listener.clone(),
         }
@@ -153,7 +165,7 @@ impl MessageJson {
 
 impl MessagesJson {
     /// A page as it is answered. Damaged records are in it, in a state of their own.
-    pub(crate) fn of(page: &Page, wall: impl Fn(Moment) -> Timestamp) -> MessagesJson {
+    pub(crate) fn of(page: &Page, wall: impl Fn(&str, Moment) -> Timestamp) -> MessagesJson {
         let damaged = page.damaged.iter().map(|(id, what)| MessageJson {
             id: id.to_string(),
             state: "damaged".into(),
@@ -166,6 +178,7 @@ impl MessagesJson {
             received_at: Timestamp::from_millisecond(i64::try_from(id.unix_ms()).unwrap_or(0))
                 .unwrap_or_default(),
             attempts: 0,
+            held_because: Vec::new(),
             next_attempt: None,
             client: None,
             listener: String::new(),

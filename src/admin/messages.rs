@@ -36,7 +36,7 @@ pub(super) async fn list(
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let page = admin.queue.list(filter, cursor, limit).await?;
-    Ok(JsonResponse(MessagesJson::of(&page, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessagesJson::of(&page, |site, due| admin.queue.wall_of(site, due))))
 }
 
 /// `GET /api/v1/messages/{id}`.
@@ -45,7 +45,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let message = admin.queue.show(id(&name)?).await?;
-    Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
@@ -94,7 +94,7 @@ pub(super) async fn act(
     let (id, action) = (id(&name)?, action?);
     act_on(&admin, action, id).await?;
     let message = admin.queue.show(id).await?;
-    Ok(JsonResponse(MessageJson::of(&message, |due| admin.queue.wall(due))))
+    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
 }
 
 async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<(), Problem> {

@@ -5,6 +5,7 @@ use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::state::AdminState;
 use crate::config::settings::{Priority, Upstream};
+use crate::policy::notices;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonRespons
     if !admin.queue.status().writable {
         return no("the queue cannot be written; the log says why");
     }
-    Ok(JsonResponse(json!({ "status": "ready" })))
+    let modes = notices::notices(&admin.settings.borrow());
+    Ok(JsonResponse(json!({ "status": "ready", "modes": modes })))
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.

@@ -1,8 +1,9 @@
 //! `postroom check`: load the configuration, print what is in force (secrets masked), name every error.
 
-use super::{Failure, Global};
+use super::{Failure, Global, modes};
 use crate::admin::safe_json::to_json_pretty;
 use crate::mail::printable;
+use crate::policy::notices;
 
 /// Runs the verb. Errors end it with 78, each named with its file, line and key.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
@@ -10,6 +11,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         eprintln!("warning: {}", printable(warning));
     }
+    modes::print(notices::notices(&loaded.settings));
     if global.json {
         say!("{}", to_json_pretty(&loaded.in_force)?);
         return Ok(());

@@ -14,6 +14,7 @@ mod client;
 mod content;
 mod demo;
 mod events;
+mod modes;
 mod queue;
 mod ready;
 mod reload;

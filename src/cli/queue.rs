@@ -2,12 +2,14 @@
 //! the queue file themselves.
 
 use super::client::{Client, query_value};
+use super::modes;
 use super::table::{self, safe, size};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::{BulkJson, MessageJson, MessagesJson};
 use crate::admin::query::{self, BulkQuery};
 use crate::admin::safe_json::{to_json, to_json_pretty};
 use crate::mail::QueueId;
+use crate::policy::notices;
 use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
@@ -113,6 +115,7 @@ async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Fai
     let mut listing = Listing { json: global.json, shown: 0 };
     let left = |shown: usize| args.limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
     if let Some(mut client) = Client::connect(socket).await? {
+        modes::ask(&mut client).await;
         let mut cursor = String::new();
         while left(listing.shown) > 0 {
             let mut path = format!("/api/v1/messages?limit={}", left(listing.shown));
@@ -128,10 +131,11 @@ async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Fai
         }
     } else {
         let queue = open_file(global)?;
+        modes::print(notices::notices(&global.load()?.settings));
         let mut cursor = None;
         while left(listing.shown) > 0 {
             let page = queue.list(&filter, cursor, left(listing.shown))?;
-            listing.page(&MessagesJson::of(&page, |due| queue.wall(due)).messages)?;
+            listing.page(&MessagesJson::of(&page, |site, due| queue.wall_of(site, due)).messages)?;
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -201,7 +205,7 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
         client.get(&format!("/api/v1/messages/{id}")).await?
     } else {
         let queue = open_file(global)?;
-        MessageJson::of(&*queue.show(id)?, |due| queue.wall(due))
+        MessageJson::of(&*queue.show(id)?, |site, due| queue.wall_of(site, due))
     };
     if global.json {
         say!("{}", to_json_pretty(&message)?);

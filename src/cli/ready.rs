@@ -1,6 +1,7 @@
 //! `postroom ready`: for HEALTHCHECK in images without a shell.
 
 use super::client::Client;
+use super::modes;
 use super::{Failure, Global, small_runtime};
 use clap::Args;
 use serde_json::Value;
@@ -23,18 +24,19 @@ pub(super) fn run(global: &Global, args: &ReadyArgs) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     small_runtime()?.block_on(async {
         let end = tokio::time::Instant::now() + Duration::from_secs(args.wait);
-        loop {
+        let answer = loop {
             let answer = async { Client::must_connect(&socket).await?.get::<Value>("/readyz").await };
             match answer.await {
-                Ok(_) => break,
+                Ok(answer) => break answer,
                 Err(failure) if tokio::time::Instant::now() >= end => return Err(failure),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
-        }
+        };
         if global.json {
-            say!("{{\"status\":\"ready\"}}");
+            say!("{answer}");
         } else {
             say!("ready");
+            modes::print(modes::of(&answer));
         }
         Ok(())
     })

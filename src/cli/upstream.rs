@@ -1,6 +1,7 @@
 //! `postroom upstream list`: how the upstreams of the running proxy fare.
 
 use super::client::Client;
+use super::modes;
 use super::table::{self, safe};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::UpstreamJson;
@@ -25,8 +26,11 @@ enum UpstreamVerb {
 pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let UpstreamVerb::List = args.verb;
     let socket = global.control_socket()?;
-    let upstreams: Vec<UpstreamJson> = small_runtime()?
-        .block_on(async { Client::must_connect(&socket).await?.get("/api/v1/upstreams").await })?;
+    let upstreams: Vec<UpstreamJson> = small_runtime()?.block_on(async {
+        let mut client = Client::must_connect(&socket).await?;
+        modes::ask(&mut client).await;
+        client.get("/api/v1/upstreams").await
+    })?;
     if global.json {
         say!("{}", to_json(&upstreams)?);
         return Ok(());

@@ -1,6 +1,7 @@
 //! Checks that need several tables at once: two listeners at one address, two default upstreams, an upstream that is our own
 //! listener.
 
+use super::error::quoted;
 use super::host::Host;
 use super::section::{ConfigReader, Section};
 use super::settings::{Listener, Priority, Settings, Upstream};
@@ -36,25 +37,69 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             section.wrong("host", wrong, "give it the server that mail is to be relayed to");
         }
     }
+    sites_exist(settings, &reader.root().named("listener"), &sections);
+    for site in settings.sites.values().filter(|site| !site.global_upstreams) {
+        if !settings.upstreams.iter().any(|upstream| upstream.enabled && upstream.sites.contains(&site.name))
+        {
+            let name = &site.name;
+            reader.warn(format!(
+                "site.{name}: no enabled upstream names it, and it uses no global ones: its mail waits"
+            ));
+        }
+    }
     if !settings.upstreams.iter().any(|upstream| upstream.enabled) {
         reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());
     }
 }
 
-/// At most one enabled upstream of the highest rank.
+/// At most one enabled upstream of the highest rank for all sites, and one for each.
 fn only_one_default(settings: &Settings, sections: &[Section<'_>]) {
     let all = settings.upstreams.iter().zip(sections);
-    let mut defaults = all.filter(|(upstream, _)| upstream.enabled && upstream.priority == Priority::Default);
-    let Some((first, first_section)) = defaults.next() else { return };
-    let place = first_section.origin("priority");
-    let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
-    for (second, section) in defaults {
+    let defaults: Vec<_> =
+        all.filter(|(upstream, _)| upstream.enabled && upstream.priority == Priority::Default).collect();
+    let both_for = |a: &Upstream, b: &Upstream| match (a.sites.is_empty(), b.sites.is_empty()) {
+        (true, true) => Some(String::new()),
+        _ => a.sites.iter().find(|site| b.sites.contains(site)).map(|site| format!(" for site {site}")),
+    };
+    for (number, (second, section)) in defaults.iter().enumerate() {
+        let first = defaults[..number]
+            .iter()
+            .find_map(|(first, place)| Some((first, place, both_for(first, second)?)));
+        let Some((first, first_section, whose)) = first else { continue };
+        let place = first_section.origin("priority");
+        let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
         let (first, second) = (&first.name, &second.name);
         section.wrong(
             "priority",
-            format!("upstreams {first} ({}{line}) and {second} are both enabled and default", place.place),
+            format!(
+                "upstreams {first} ({}{line}) and {second} are both enabled and default{whose}",
+                place.place
+            ),
             "give all but one of them high, normal or low, or enabled = false",
         );
+    }
+}
+
+/// Every site that is named somewhere is configured.
+fn sites_exist(settings: &Settings, listeners: &[Section<'_>], upstreams: &[Section<'_>]) {
+    let check = |section: &Section<'_>, key: &str, site: &str| {
+        if settings.sites.contains_key(site) {
+            return;
+        }
+        let known: Vec<&str> = settings.sites.keys().map(String::as_str).collect();
+        let right = match known.is_empty() {
+            true => format!("add a table [site.{site}]"),
+            false => format!("add a table [site.{site}], or give one of {}", known.join(", ")),
+        };
+        section.wrong(key, format!("there is no site {}", quoted(site)), right);
+    };
+    for (listener, section) in settings.listeners.iter().zip(listeners) {
+        if let Some(site) = &listener.site {
+            check(section, "site", site);
+        }
+    }
+    for (upstream, section) in settings.upstreams.iter().zip(upstreams) {
+        upstream.sites.iter().for_each(|site| check(section, "sites", site));
     }
 }
 

@@ -2,17 +2,15 @@
 //! key needs stands in [`super::schema`].
 
 use super::error::ConfigErrors;
-use super::handling::Handling;
 use super::in_force::{InForce, Shown};
 use super::merged::Merged;
 use super::origin::Layer;
 use super::section::{ConfigReader, Section};
 use super::settings::{Aliases, BareNewline, Limits, Listener, LogSettings, QueueSettings, Settings};
-use super::{cross_checks, hostname, parse, read_upstream, unknown_keys};
+use super::{cross_checks, hostname, parse, read_handling, read_upstream, unknown_keys};
 use crate::mail::Class;
 use crate::mail::printable::is_printable;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +37,8 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         root.named("listener").iter().map(|section| listener(&reader, section)).collect();
     let limits = limits(&root.section("limits"));
     let queue = queue(&root.section("queue"), &data_dir);
-    let handling = Handling { sending_off: !root.section("sending").flag("enabled"), ..Handling::default() };
+    let handling = read_handling::handling(&reader, &root);
+    let sites = read_handling::sites(&reader);
     let upstreams = root
         .named("upstream")
         .iter()
@@ -57,7 +56,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         limits,
         queue,
         handling,
-        sites: BTreeMap::new(),
+        sites,
         upstreams,
         log_emails: log_enabled.then_some(log_path),
         events_keep: root.section("events").number("keep", 0, i64::MAX),
@@ -124,6 +123,9 @@ const CLASSES: &[(&str, Option<Class>)] = &[
     ("", None),
 ];
 
+/// Whether there is such a site is looked at when all are read.
+const SITE_FORM: &str = "give it the name of a site, or \"\"";
+
 fn listener(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let form = r#"give it an IP address and a port such as "127.0.0.1:25" or "[::1]:25""#;
@@ -146,7 +148,8 @@ fn listener(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener {
         );
     }
     let class = section.choice("class", None, CLASSES, &[]);
-    Listener { name: section.name().to_owned(), address, allow, site: None, class }
+    let site = section.read("site", SITE_FORM, None, |text: String| Ok((!text.is_empty()).then_some(text)));
+    Listener { name: section.name().to_owned(), address, allow, site, class }
 }
 
 /// Far beyond what a machine can do, and far from what a counter can hold.

@@ -1,5 +1,6 @@
 //! One `[upstream.*]` table is read. What a new key needs stands in [`super::schema`].
 
+use super::error::quoted;
 use super::host::{self, Host};
 use super::in_force::Shown;
 use super::origin::Layer;
@@ -7,6 +8,8 @@ use super::parse;
 use super::read_secret;
 use super::section::{ConfigReader, Section};
 use super::settings::{Auth, Priority, TlsMode, Upstream};
+use crate::mail::Address;
+use crate::mail::address::AddressError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
@@ -64,6 +67,11 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Upstream
     if tls == TlsMode::Opportunistic && basic && section.is_sound("tls") {
         section.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
     }
+    let username = match &auth {
+        Auth::Anonymous => None,
+        Auth::Basic { username, .. } => Some(username.as_str()),
+    };
+    let sender = sender(section, username);
     Upstream {
         name: section.name().to_owned(),
         priority,
@@ -93,11 +101,28 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Upstream
             None,
             |text: String| parse::source_address(&text),
         ),
-        sites: Vec::new(),
-        sender: None,
+        sites: section.read("sites", SITES_FORM, Vec::new(), |names: Vec<String>| Ok(names)),
+        sender,
         host: host.name,
         port: host.port,
     }
+}
+
+const SITES_FORM: &str = r#"give it a list of names of sites such as ["intranet"]"#;
+
+/// `username` where a login is configured: the address that the account itself has.
+fn sender(section: &Section<'_>, username: Option<&str>) -> Option<Address> {
+    let form = "give it an address such as \"shop@example.com\", or \"username\" where that is one";
+    section.read("sender", form, None, |text: String| {
+        let address = match (text.as_str(), username) {
+            ("", _) => return Ok(None),
+            ("username", None) => return Err("there is no username".into()),
+            ("username", Some(username)) => username,
+            (text, _) => text,
+        };
+        let wrong = |error| format!("{}: {error}", quoted(address)).into();
+        address.parse().map(Some).map_err(|error: AddressError| wrong(error))
+    })
 }
 
 /// The default is an example, so the key must be given.

@@ -70,7 +70,6 @@ pub(super) struct Section<'a> {
 }
 
 /// An item of a list of texts and tables.
-#[cfg_attr(not(test), allow(dead_code, reason = "no list of this version holds tables"))]
 pub(super) enum ListItem<'a> {
     Text(String),
     Table(Section<'a>),
@@ -98,7 +97,6 @@ impl<'a> Section<'a> {
     }
 
     /// The items of a list that may hold texts and tables; those that are neither are reported.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no list of this version holds tables"))]
     pub(super) fn items(&self, key: &str, form: &str) -> Vec<ListItem<'a>> {
         if let Some(overridden) = self.overridden(key) {
             return overridden.items(key, form);

@@ -1,7 +1,7 @@
 //! The configuration as it is meant: checked whole, read once, shared unchanged. What a new key needs stands at the head of
 //! `schema.rs`. Whoever holds one needs no other check.
 
-use super::handling::{Handling, Site};
+use super::handling::{AddressPattern, Handling, Site};
 use super::secret::Secret;
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
@@ -85,6 +85,23 @@ impl Settings {
             "" => Some(&self.handling),
             name => self.sites.get(name).map(|site| &site.handling),
         }
+    }
+
+    /// What happens to mail of no site (`""`) and of each site.
+    pub fn handlings(&self) -> impl Iterator<Item = (&str, &Handling)> {
+        let sites = self.sites.values().map(|site| (site.name.as_str(), &site.handling));
+        [("", &self.handling)].into_iter().chain(sites)
+    }
+
+    /// The site that mail from this address belongs to: one that names the address, else one that names its domain.
+    pub fn site_of_sender(&self, sender: &Address) -> Option<&Site> {
+        let named = |is_address: bool| {
+            let means = move |pattern: &AddressPattern| {
+                matches!(pattern, AddressPattern::Address(_)) == is_address && pattern.matches(sender)
+            };
+            self.sites.values().find(|site| site.senders.iter().any(means))
+        };
+        named(true).or_else(|| named(false))
     }
 
     /// Where the running proxy is asked and told things.

@@ -12,17 +12,11 @@ use figment::value::{Dict, Value};
 const LATER_KEYS: &[&str] = &[
     "admin",
     "credentials",
-    "debug",
     "pickup",
-    "redirect",
-    "sender",
-    "simulate",
-    "site",
     "user",
     "listener.*.auth",
     "listener.*.certificate",
     "listener.*.private_key",
-    "listener.*.site",
     "listener.*.tls",
     "queue.archive_days",
     "queue.bounce",
@@ -32,8 +26,6 @@ const LATER_KEYS: &[&str] = &[
     "upstream.*.domain",
     "upstream.*.oauth2",
     "upstream.*.pickup_directory",
-    "upstream.*.sender",
-    "upstream.*.sites",
 ];
 
 /// What is written and should not be: unknown keys, keys of later versions, values in place of tables, bad names.

@@ -1,4 +1,4 @@
-//! One attempt: a message, upstreams in order, exactly one verdict per recipient.
+//! One attempt: a message, upstreams in order, exactly one verdict per recipient of the plan's envelopes.
 //!
 //! Going on to the next upstream is the same attempt. What is decided of a recipient stays decided: the next upstream
 //! gets only those that are still open. From the first byte of the final dot on only an explicit reply decides; without
@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::OutboundEnvelope;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, sender_facts};
 use super::recipient_progress::RecipientProgress;
 use super::route::{self, RouteConstraints};
 use super::session_error::{SessionError, SessionErrorKind};
@@ -23,12 +23,15 @@ use super::slot::Slot;
 use super::too_many_connections;
 use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
+use super::transactions_under_way::TransactionUnderWay;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
-use crate::mail::{BodyType, DsnRequest};
+use crate::mail::{Address, BodyType, DsnRequest, Recipient, SenderFacts};
 use crate::policy::added;
-use crate::policy::changes::HeaderChanges;
+use crate::policy::changes::Changes;
+use crate::policy::plan::{Plan, PlannedEnvelope};
 use crate::queue::{CHUNK_SIZE, Claim};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,12 +58,18 @@ pub(super) enum AttemptEnd {
 struct Attempt<'a> {
     context: &'a AttemptContext,
     claim: &'a Claim,
+    plan: &'a Plan,
+    envelopes: &'a [PlannedEnvelope],
+    /// The upstreams that may take its site's mail.
+    candidates: Vec<Arc<Upstream>>,
     recipients: Vec<RecipientProgress>,
     /// Upstreams that are not asked again in this attempt.
     tried: Vec<String>,
     failed_upstream: Option<String>,
     last_error: Option<(String, SessionError)>,
     began: bool,
+    /// What its site's settings say of its mail is no longer what the plan was made of.
+    handling_changed: bool,
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_sessions: u32,
@@ -69,27 +78,40 @@ struct Attempt<'a> {
     delays: Delays,
 }
 
-/// Runs the attempt to its end and settles it. `lost_before`: the sessions that this message has lost before.
+/// Sends `envelopes`, which are the plan's, and settles what comes of it. `lost_before`: the sessions that this message has
+/// lost before.
 pub(super) async fn run(
     context: &AttemptContext,
     claim: &Claim,
+    plan: &Plan,
+    envelopes: &[PlannedEnvelope],
     first: Slot,
     lost_before: u32,
 ) -> AttemptEnd {
     let message = &claim.message;
-    let recipients = message
-        .open_recipients()
-        .map(|(_, recipient)| RecipientProgress::new(recipient, &context.settings.upstreams))
-        .collect();
+    let candidates: Vec<_> = route::candidates(&context.settings, &message.site).cloned().collect();
+    let progress = |(number, envelope): (usize, &PlannedEnvelope)| {
+        let of = |address: &Address| {
+            let begun = || Recipient { role: envelope.role(), ..Recipient::pending(address.clone()) };
+            let recipient = message.recipient(envelope.role(), address).cloned().unwrap_or_else(begun);
+            RecipientProgress::new(&recipient, number, &candidates)
+        };
+        envelope.recipients.iter().map(of).collect::<Vec<_>>()
+    };
+    let recipients = envelopes.iter().enumerate().flat_map(progress).collect();
     let in_queue = context.services.clock.wall().duration_since(message.received_at);
     let mut attempt = Attempt {
         context,
         claim,
+        plan,
+        envelopes,
+        candidates,
         recipients,
         tried: Vec::new(),
         failed_upstream: None,
         last_error: None,
         began: false,
+        handling_changed: false,
         logged: false,
         lost_sessions: 0,
         deadline: context.services.clock.monotonic() + MAX_ATTEMPT_TIME,
@@ -117,20 +139,32 @@ pub(super) async fn run(
 impl Attempt<'_> {
     /// Transactions at one upstream until it has answered for every recipient that it is asked about, or fails.
     async fn try_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
-        let mut left_over: Option<Vec<usize>> = None;
+        let mut groups = self.open_at(upstream);
         for _ in 0..MAX_TRANSACTIONS_PER_UPSTREAM {
             if self.is_out_of_time() {
                 return;
             }
+            let Some(asked) = groups.pop_front() else { return };
             let start = self.context.services.clock.monotonic();
             let mut connection = match self.connect(upstream, slot).await {
                 Ok(connection) => connection,
                 Err(error) => return self.on_session_error(upstream, slot, error),
             };
             self.delays.connect += self.context.services.clock.monotonic() - start;
-            let asked = left_over.clone().unwrap_or_else(|| self.open_at(upstream));
-            let transaction = self.transact(&mut connection, &asked).await;
+            let under_way = self.context.services.transactions.begin(TransactionUnderWay {
+                queue_id: self.claim.message.id,
+                site: self.claim.message.site.clone(),
+                upstream: upstream.name.clone(),
+            });
+            if self.has_handling_changed() {
+                self.context.services.pool.give_back(connection);
+                slot.released();
+                return;
+            }
+            let transaction = self.transact(upstream, &mut connection, &asked).await;
+            drop(under_way);
             if transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Stale) {
+                groups.push_front(asked);
                 continue;
             }
             if transaction.began {
@@ -171,11 +205,19 @@ impl Attempt<'_> {
                     slot.released();
                 }
             }
-            if again.is_empty() {
-                return;
+            if !again.is_empty() {
+                groups.push_front(again);
             }
-            left_over = Some(again);
         }
+    }
+
+    /// Looked at before each MAIL: what was decided under other settings must not begin any more (rule 6).
+    fn has_handling_changed(&mut self) -> bool {
+        let now = self.context.services.settings.borrow().clone();
+        let site = &self.claim.message.site;
+        self.handling_changed |= !Arc::ptr_eq(&now, &self.context.settings)
+            && now.handling_of(site) != self.context.settings.handling_of(site);
+        self.handling_changed
     }
 
     async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, SessionError> {
@@ -201,42 +243,74 @@ impl Attempt<'_> {
         Ok(opened)
     }
 
-    async fn transact(&mut self, connection: &mut Connection, asked: &[usize]) -> TransactionResult {
-        let message = &self.claim.message;
+    /// Sends the message to some recipients of one envelope.
+    async fn transact(
+        &mut self,
+        upstream: &Upstream,
+        connection: &mut Connection,
+        asked: &[usize],
+    ) -> TransactionResult {
+        let (context, message) = (self.context, &self.claim.message);
+        let changes = self.changes(upstream, asked);
+        let facts = match changes.needs_header() {
+            true => sender_facts(&*context.services.queue, message).await,
+            false => Ok(SenderFacts::default()),
+        };
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(error) => {
+                let error = connection.session_error(SessionErrorKind::Content, &error);
+                return TransactionResult::not_begun(asked.len(), error);
+            }
+        };
         let mut envelope = OutboundEnvelope {
-            reverse_path: message.reverse_path.clone(),
+            reverse_path: changes.reverse_path.clone(),
             recipients: asked.iter().map(|place| self.recipients[*place].address.clone()).collect(),
             // Some applications send such content without declaring it.
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
-            smtp_utf8: message.smtp_utf8,
+            smtp_utf8: message.smtp_utf8 || changes.wants_smtp_utf8(),
             size: 0,
             dsn: DsnRequest::default(),
         };
-        let (hostname, instance) = (&self.context.settings.hostname, self.context.services.queue.instance());
+        let (hostname, instance) = (&context.settings.hostname, context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
-        let changes = HeaderChanges::default();
+        let changes = changes.header(&facts, utf8);
         let added = added::added(message, &changes, hostname, instance, utf8);
         if !added.is_ascii() {
             envelope.body = BodyType::EightBitMime;
         }
-        let mut content = Outgoing::stored(added, self.context.services.queue.clone(), message, changes);
+        let mut content = Outgoing::stored(added, context.services.queue.clone(), message, changes);
         envelope.size = content.size();
         if !self.logged && connection.capabilities().serves(&envelope) {
             self.logged = true;
-            attempt_record::write(self.context, message).await;
+            attempt_record::write(context, message).await;
         }
-        let out_of_time = self.context.services.clock.sleep_until(self.deadline);
+        let out_of_time = context.services.clock.sleep_until(self.deadline);
         transact_until(connection, &envelope, &mut content, out_of_time).await
+    }
+
+    /// What redirect and `sender` change for these recipients, who are of one envelope.
+    fn changes(&self, upstream: &Upstream, asked: &[usize]) -> Changes {
+        let (settings, message) = (&self.context.settings, &self.claim.message);
+        let handling = settings.handling_of(&message.site).unwrap_or(&settings.handling);
+        let number = asked.first().map_or(0, |place| self.recipients[*place].envelope);
+        Changes::new(&self.envelopes[number], message, handling, upstream)
     }
 
     fn is_out_of_time(&self) -> bool {
         self.context.services.clock.monotonic() >= self.deadline
     }
 
-    /// Places of the recipients that this upstream is asked about.
-    fn open_at(&self, upstream: &Upstream) -> Vec<usize> {
-        let open = |place: &usize| self.recipients[*place].is_open_at(upstream);
-        (0..self.recipients.len()).filter(open).collect()
+    /// Places of the recipients that this upstream is asked about, those of one envelope together.
+    fn open_at(&self, upstream: &Upstream) -> VecDeque<Vec<usize>> {
+        let of_envelope = |number: usize| -> Vec<usize> {
+            let open = |place: &usize| {
+                let recipient = &self.recipients[*place];
+                recipient.envelope == number && recipient.is_open_at(upstream)
+            };
+            (0..self.recipients.len()).filter(open).collect()
+        };
+        (0..self.envelopes.len()).map(of_envelope).filter(|places| !places.is_empty()).collect()
     }
 
     /// Records what each answer means for its recipient. Returns those that go in another transaction at this upstream,
@@ -297,7 +371,7 @@ impl Attempt<'_> {
             self.last_error.as_ref().is_some_and(|(_, error)| error.kind == SessionErrorKind::Content);
         let open: Vec<&RecipientProgress> =
             self.recipients.iter().filter(|recipient| !recipient.is_decided).collect();
-        if open.is_empty() || content_failed || self.is_out_of_time() {
+        if open.is_empty() || content_failed || self.handling_changed || self.is_out_of_time() {
             return None;
         }
         let refused_by = route::common(open.iter().map(|recipient| recipient.refused_by.as_slice()));
@@ -306,7 +380,7 @@ impl Attempt<'_> {
             tried: &self.tried,
             refused_by: &refused_by,
         };
-        route::choose(&self.context.settings.upstreams, constraints, &self.context.services.health)
+        route::choose(&self.candidates, constraints, &self.context.services.health)
     }
 
     async fn finish(mut self, lost_before: u32) -> AttemptEnd {
@@ -317,15 +391,19 @@ impl Attempt<'_> {
         }
         // Whoever met it again and again has had its attempt.
         self.began |= lost_too_often;
-        let last_error =
-            self.last_error.as_ref().map(|(name, error)| (Some(name.clone()), error.text.clone()));
-        let (upstreams, out_of_time) = (&self.context.settings.upstreams, self.is_out_of_time());
-        let verdict =
-            |recipient: RecipientProgress| recipient.into_verdict(upstreams, last_error.clone(), out_of_time);
+        let last_error = match self.handling_changed {
+            true => Some((None, "what is to happen to its site's mail has changed".to_owned())),
+            false => self.last_error.as_ref().map(|(name, error)| (Some(name.clone()), error.text.clone())),
+        };
+        let (candidates, out_of_time) = (&self.candidates, self.is_out_of_time());
+        let verdict = |recipient: RecipientProgress| {
+            recipient.into_verdict(candidates, last_error.clone(), out_of_time)
+        };
         let verdicts = std::mem::take(&mut self.recipients).into_iter().map(verdict).collect();
-        let Attempt { began: counted, failed_upstream, delays, .. } = self;
-        let outcome = AttemptOutcome { verdicts, counted, failed_upstream, delays };
-        settle(self.context, self.claim, outcome, Deferral::Decided).await;
+        let Attempt { plan, began: counted, failed_upstream, delays, .. } = self;
+        let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, delays };
+        let deferral = if self.handling_changed { Deferral::HandlingChanged } else { Deferral::Decided };
+        settle(self.context, self.claim, outcome, deferral).await;
         AttemptEnd::Settled
     }
 }

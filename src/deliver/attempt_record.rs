@@ -14,7 +14,7 @@ pub(super) async fn write(context: &AttemptContext, message: &Message) {
         _ => context.services.queue.chunk(message.id, 0).await.unwrap_or_default(),
     };
     let now = context.services.clock.wall();
-    let recipients: Vec<&str> = message.recipients.iter().map(|one| one.address.as_str()).collect();
+    let recipients: Vec<&str> = message.originals().map(|one| one.address.as_str()).collect();
     let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
     // A slow disk must not block the other tasks of this thread.
     let log = log.clone();

@@ -1,9 +1,11 @@
 //! What delivery works with: the services, shared by the engine and its attempts, and the configuration that an
 //! attempt has.
 
+use super::dice::Dice;
 use super::health::UpstreamHealth;
 use super::peer_cache::PeerCache;
 use super::pool::Pool;
+use super::transactions_under_way::TransactionsUnderWay;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::event::logemails::LogEmails;
@@ -23,6 +25,10 @@ pub struct Services {
     pub pool: Arc<Pool>,
     /// In KiB, shared with reception.
     pub content_memory: Arc<Semaphore>,
+    /// Transactions that have not ended.
+    pub transactions: TransactionsUnderWay,
+    /// Chooses whose sending is said to have failed under debug.
+    pub dice: Dice,
     /// In force; an attempt takes the present ones when it starts.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What was learned of servers; replaced when the settings are.

@@ -1,23 +1,27 @@
-//! The engine: claims due mail, starts an attempt for each as soon as an upstream is available, sleeps when there is
-//! nothing to do. New mail wakes it at once; nothing polls.
+//! The engine: claims due mail, asks what is to happen to it, starts an attempt for each message as soon as an upstream is
+//! available, sleeps when there is nothing to do. New mail wakes it at once; nothing polls.
 //!
-//! Mail is claimed only while some upstream is available, so with all of them down it waits in the queue, keeps its
-//! state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after` expires.
+//! Mail that needs an upstream is claimed only while one is available to its site, so with all of them down it waits in the
+//! queue, keeps its state and counts no attempt. Only its age is round_start at then, once a minute: what is past `expire_after`
+//! expires.
 
 use super::attempt::{self, AttemptEnd};
 use super::attempt_guard::AttemptGuard;
+use super::claim_groups::{ReadyGroup, free, ready_groups};
 use super::context::Services;
 use super::lost_sessions::LostSessions;
-use super::route;
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
 use super::waiting_claim::{RECHECK_CLAIM_AFTER, WaitingClaim};
-use crate::clock::Moment;
+use super::{holding, mode_attempt, route};
 use crate::config::Settings;
+use crate::config::handling::Handling;
 use crate::config::settings::Upstream;
-use crate::queue::{Claim, QueueError};
+use crate::mail::Mode;
+use crate::policy::plan::{self, Action, Plan};
+use crate::queue::{Claim, ClaimGroup, QueueError};
 use futures_util::FutureExt;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,9 +39,6 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Messages deferred or expired at a time while no upstream is available.
 const EXPIRY_BATCH: usize = 500;
-/// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
-/// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
-const LOOK_AHEAD: usize = 5;
 
 /// How the engine is told to end.
 #[derive(Clone, Default)]
@@ -63,10 +64,11 @@ pub struct Engine {
     /// Those that the last round of work was done under.
     settings_seen: Option<Arc<Settings>>,
     claim_failed: bool,
-    /// Nothing but what is claimed is due before then, unless the queue says that something has changed. None: not known.
-    nothing_due_until: Option<Moment>,
-    /// The age of waiting mail is to be checked.
-    age_is_due: bool,
+    /// Of these groups nothing but what is claimed is due before then (monotonic), unless the queue says that something has
+    /// changed.
+    nothing_due_until: HashMap<ClaimGroup, Duration>,
+    /// Sites the age of whose waiting mail is to be checked.
+    age_is_due: BTreeSet<String>,
 }
 
 impl Engine {
@@ -85,8 +87,8 @@ impl Engine {
             last_maintenance,
             settings_seen: None,
             claim_failed: false,
-            nothing_due_until: None,
-            age_is_due: false,
+            nothing_due_until: HashMap::new(),
+            age_is_due: BTreeSet::new(),
         }
     }
 
@@ -105,15 +107,10 @@ impl Engine {
             let settings = self.settings.borrow_and_update().clone();
             // Compared here and not on the notification, because another wake-up may come first.
             let before = self.settings_seen.replace(settings.clone());
-            if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &settings)) {
-                self.nothing_due_until = None;
-                self.on_upstreams_changed(&before, &settings);
+            if before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &settings)) {
+                self.on_settings_changed(before.as_deref(), &settings);
             }
             let round_start = self.services.clock.monotonic();
-            self.services.queue.freeze(settings.handling.sending_off);
-            if settings.handling.sending_off {
-                self.put_back_all();
-            }
             self.start_attempts(&settings).await;
             self.defer_refused(&settings).await;
             if self.claim_more(&settings).await {
@@ -123,7 +120,7 @@ impl Engine {
             let wake = self.next_wake(&settings, round_start);
             tokio::select! {
                 () = self.stop.gently.cancelled() => {}
-                () = due_changed.notified() => self.nothing_due_until = None,
+                () = due_changed.notified() => self.nothing_due_until.clear(),
                 () = freed.notified() => {}
                 changed = self.settings.changed() => {
                     if changed.is_err() {
@@ -145,12 +142,12 @@ impl Engine {
         while self.can_send(settings)
             && let Some(mut waiting) = self.waiting.pop_front()
         {
-            let Some(slot) = waiting.take_slot(settings, &self.services.health) else {
+            let Some(slot) = waiting.take_slot(&self.services.health) else {
                 still_waiting.push_back(waiting);
                 continue;
             };
             match waiting.is_unchanged(&self.services).await {
-                true => self.start(waiting.claim, slot, settings),
+                true => self.start(waiting.claim, waiting.plan, Some(slot), settings),
                 false => self.services.queue.put_back(waiting.claim),
             }
         }
@@ -171,7 +168,7 @@ impl Engine {
                 now >= waiting.since + MAINTENANCE_INTERVAL || place >= settings.queue.batch_size;
             if !waiting.is_unchanged(&self.services).await {
                 self.services.queue.put_back(waiting.claim);
-            } else if !waiting.has_busy_upstream(settings, &self.services.health) {
+            } else if !waiting.has_busy_upstream(&self.services.health) {
                 in_vain.push(waiting.claim);
             } else if waits_too_long {
                 too_long.push(waiting.claim);
@@ -187,11 +184,15 @@ impl Engine {
     /// All together, so that they share commits.
     async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str, deferral: Deferral) {
         let context = self.services.context(settings.clone());
-        let mut under_way = JoinSet::new();
-        for claim in claims {
+        self.run_all(claims.into_iter().map(|claim| {
             let (context, why) = (context.clone(), why.to_owned());
-            under_way.spawn(async move { settlement::defer(&context, &claim, &why, deferral).await });
-        }
+            async move { settlement::defer(&context, &claim, &why, deferral).await }
+        }))
+        .await;
+    }
+
+    async fn run_all(&self, all: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) {
+        let mut under_way: JoinSet<()> = all.collect();
         tokio::select! {
             // The queue has been asked; while the disk is full its answer may take long.
             () = self.stop.gently.cancelled() => {}
@@ -199,20 +200,48 @@ impl Engine {
         }
     }
 
-    /// After a reload: refusals by changed upstreams no longer hold, so mail that waits because of them is due at once.
-    fn on_upstreams_changed(&mut self, old: &Settings, new: &Settings) {
-        if old.upstreams == new.upstreams {
-            return;
+    /// At the start and after a reload: what is planned for claimed mail no longer holds, nor do refusals by changed
+    /// upstreams, so mail that waits because of them is due at once; and held mail may be held for another reason or none.
+    fn on_settings_changed(&mut self, old: Option<&Settings>, new: &Settings) {
+        self.nothing_due_until.clear();
+        for (site, handling) in new.handlings() {
+            self.services.queue.freeze(site, handling.sending_off);
         }
-        self.put_back_all();
-        let (queue, stop) = (self.services.queue.clone(), self.stop.gently.clone());
+        let upstreams_changed = old.is_some_and(|old| old.upstreams != new.upstreams);
+        let handling_changed = old.is_none_or(|old| old.handling != new.handling || old.sites != new.sites);
+        if upstreams_changed || handling_changed {
+            self.put_back_all();
+        }
+        if upstreams_changed {
+            let queue = self.services.queue.clone();
+            self.spawn(
+                async move { queue.make_refused_due().await },
+                "mail that upstreams refused waits for its due time",
+            );
+        }
+        if handling_changed {
+            let services = self.services.clone();
+            self.spawn(
+                async move { holding::review(&services).await },
+                "held mail was not round_start at again after the change of settings",
+            );
+        }
+    }
+
+    /// Runs beside attempts, until the stop. `failed` says what is so when it fails.
+    fn spawn(
+        &self,
+        work: impl Future<Output = Result<(), QueueError>> + Send + 'static,
+        failed: &'static str,
+    ) {
+        let stop = self.stop.gently.clone();
         self.attempts.spawn(async move {
-            let made_due = tokio::select! {
-                made_due = queue.make_refused_due() => made_due,
+            let done = tokio::select! {
+                done = work => done,
                 () = stop.cancelled() => Ok(()),
             };
-            if let Err(error) = made_due {
-                tracing::warn!("mail that upstreams refused waits for its due time: {error}");
+            if let Err(error) = done {
+                tracing::warn!("{failed}: {error}");
             }
         });
     }
@@ -223,18 +252,18 @@ impl Engine {
         }
     }
 
-    /// Claims more when an upstream is available. True if anything was claimed.
-    async fn claim_more(&mut self, settings: &Settings) -> bool {
+    /// Claims more of what can go now. True if anything was claimed.
+    async fn claim_more(&mut self, settings: &Arc<Settings>) -> bool {
         self.claim_failed = false;
-        let capacity = self.claim_capacity(settings);
-        let now = self.services.queue.now();
-        if capacity == 0
-            || !self.can_send(settings)
-            || self.nothing_due_until.is_some_and(|until| now < until)
-        {
+        let now = self.services.clock.monotonic();
+        let limits: Vec<(ReadyGroup, usize)> = self
+            .claimable(settings)
+            .filter(|(ready, _)| self.nothing_due_until.get(&ready.group).is_none_or(|until| now >= *until))
+            .collect();
+        if limits.is_empty() {
             return false;
         }
-        match self.claim_due(now, capacity, settings).await {
+        match self.claim_due(limits, settings).await {
             Ok(some) => some,
             Err(error) => {
                 tracing::error!("no mail can be claimed: {error}");
@@ -244,31 +273,74 @@ impl Engine {
         }
     }
 
+    /// The groups of which something may be claimed now, and how much.
+    fn claimable(&self, settings: &Settings) -> impl Iterator<Item = (ReadyGroup, usize)> {
+        let known = self.services.queue.sites();
+        let groups = if self.is_full(settings) { Vec::new() } else { ready_groups(settings, known) };
+        let mut waiting: HashMap<&str, usize> = HashMap::new();
+        for one in self.waiting.iter().filter(|one| !one.is_refused()) {
+            *waiting.entry(&one.claim.message.site).or_default() += 1;
+        }
+        let limit = |ready: ReadyGroup| {
+            let waiting = waiting.get(ready.group.site.as_str()).copied().unwrap_or(0);
+            let limit = ready.capacity(settings, &self.services.health, waiting);
+            (limit > 0).then_some((ready, limit))
+        };
+        groups.into_iter().filter_map(limit).collect::<Vec<_>>().into_iter()
+    }
+
     async fn claim_due(
         &mut self,
-        now: Moment,
-        capacity: usize,
-        settings: &Settings,
+        limits: Vec<(ReadyGroup, usize)>,
+        settings: &Arc<Settings>,
     ) -> Result<bool, QueueError> {
-        let sites = sites_that_can_go();
-        let claims = self.services.queue.claim(now, LEASE, &sites, capacity).await?;
-        let (count, since) = (claims.len(), self.services.clock.monotonic());
-        self.waiting.extend(claims.into_iter().map(|claim| WaitingClaim::new(claim, settings, since)));
-        if count < capacity {
-            // So a connection that is free again need not make us ask.
-            self.nothing_due_until =
-                Some(self.services.queue.next_due(&sites).await?.unwrap_or(Moment(u64::MAX)));
+        let queue = &self.services.queue;
+        let requests = limits.iter().map(|(ready, limit)| ready.request(&**queue, *limit)).collect();
+        let claims = queue.claim(LEASE, requests).await?;
+        let count = claims.len();
+        let mut claimed: HashMap<ClaimGroup, usize> = HashMap::new();
+        for claim in &claims {
+            let (site, under_mode) = (claim.message.site.clone(), claim.message.under_mode);
+            *claimed.entry(ClaimGroup { site, under_mode }).or_default() += 1;
+        }
+        self.begin(claims, settings).await;
+        // So a connection that is free again need not make us ask.
+        let is_exhausted = |(ready, limit): &(ReadyGroup, usize)| {
+            let taken = claimed.get(&ready.group).copied().unwrap_or(0);
+            (taken < *limit).then(|| ready.group.clone())
+        };
+        let exhausted: Vec<ClaimGroup> = limits.iter().filter_map(is_exhausted).collect();
+        if !exhausted.is_empty() {
+            let now = self.services.clock.monotonic();
+            let wait = self.services.queue.next_due(exhausted.clone()).await?;
+            let until = wait.map_or(Duration::MAX, |wait| now.saturating_add(wait));
+            self.nothing_due_until.extend(exhausted.into_iter().map(|group| (group, until)));
         }
         Ok(count > 0)
     }
 
-    /// How many more messages are claimed now: as many as there are free connections, and a few.
-    fn claim_capacity(&self, settings: &Settings) -> usize {
-        let free: usize = route::candidates(&settings.upstreams)
-            .filter_map(|upstream| self.services.health.free(upstream))
-            .sum();
-        let wanted = settings.queue.batch_size.min(free + LOOK_AHEAD);
-        wanted.saturating_sub(self.waiting.iter().filter(|one| !one.is_refused()).count())
+    /// Does with claimed mail what is planned for it: at once where no upstream is needed.
+    async fn begin(&mut self, claims: Vec<Claim>, settings: &Arc<Settings>) {
+        let (mut held, since) = (Vec::new(), self.services.clock.monotonic());
+        for claim in claims {
+            let plan = plan::plan(settings.handling_of(&claim.message.site), &claim.message);
+            match &plan.action {
+                Action::Wait => self.services.queue.put_back(claim),
+                Action::Hold(reason) => held.push((*reason, claim, plan)),
+                Action::Send(envelopes) if !envelopes.is_empty() => {
+                    self.waiting.push_back(WaitingClaim::new(claim, plan, settings, since));
+                }
+                Action::Simulate | Action::LogOnly(_) | Action::Send(_) => {
+                    self.start(claim, plan, None, settings);
+                }
+            }
+        }
+        let context = self.services.context(settings.clone());
+        self.run_all(held.into_iter().map(|(reason, claim, plan)| {
+            let context = context.clone();
+            async move { holding::hold(&context, &claim, &plan, reason).await }
+        }))
+        .await;
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
@@ -276,16 +348,15 @@ impl Engine {
     }
 
     fn can_send(&self, settings: &Settings) -> bool {
-        !settings.handling.sending_off
-            && !self.is_full(settings)
-            && route::candidates(&settings.upstreams)
-                .any(|upstream| self.services.health.free(upstream).is_some())
+        let is_free = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
+        !self.is_full(settings)
+            && settings.upstreams.iter().any(|upstream| upstream.enabled && is_free(upstream))
     }
 
     /// The next time by which something may have to be done without anybody telling (monotonic). Upstreams that were
     /// available at `round_start` are no reason.
     fn next_wake(&self, settings: &Settings, round_start: Duration) -> Duration {
-        let (mono, now) = (self.services.clock.monotonic(), self.services.queue.now());
+        let mono = self.services.clock.monotonic();
         let mut wake = self.last_maintenance + MAINTENANCE_INTERVAL;
         if let Some(change) = self.services.health.next_change(&settings.upstreams, round_start) {
             wake = wake.min(change);
@@ -296,25 +367,35 @@ impl Engine {
         }
         if self.claim_failed {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
-        } else if self.can_send(settings)
-            && self.claim_capacity(settings) > 0
-            && let Some(due) = self.nothing_due_until
-        {
-            wake = wake.min(mono + due.since(now));
+        } else {
+            let until = |(ready, _): (ReadyGroup, usize)| self.nothing_due_until.get(&ready.group).copied();
+            wake = self.claimable(settings).filter_map(until).fold(wake, Duration::min);
         }
         // Never in the past: the caller has just handled what is overdue.
         wake.max(mono + Duration::from_millis(1))
     }
 
-    fn start(&self, claim: Claim, slot: Slot, settings: &Arc<Settings>) {
+    /// Without a slot: the attempt needs no upstream.
+    fn start(&self, claim: Claim, plan: Plan, slot: Option<Slot>, settings: &Arc<Settings>) {
         let context = self.services.context(settings.clone());
         let (ended, queue) = (self.services.health.changed(), self.services.queue.clone());
         let guard = AttemptGuard::new(&self.under_way, ended, queue, claim.clone());
         let (lost_before, give_up) = (self.lost_sessions.clone(), self.stop.now.clone());
         self.attempts.spawn(async move {
             let id = claim.message.id;
+            let attempt = async {
+                match slot {
+                    Some(slot) => {
+                        attempt::run(&context, &claim, &plan, plan.envelopes(), slot, lost_before.of(id)).await
+                    }
+                    None => {
+                        mode_attempt::run(&context, &claim, &plan).await;
+                        AttemptEnd::Settled
+                    }
+                }
+            };
             let end = tokio::select! {
-                end = AssertUnwindSafe(attempt::run(&context, &claim, slot, lost_before.of(id))).catch_unwind() => end,
+                end = AssertUnwindSafe(attempt).catch_unwind() => end,
                 () = give_up.cancelled() => {
                     tracing::warn!(queue_id = %id, "the attempt was cut short by the stop: may be sent twice");
                     return;
@@ -339,35 +420,39 @@ impl Engine {
     /// Every [`MAINTENANCE_INTERVAL`]: removes failed mail that is kept long enough, has the age of waiting mail checked.
     async fn maintain(&mut self, settings: &Arc<Settings>) {
         // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later.
-        self.nothing_due_until = None;
+        self.nothing_due_until.clear();
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.services.clock.wall().checked_sub(days)
             && let Err(error) = self.services.queue.remove_failed(before).await
         {
             tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
         }
-        self.age_is_due = true;
+        self.age_is_due = settings.handlings().map(|(site, _)| site.to_owned()).collect();
     }
 
-    /// Once after each maintenance, as soon as no upstream is available: one whose circuit is about to be probed counts as
-    /// available.
+    /// For each site once after each maintenance, as soon as no upstream is available to it: one whose circuit is about to be
+    /// probed counts as available.
     async fn expire_if_nobody_can_be_asked(&mut self, settings: &Arc<Settings>) {
-        let available = |upstream: &Arc<Upstream>| self.services.health.free(upstream).is_some();
-        if self.age_is_due
-            && !settings.handling.sending_off
-            && !route::candidates(&settings.upstreams).any(available)
-        {
-            // Mail of running attempts is checked when they have ended.
-            self.age_is_due = self.under_way.load(Ordering::Relaxed) > 0;
-            self.expire_waiting(settings).await;
+        let needs_upstream = |site: &String| {
+            let handling = settings.handling_of(site);
+            let waits = |handling: &Handling| {
+                !handling.sending_off && !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate))
+            };
+            handling.is_some_and(waits) && free(settings, &self.services.health, site).is_none()
+        };
+        let sites: Vec<String> =
+            self.age_is_due.iter().filter(|site| needs_upstream(site)).cloned().collect();
+        // Mail of running attempts is checked when they have ended.
+        if self.under_way.load(Ordering::Relaxed) == 0 {
+            self.age_is_due.retain(|site| !sites.contains(site));
+        }
+        for site in sites {
+            self.expire_waiting(settings, site).await;
         }
     }
 
-    async fn expire_waiting(&mut self, settings: &Arc<Settings>) {
-        let now = self.services.queue.now();
-        let life = u64::try_from(settings.queue.expire_after.as_millis()).unwrap_or(u64::MAX);
-        let born_by = Moment(now.0.saturating_sub(life));
-        let mut last_errors: Vec<String> = route::candidates(&settings.upstreams)
+    async fn expire_waiting(&mut self, settings: &Arc<Settings>, site: String) {
+        let mut last_errors: Vec<String> = route::candidates(settings, &site)
             .filter_map(|upstream| {
                 Some(format!("{}: {}", upstream.name, self.services.health.status(upstream).last_error?))
             })
@@ -379,9 +464,10 @@ impl Engine {
         };
         // Claimed mail that waits is checked like the rest.
         self.put_back_all();
+        let life = settings.queue.expire_after;
         while !self.stop.gently.is_cancelled() {
-            let old =
-                self.services.queue.claim_old(now, born_by, LEASE, EXPIRY_BATCH).await.unwrap_or_default();
+            let old = self.services.queue.claim_old(vec![site.clone()], life, LEASE, EXPIRY_BATCH);
+            let old = old.await.unwrap_or_default();
             if old.is_empty() {
                 return;
             }
@@ -393,12 +479,6 @@ impl Engine {
 /// So many attempts may be on their way or waiting for their verdicts to be on disk: a connection is free for the next
 /// message while the last one's verdict is being written, but the disk may not fall behind without bound.
 fn most_attempts(settings: &Settings) -> usize {
-    let connections: usize =
-        route::candidates(&settings.upstreams).map(|upstream| upstream.connection_limit).sum();
-    connections + settings.queue.batch_size
-}
-
-/// The sites whose mail may go now, mail of no site (`""`) among them: all that there are.
-fn sites_that_can_go() -> [String; 1] {
-    [String::new()]
+    let enabled = settings.upstreams.iter().filter(|upstream| upstream.enabled);
+    enabled.map(|upstream| upstream.connection_limit).sum::<usize>() + settings.queue.batch_size
 }

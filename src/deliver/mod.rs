@@ -1,7 +1,8 @@
 //! Delivery: from the queue to the upstreams.
 //!
-//! [`engine`] claims due mail and starts an attempt for each message as soon as `route` finds an upstream that [`health`]
-//! says is available. `attempt` talks through a [`connection`], new or from the [`pool`], and [`transact`] sends on it
+//! [`engine`] claims due mail of the groups that `claim_groups` says can go, and asks [`crate::policy::plan`] what is to happen to
+//! each message. `holding` holds it, `mode_attempt` does what needs no upstream; for the rest an attempt starts as soon as
+//! `route` finds an upstream that [`health`] says is available. `attempt` talks through a [`connection`], new or from the [`pool`], and [`transact`] sends on it
 //! what [`outgoing`] makes of the stored content. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
 //! tried again.
@@ -11,8 +12,10 @@ mod attempt_guard;
 mod attempt_record;
 mod capabilities;
 mod circuit;
+mod claim_groups;
 pub mod connection;
 pub mod context;
+pub mod dice;
 mod disposition;
 mod effective_limit;
 pub mod engine;
@@ -21,7 +24,9 @@ mod happy_eyeballs;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod holding;
 mod lost_sessions;
+mod mode_attempt;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;
@@ -40,5 +45,6 @@ mod too_many_connections;
 pub mod transact;
 mod transaction;
 pub mod transaction_result;
+pub mod transactions_under_way;
 mod waiting_claim;
 mod wire;

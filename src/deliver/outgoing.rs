@@ -141,7 +141,7 @@ pub async fn sender_facts(queue: &dyn MailStore, message: &Message) -> Result<Se
             break;
         }
     }
-    Ok(scan.facts())
+    Ok(scan.facts().clone())
 }
 
 /// Makes lines fit for DATA. Knows nothing but how the line before ended, so it may be given any pieces.

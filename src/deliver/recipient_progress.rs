@@ -4,11 +4,15 @@ use super::disposition::Disposition;
 use super::route;
 use super::transaction_result::RecipientAnswer;
 use crate::config::settings::Upstream;
-use crate::mail::{Address, EnhancedCode, Outcome, Recipient, Refusal, Verdict};
+use crate::mail::{Address, EnhancedCode, Mode, Outcome, Recipient, Refusal, Role, Verdict};
+use crate::queue::RecipientVerdict;
 use std::sync::Arc;
 
 /// One open recipient on its way through the attempt.
 pub(super) struct RecipientProgress {
+    pub(super) role: Role,
+    /// The number of its envelope in the plan.
+    pub(super) envelope: usize,
     pub(super) address: Address,
     pub(super) refused_by: Vec<Refusal>,
     /// The upstream and reply of an earlier attempt, where one of those refused it.
@@ -20,10 +24,16 @@ pub(super) struct RecipientProgress {
 }
 
 impl RecipientProgress {
-    pub(super) fn new(recipient: &Recipient, upstreams: &[Arc<Upstream>]) -> RecipientProgress {
+    pub(super) fn new(
+        recipient: &Recipient,
+        envelope: usize,
+        candidates: &[Arc<Upstream>],
+    ) -> RecipientProgress {
         RecipientProgress {
+            role: recipient.role,
+            envelope,
             address: recipient.address.clone(),
-            refused_by: route::refusals_in_force(&recipient.refused_by, upstreams),
+            refused_by: route::refusals_in_force(&recipient.refused_by, candidates),
             previous_refusal: recipient.previous_refusal(),
             verdict: None,
             is_decided: false,
@@ -69,12 +79,12 @@ impl RecipientProgress {
     /// why. Where time ran out in this attempt that is newer than the reply of an earlier attempt.
     pub(super) fn into_verdict(
         self,
-        upstreams: &[Arc<Upstream>],
+        candidates: &[Arc<Upstream>],
         last_error: Option<(Option<String>, String)>,
         out_of_time: bool,
-    ) -> Verdict {
-        let all_refused = !self.refused_by.is_empty()
-            && route::candidates(upstreams).all(|candidate| self.is_refused_by(candidate));
+    ) -> RecipientVerdict {
+        let all_refused =
+            !self.refused_by.is_empty() && candidates.iter().all(|candidate| self.is_refused_by(candidate));
         let mut verdict = self.verdict.unwrap_or_else(|| {
             let previous = self.previous_refusal;
             let (first, second) = if out_of_time { (last_error, previous) } else { (previous, last_error) };
@@ -87,7 +97,8 @@ impl RecipientProgress {
             verdict.outcome = Outcome::Failed;
         }
         verdict.refused_by = self.refused_by;
-        verdict
+        let mode = (self.role == Role::ReportCopy).then_some(Mode::Redirect);
+        RecipientVerdict { role: self.role, address: self.address, verdict, mode }
     }
 
     fn is_refused_by(&self, upstream: &Upstream) -> bool {

@@ -1,12 +1,13 @@
 //! Which upstream is asked, and in which order (rule 2).
 //!
-//! `default > high > normal > low`; within one rank the one with the most free connections, then by name. The first
-//! available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The upstream
-//! that failed last goes behind all available ones, whatever its rank.
+//! The site's `default` > `default` > `high` > `normal` > `low`; within one rank the one with the most free connections, then
+//! by name. The first available one gets the message, so load spills over to lower ranks exactly when higher ones are busy. The
+//! upstream that failed last goes behind all available ones, whatever its rank.
 
 use super::health::UpstreamHealth;
 use super::slot::Slot;
-use crate::config::settings::Upstream;
+use crate::config::Settings;
+use crate::config::settings::{Priority, Upstream};
 use crate::mail::Refusal;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -22,13 +23,14 @@ pub(super) struct RouteConstraints<'a> {
     pub(super) refused_by: &'a [String],
 }
 
-/// Takes a place at the best available upstream; none with nothing available.
+/// Takes a place at the best available candidate; none with nothing available.
 pub(super) fn choose(
-    upstreams: &[Arc<Upstream>],
+    candidates: &[Arc<Upstream>],
     constraints: RouteConstraints<'_>,
     health: &Arc<UpstreamHealth>,
 ) -> Option<Slot> {
-    let mut open: Vec<(&Arc<Upstream>, usize)> = candidates(upstreams)
+    let mut open: Vec<(&Arc<Upstream>, usize)> = candidates
+        .iter()
         .filter(|upstream| {
             !constraints.tried.contains(&upstream.name) && !constraints.refused_by.contains(&upstream.name)
         })
@@ -36,29 +38,38 @@ pub(super) fn choose(
         .collect();
     open.sort_by_key(|(upstream, free)| {
         let failed = constraints.failed_last == Some(&upstream.name);
-        (failed, upstream.priority, Reverse(*free), upstream.name.clone())
+        let of_all_sites = upstream.sites.is_empty() || upstream.priority != Priority::Default;
+        (failed, of_all_sites, upstream.priority, Reverse(*free), upstream.name.clone())
     });
     // Another attempt may have taken the last free connection since: then the next upstream is asked.
     open.into_iter().find_map(|(upstream, _)| Slot::take(health, upstream))
 }
 
-/// All that mail may go through at all.
-pub(super) fn candidates(upstreams: &[Arc<Upstream>]) -> impl Iterator<Item = &Arc<Upstream>> {
-    upstreams.iter().filter(|upstream| upstream.enabled)
+/// All that mail of a site (`""`: of none) may go through at all: those that name the site, and, unless it has only its own,
+/// those that name none.
+pub(super) fn candidates<'a>(
+    settings: &'a Settings,
+    site: &'a str,
+) -> impl Iterator<Item = &'a Arc<Upstream>> + use<'a> {
+    let only_own = settings.sites.get(site).is_some_and(|site| !site.global_upstreams);
+    let takes = move |upstream: &&Arc<Upstream>| match upstream.sites.is_empty() {
+        true => !only_own,
+        false => upstream.sites.iter().any(|name| name == site),
+    };
+    settings.upstreams.iter().filter(|upstream| upstream.enabled).filter(takes)
 }
 
 /// Those of a recipient's refusals that keep upstreams from being asked: an upstream that was set up anew since then may
 /// take what it refused before. Where all candidates are among them, because a reload took the others away, none does:
 /// they are asked once more, and then it is final.
-pub(super) fn refusals_in_force(refused_by: &[Refusal], upstreams: &[Arc<Upstream>]) -> Vec<Refusal> {
+pub(super) fn refusals_in_force(refused_by: &[Refusal], candidates: &[Arc<Upstream>]) -> Vec<Refusal> {
     let is_in_force = |refusal: &&Refusal| {
-        candidates(upstreams)
+        candidates
+            .iter()
             .any(|upstream| refusal.upstream == upstream.name && upstream.revision() == refusal.revision)
     };
     let in_force: Vec<Refusal> = refused_by.iter().filter(is_in_force).cloned().collect();
-    match candidates(upstreams)
-        .all(|upstream| in_force.iter().any(|refusal| refusal.upstream == upstream.name))
-    {
+    match candidates.iter().all(|upstream| in_force.iter().any(|refusal| refusal.upstream == upstream.name)) {
         true => Vec::new(),
         false => in_force,
     }

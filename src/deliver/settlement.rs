@@ -4,8 +4,9 @@ use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
-use crate::mail::{EnhancedCode, Message, Outcome, Recipient, Verdict};
-use crate::queue::{Claim, Settlement};
+use crate::mail::{EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict};
+use crate::policy::plan::{self, Plan};
+use crate::queue::{Claim, RecipientVerdict, Settlement};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -18,12 +19,15 @@ pub(super) enum Deferral {
     NobodyAvailable,
     /// Who could be asked works and has no connection free: the waiting goes on, as long as before.
     OthersBusy,
+    /// Its site is handled otherwise from now on: what is open is due at once.
+    HandlingChanged,
 }
 
 /// What an attempt came to.
-pub(super) struct AttemptOutcome {
-    /// One for each recipient that the claim had open, in their order.
-    pub(super) verdicts: Vec<Verdict>,
+pub(super) struct AttemptOutcome<'a> {
+    /// One for each recipient that the plan has sent to.
+    pub(super) verdicts: Vec<RecipientVerdict>,
+    pub(super) plan: &'a Plan,
     /// It counts as an attempt (rule 12).
     pub(super) counted: bool,
     /// The upstream that failed last.
@@ -36,34 +40,41 @@ pub(super) struct AttemptOutcome {
 pub(super) async fn settle(
     context: &AttemptContext,
     claim: &Claim,
-    outcome: AttemptOutcome,
+    outcome: AttemptOutcome<'_>,
     deferral: Deferral,
 ) {
-    let AttemptOutcome { mut verdicts, counted, failed_upstream, delays } = outcome;
+    let AttemptOutcome { mut verdicts, plan, counted, failed_upstream, delays } = outcome;
     let message = &claim.message;
-    let (now, wall) = (context.services.queue.now(), context.services.clock.wall());
+    let (now, wall) = (context.services.queue.now_of(&message.site), context.services.clock.wall());
     let rules = &context.settings.queue;
-    let expired = now.since(message.life_start) >= rules.expire_after;
-    for verdict in verdicts.iter_mut().filter(|verdict| expired && verdict.outcome == Outcome::Deferred) {
+    let life_counts = !matches!(plan.mode, Some(Mode::Debug | Mode::Simulate));
+    let expired = life_counts && message.age(now) >= rules.expire_after;
+    let deferred = |one: &&mut RecipientVerdict| one.verdict.outcome == Outcome::Deferred;
+    for RecipientVerdict { verdict, .. } in verdicts.iter_mut().filter(|one| expired && deferred(one)) {
         verdict.outcome = Outcome::Expired;
         verdict.enhanced = EnhancedCode(4, 4, 7);
     }
+    verdicts.extend(of_redirected(message, plan, &verdicts));
     let quiet = deferral != Deferral::Decided && !expired;
-    let outcomes = |verdicts| records(message, verdicts, wall, delays).filter(|_| !quiet);
+    let is_told = |record: &OutcomeRecord<'_>| !quiet || record.verdict.outcome != Outcome::Deferred;
+    let outcomes = |verdicts| records(message, verdicts, wall, delays).filter(is_told);
     let mut facts: Vec<Fact> = outcomes(&verdicts).map(|outcome| outcome.fact()).collect();
-    let any = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
-    let steps_on = deferral != Deferral::OthersBusy;
+    let any = |outcome| verdicts.iter().filter(|one| one.verdict.outcome == outcome).count();
+    let steps_on = !matches!(deferral, Deferral::OthersBusy | Deferral::HandlingChanged);
     let wait =
         retry::delay(&rules.retry, message.deferrals + u32::from(steps_on), fastrand::f64() * 2.0 - 1.0);
-    let next_due = now.after(wait);
+    let next_due = if deferral == Deferral::HandlingChanged { now } else { now.after(wait) };
     let about_all = |kind, code, text: String| Fact {
         queue_id: Some(message.id),
         upstream: failed_upstream.clone(),
+        site: Some(message.site.clone()).filter(|site| !site.is_empty()),
         ..Fact::new(wall, kind, "Mail", code, text)
     };
     if any(Outcome::Deferred) > 0 && !quiet {
-        let (open, at) = (any(Outcome::Deferred), context.services.queue.wall(next_due));
-        let mut text = format!("{open} of {} recipients deferred until {at:.0}", message.recipients.len());
+        let open = any(Outcome::Deferred);
+        let at = context.services.queue.wall_of(&message.site, next_due);
+        let all = message.recipients.len().max(verdicts.len());
+        let mut text = format!("{open} of {all} recipients deferred until {at:.0}");
         if let Some(names) = refused_by(&verdicts) {
             text += &format!("; {names} refused, the other upstreams are waited for");
         }
@@ -74,32 +85,91 @@ pub(super) async fn settle(
         let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
-    let settlement =
-        Settlement { verdicts: verdicts.clone(), counted, steps_on, next_due, failed_upstream, facts };
-    match context.services.queue.settle(claim.clone(), settlement).await {
+    let settlement = Settlement {
+        verdicts: verdicts.clone(),
+        dropped_copies: plan.dropped_copies.clone(),
+        mode: plan.mode,
+        hold: None,
+        counted,
+        steps_on,
+        next_due,
+        failed_upstream: failed_upstream.clone(),
+        facts,
+    };
+    if commit(context, claim, settlement).await {
         // What the log says is on disk.
-        Ok(()) => outcomes(&verdicts).for_each(|outcome| outcome.log()),
+        outcomes(&verdicts).for_each(|outcome| outcome.log());
+    }
+}
+
+/// Whether it is on disk.
+pub(super) async fn commit(context: &AttemptContext, claim: &Claim, settlement: Settlement) -> bool {
+    match context.services.queue.settle(claim.clone(), settlement).await {
+        Ok(()) => true,
         // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
         Err(error) => {
-            tracing::error!(queue_id = %message.id, "the outcome could not be recorded: {error}");
+            tracing::error!(queue_id = %claim.message.id, "the outcome could not be recorded: {error}");
+            false
         }
     }
 }
 
-/// The outcome record of each recipient that the claim had open.
+/// The verdicts on the original recipients of a redirected message: they follow from those on its copies.
+fn of_redirected(message: &Message, plan: &Plan, verdicts: &[RecipientVerdict]) -> Vec<RecipientVerdict> {
+    if plan.redirected.is_empty() {
+        return Vec::new();
+    }
+    let decided = || verdicts.iter().filter(|one| one.role == Role::ReportCopy);
+    let stored = message.recipients.iter().filter(|one| {
+        one.role == Role::ReportCopy
+            && !plan.dropped_copies.contains(&one.address)
+            && !decided().any(|other| other.address == one.address)
+    });
+    let states: Vec<RecipientState> =
+        decided().map(|one| one.verdict.outcome.into()).chain(stored.map(|one| one.state)).collect();
+    let outcome = plan::redirected_outcome(&states).unwrap_or(Outcome::Deferred);
+    // The copy that has decided it, or the last one that was asked.
+    let says = decided().find(|one| one.verdict.outcome == outcome).or_else(|| decided().last());
+    let verdict = match says {
+        Some(copy) => Verdict {
+            outcome,
+            reply: format!("{} (redirected to {})", copy.verdict.reply, copy.address),
+            refused_by: Vec::new(),
+            ..copy.verdict.clone()
+        },
+        None => Verdict {
+            outcome,
+            upstream: None,
+            reply: "redirected, and no report address has answered yet".to_owned(),
+            enhanced: EnhancedCode(4, 4, 1),
+            refused_by: Vec::new(),
+        },
+    };
+    let of = |address: &_| RecipientVerdict {
+        role: Role::Original,
+        address: Clone::clone(address),
+        verdict: verdict.clone(),
+        mode: Some(Mode::Redirect),
+    };
+    plan.redirected.iter().map(of).collect()
+}
+
+/// The outcome record of each recipient.
 fn records<'a>(
     message: &'a Message,
-    verdicts: &'a [Verdict],
+    verdicts: &'a [RecipientVerdict],
     time: Timestamp,
     delays: Delays,
 ) -> impl Iterator<Item = OutcomeRecord<'a>> {
-    message.open_recipients().zip(verdicts).map(move |((_, recipient), verdict)| OutcomeRecord {
+    verdicts.iter().map(move |one| OutcomeRecord {
         time,
         queue_id: message.id,
         reverse_path: &message.reverse_path,
-        recipient: &recipient.address,
+        role: one.role,
+        recipient: &one.address,
         site: &message.site,
-        verdict,
+        mode: one.mode,
+        verdict: &one.verdict,
         delays,
     })
 }
@@ -107,27 +177,36 @@ fn records<'a>(
 /// Defers a message without asking anybody: because nobody can be asked, or because its attempt broke off
 /// ([`Deferral::Decided`], counted as one). Its age is looked at.
 pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, deferral: Deferral) {
+    let message = &claim.message;
+    let plan = Plan {
+        mode: context.settings.handling_of(&message.site).and_then(|handling| handling.mode()),
+        dropped_copies: Vec::new(),
+        redirected: Vec::new(),
+        action: plan::Action::Wait,
+    };
     let verdict = |recipient: &Recipient| {
         let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
-        Verdict {
-            outcome: Outcome::Deferred,
-            upstream,
-            reply,
-            enhanced: EnhancedCode(4, 4, 1),
-            refused_by: recipient.refused_by.clone(),
+        let enhanced = EnhancedCode(4, 4, 1);
+        let refused_by = recipient.refused_by.clone();
+        RecipientVerdict {
+            role: recipient.role,
+            address: recipient.address.clone(),
+            verdict: Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by },
+            mode: plan.mode,
         }
     };
-    let verdicts = claim.message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
-    let failed_upstream = claim.message.failed_upstream.clone();
+    let verdicts = message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
+    let failed_upstream = message.failed_upstream.clone();
     let counted = deferral == Deferral::Decided;
-    let outcome = AttemptOutcome { verdicts, counted, failed_upstream, delays: Delays::default() };
+    let outcome =
+        AttemptOutcome { verdicts, plan: &plan, counted, failed_upstream, delays: Delays::default() };
     settle(context, claim, outcome, deferral).await;
 }
 
 /// Names of the upstreams that refused what is deferred; none where none did.
-fn refused_by(verdicts: &[Verdict]) -> Option<String> {
-    let deferred = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Deferred);
-    let names: BTreeSet<&str> =
-        deferred.flat_map(|verdict| &verdict.refused_by).map(|refusal| refusal.upstream.as_str()).collect();
+fn refused_by(verdicts: &[RecipientVerdict]) -> Option<String> {
+    let deferred = verdicts.iter().filter(|one| one.verdict.outcome == Outcome::Deferred);
+    let refusals = deferred.flat_map(|one| &one.verdict.refused_by);
+    let names: BTreeSet<&str> = refusals.map(|refusal| refusal.upstream.as_str()).collect();
     (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join(", "))
 }

@@ -57,6 +57,14 @@ pub struct TransactionResult {
     pub transmit_ms: u64,
 }
 
+impl TransactionResult {
+    /// Nothing was said to the server, because of that.
+    pub(super) fn not_begun(recipients: usize, error: SessionError) -> TransactionResult {
+        let answers = vec![RecipientAnswer::Undecided; recipients];
+        TransactionResult { answers, lost: Some(error), began: false, answered: false, transmit_ms: 0 }
+    }
+}
+
 impl RecipientAnswer {
     /// What it means for the recipient.
     pub(super) fn disposition(&self) -> Disposition {

@@ -5,7 +5,9 @@ use super::health::{Availability, UpstreamHealth};
 use super::route::{self, RouteConstraints};
 use super::slot::Slot;
 use crate::config::Settings;
-use crate::mail::Message;
+use crate::config::settings::Upstream;
+use crate::mail::{Address, Message, Refusal};
+use crate::policy::plan::Plan;
 use crate::queue::Claim;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,10 @@ pub(super) const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 /// A claim that waits for an upstream.
 pub(super) struct WaitingClaim {
     pub(super) claim: Claim,
+    /// What was planned for it when it was claimed.
+    pub(super) plan: Plan,
+    /// The upstreams that may take its site's mail.
+    candidates: Vec<Arc<Upstream>>,
     /// Monotonic.
     pub(super) since: Duration,
     /// When it was last compared with the queue. Monotonic.
@@ -26,13 +32,19 @@ pub(super) struct WaitingClaim {
 
 impl WaitingClaim {
     /// Claimed at `since` (monotonic).
-    pub(super) fn new(claim: Claim, settings: &Settings, since: Duration) -> WaitingClaim {
-        let open = claim.message.open_recipients();
-        let refusals: Vec<_> = open
-            .map(|(_, recipient)| route::refusals_in_force(&recipient.refused_by, &settings.upstreams))
+    pub(super) fn new(claim: Claim, plan: Plan, settings: &Settings, since: Duration) -> WaitingClaim {
+        let candidates: Vec<_> = route::candidates(settings, &claim.message.site).cloned().collect();
+        let refusals = |role, address: &Address| {
+            let recipient = claim.message.recipient(role, address);
+            recipient.map(|one| route::refusals_in_force(&one.refused_by, &candidates)).unwrap_or_default()
+        };
+        let all: Vec<Vec<Refusal>> = plan
+            .envelopes()
+            .iter()
+            .flat_map(|envelope| envelope.recipients.iter().map(|address| refusals(envelope.role(), address)))
             .collect();
-        let refused_by = route::common(refusals.iter().map(Vec::as_slice));
-        WaitingClaim { claim, since, checked: since, refused_by }
+        let refused_by = route::common(all.iter().map(Vec::as_slice));
+        WaitingClaim { claim, plan, candidates, since, checked: since, refused_by }
     }
 
     /// Whether some upstream has refused the message for all its recipients.
@@ -41,15 +53,16 @@ impl WaitingClaim {
     }
 
     /// A place at the best upstream that is available to it.
-    pub(super) fn take_slot(&self, settings: &Settings, health: &Arc<UpstreamHealth>) -> Option<Slot> {
+    pub(super) fn take_slot(&self, health: &Arc<UpstreamHealth>) -> Option<Slot> {
         let failed_last = self.claim.message.failed_upstream.as_deref();
         let constraints = RouteConstraints { failed_last, tried: &[], refused_by: &self.refused_by };
-        route::choose(&settings.upstreams, constraints, health)
+        route::choose(&self.candidates, constraints, health)
     }
 
     /// Whether some upstream that has not refused the message works, and only has no connection free.
-    pub(super) fn has_busy_upstream(&self, settings: &Settings, health: &UpstreamHealth) -> bool {
-        route::candidates(&settings.upstreams)
+    pub(super) fn has_busy_upstream(&self, health: &UpstreamHealth) -> bool {
+        self.candidates
+            .iter()
             .filter(|upstream| !self.refused_by.contains(&upstream.name))
             .any(|upstream| health.status(upstream).availability != Availability::Open)
     }

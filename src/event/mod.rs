@@ -138,6 +138,8 @@ pub mod code {
     pub const EXPIRED: &str = "EXPIRED";
     /// The disk is fuller than `min_free_space` allows.
     pub const LOW_DISK: &str = "LOW_DISK";
+    /// Sending, redirect, debug, simulate or sender was switched, or a mode is in force at the start.
+    pub const MODE: &str = "MODE";
     /// The proxy started.
     pub const STARTED: &str = "STARTED";
     /// The proxy stopped.

@@ -12,7 +12,7 @@
 //! format quotes and the JSON format escapes: no address and no reply can forge a field or a line.
 
 use super::{EventType, Fact};
-use crate::mail::{Address, Outcome, QueueId, ReversePath, Verdict, printable};
+use crate::mail::{Address, Mode, Outcome, QueueId, ReversePath, Role, Verdict, printable};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -28,11 +28,15 @@ pub struct OutcomeRecord<'a> {
     pub queue_id: QueueId,
     /// Its sender, as accepted.
     pub reverse_path: &'a ReversePath,
+    /// Whether the recipient is one of its own or a report address.
+    pub role: Role,
     /// The recipient, as accepted.
     pub recipient: &'a Address,
     /// The message's site; empty for mail of none.
     pub site: &'a str,
-    /// The outcome, the upstream and its reply.
+    /// The mode that decided it; none where an upstream was asked for this very address.
+    pub mode: Option<Mode>,
+    /// What was decided, by whom, and what was said.
     pub verdict: &'a Verdict,
     /// How long it took.
     pub delays: Delays,
@@ -55,14 +59,14 @@ impl OutcomeRecord<'_> {
     /// The event.
     pub fn fact(&self) -> Fact {
         let OutcomeRecord { time, queue_id, recipient, site, verdict, delays, .. } = *self;
-        let (kind, message) = event_text(verdict);
+        let (kind, message) = self.text();
         let took = (delays.connect + delays.transmit).as_millis();
         Fact {
             queue_id: Some(queue_id),
             recipient: Some(recipient.to_string()),
             upstream: verdict.upstream.clone(),
             site: Some(site.to_owned()).filter(|site| !site.is_empty()),
-            reply: Some(printable(&verdict.reply)).filter(|reply| !reply.is_empty()),
+            reply: Some(printable(&verdict.reply)).filter(|reply| !reply.is_empty() && !self.is_simulated()),
             duration_ms: Some(u64::try_from(took).unwrap_or(u64::MAX)),
             ..Fact::new(time, kind, "Mail", recipient.as_str(), message)
         }
@@ -77,6 +81,7 @@ impl OutcomeRecord<'_> {
             from = printable(reverse_path.as_str()),
             to = printable(recipient.as_str()),
             site = (!site.is_empty()).then_some(site),
+            mode = self.mode.map(mode_word),
             upstream = verdict.upstream.as_deref().unwrap_or("none"),
             delay = Seconds(delays.total()).to_string(),
             delays = delays.to_string(),
@@ -84,6 +89,14 @@ impl OutcomeRecord<'_> {
             status = status(verdict.outcome),
             reply = printable(&verdict.reply),
         );
+    }
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Simulate => "simulate",
+        Mode::Debug => "debug",
+        Mode::Redirect => "redirect",
     }
 }
 
@@ -96,7 +109,38 @@ fn status(outcome: Outcome) -> &'static str {
     }
 }
 
-fn event_text(verdict: &Verdict) -> (EventType, String) {
+impl OutcomeRecord<'_> {
+    /// Debug or simulate decided: the words are ours, and nobody replied.
+    fn is_simulated(&self) -> bool {
+        matches!(self.mode, Some(Mode::Debug | Mode::Simulate))
+    }
+
+    /// What a mode decided is said in words of its own (rules 6 and 7).
+    fn text(&self) -> (EventType, String) {
+        match (self.mode, self.role, self.verdict.outcome) {
+            (Some(Mode::Debug | Mode::Simulate), _, Outcome::Delivered) => {
+                (EventType::Information, printable(&self.verdict.reply))
+            }
+            (Some(Mode::Debug | Mode::Simulate), _, _) => (EventType::Error, printable(&self.verdict.reply)),
+            (Some(Mode::Redirect), Role::Original, outcome) => {
+                let (kind, words) = upstreams_text(self.verdict);
+                let redirected = match outcome {
+                    Outcome::Delivered => "redirected: a report address took it",
+                    Outcome::Deferred => "redirected: no report address has taken it yet",
+                    Outcome::Failed | Outcome::Expired => "redirected: no report address took it",
+                };
+                (kind, format!("{redirected}; {words}"))
+            }
+            (Some(Mode::Redirect), Role::ReportCopy, _) => {
+                let (kind, words) = upstreams_text(self.verdict);
+                (kind, format!("report copy {words}"))
+            }
+            (None, _, _) => upstreams_text(self.verdict),
+        }
+    }
+}
+
+fn upstreams_text(verdict: &Verdict) -> (EventType, String) {
     let upstream = verdict.upstream.as_deref();
     match (verdict.outcome, upstream) {
         (Outcome::Delivered, Some(name)) => (EventType::Information, format!("delivered through {name}")),
@@ -178,8 +222,10 @@ mod tests {
             time: "2026-11-20T13:03:22Z".parse().unwrap(),
             queue_id: QueueId::from_number(7),
             reverse_path: &reverse_path,
+            role: Role::Original,
             recipient: &to.parse().unwrap(),
             site: "",
+            mode: None,
             verdict,
             delays,
         };

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// What became of a message as a whole (rule 13).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -329,10 +330,55 @@ impl Message {
             (true, Some(_)) => MessageState::Held,
             (true, None) if self.attempts == 0 => MessageState::Queued,
             (true, None) => MessageState::Deferred,
-            (false, _) if self.recipients.iter().all(|one| one.state == RecipientState::Delivered) => {
+            (false, _) if self.originals().all(|one| one.state == RecipientState::Delivered) => {
                 MessageState::Sent
             }
             (false, _) => MessageState::Failed,
+        }
+    }
+
+    /// The recipients that the application gave.
+    pub fn originals(&self) -> impl Iterator<Item = &Recipient> {
+        self.recipients.iter().filter(|one| one.role == Role::Original)
+    }
+
+    /// The recipient with this address in this role.
+    pub fn recipient(&self, role: Role, address: &Address) -> Option<&Recipient> {
+        self.recipients.iter().find(|one| one.role == role && one.address == *address)
+    }
+
+    /// How much of its life it has used at a moment of its site: time held, and time while debug or simulate applies, does
+    /// not count.
+    pub fn age(&self, now: Moment) -> Duration {
+        let until = [self.held_since, self.life_stopped].into_iter().flatten().fold(now, Moment::min);
+        until.since(self.life_start)
+    }
+
+    /// Holds it for one more reason. Returns whether it is one more.
+    pub fn hold_for(&mut self, reason: HoldReason, now: Moment) -> bool {
+        self.held_since.get_or_insert(now);
+        self.due = None;
+        self.set_open(RecipientState::Held);
+        self.hold.insert(reason)
+    }
+
+    /// Nothing holds it any more: it is due now, and as old as when it was held. `now` is a moment of the site that it has
+    /// from here on.
+    pub fn end_hold(&mut self, now: Moment) {
+        // Of its own site's clock, whatever site `now` is of.
+        let age = self.age(Moment(u64::MAX));
+        self.life_start = Moment(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+        self.life_stopped = self.life_stopped.map(|_| now);
+        self.held_since = None;
+        self.hold.clear();
+        self.due = Some(now);
+        let attempted = self.attempts > 0;
+        self.set_open(if attempted { RecipientState::Deferred } else { RecipientState::Pending });
+    }
+
+    fn set_open(&mut self, state: RecipientState) {
+        for recipient in self.recipients.iter_mut().filter(|recipient| recipient.state.is_open()) {
+            recipient.state = state;
         }
     }
 

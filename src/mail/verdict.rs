@@ -1,6 +1,6 @@
 //! What an attempt decided about one recipient.
 
-use super::message::Refusal;
+use super::message::{RecipientState, Refusal};
 use super::reply::EnhancedCode;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,17 @@ pub enum Outcome {
     Failed,
     /// Deferred once too often: older than `expire_after`.
     Expired,
+}
+
+impl From<Outcome> for RecipientState {
+    fn from(outcome: Outcome) -> RecipientState {
+        match outcome {
+            Outcome::Delivered => RecipientState::Delivered,
+            Outcome::Deferred => RecipientState::Deferred,
+            Outcome::Failed => RecipientState::Failed,
+            Outcome::Expired => RecipientState::Expired,
+        }
+    }
 }
 
 /// One recipient's verdict. An attempt gives exactly one for each recipient that it claimed.

@@ -12,17 +12,15 @@ use crate::mail::{Address, Message, Rename, ReversePath, SenderFacts, printable}
 use email_encoding::headers::writer::EmailWriter;
 use email_encoding::headers::{quoted_string, rfc2047};
 
-/// Where From is replaced. `Sender:` names who sends in the author's place, and that is the new From itself: mail programs
-/// would show "old sender on behalf of new From", and a server that lets an account send only as itself may look at it, too.
-const FROM: [Rename; 2] =
-    [Rename { old: "From", new: "X-Original-From" }, Rename { old: "Sender", new: "X-Original-Sender" }];
+/// Where From is replaced.
+const FROM: [Rename; 1] = [Rename { old: "From", new: "X-Original-From" }];
 /// In report copies: whoever reads one must not send a receipt to whom the application asked for one (RFC 8098 section 2.1).
 const RECEIPTS: [Rename; 2] = [
     Rename { old: "Disposition-Notification-To", new: "X-Original-Disposition-Notification-To" },
     Rename { old: "Return-Receipt-To", new: "X-Original-Return-Receipt-To" },
 ];
 /// All that may be renamed: what [`SenderFacts`] must have counted.
-pub const RENAMES: [Rename; 4] = [FROM[0], FROM[1], RECEIPTS[0], RECEIPTS[1]];
+pub const RENAMES: [Rename; 3] = [FROM[0], RECEIPTS[0], RECEIPTS[1]];
 
 /// RFC 5322 section 2.1.1.
 const READABLE_LINE: usize = 78;

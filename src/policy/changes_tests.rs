@@ -133,7 +133,7 @@ fn always_replaces_from_and_moves_the_author_to_reply_to() {
     for (header, expected) in [
         (
             "Subject: s\r\nfrom : Ann\r\n <ann@x.test>\r\nSender: web@x.test\r\n",
-            "From: \"The Shop\" <shop@own.test>\r\nReply-To: Ann\r\n <ann@x.test>\r\nSubject: s\r\nX-Original-From : Ann\r\n <ann@x.test>\r\nX-Original-Sender: web@x.test\r\n",
+            "From: \"The Shop\" <shop@own.test>\r\nReply-To: Ann\r\n <ann@x.test>\r\nSubject: s\r\nX-Original-From : Ann\r\n <ann@x.test>\r\nSender: web@x.test\r\n",
         ),
         (
             "From: a@x.test\r\nREPLY-TO: b@x.test\r\n",

@@ -2,4 +2,5 @@
 
 pub mod added;
 pub mod changes;
+pub mod notices;
 pub mod plan;

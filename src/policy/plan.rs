@@ -4,7 +4,7 @@
 //! The order: its site is gone, sending is off, simulate, debug, redirect, a mode that has ended, as it is addressed.
 
 use crate::config::handling::{DebugMode, Handling, Redirect};
-use crate::mail::{Address, HoldReason, Message, Mode, Recipient, RecipientState, Role};
+use crate::mail::{Address, HoldReason, Message, Mode, Outcome, Recipient, RecipientState, Role};
 
 /// What an attempt is to do.
 #[derive(Clone, PartialEq, Debug)]
@@ -13,8 +13,20 @@ pub struct Plan {
     pub mode: Option<Mode>,
     /// Report copies that are still open and that nobody is to get any more.
     pub dropped_copies: Vec<Address>,
+    /// Original recipients that are open and whose outcome follows from that of the report copies.
+    pub redirected: Vec<Address>,
     /// What is done.
     pub action: Action,
+}
+
+impl Plan {
+    /// What is to be sent.
+    pub fn envelopes(&self) -> &[PlannedEnvelope] {
+        match &self.action {
+            Action::Send(envelopes) => envelopes,
+            _ => &[],
+        }
+    }
 }
 
 /// All that can happen to a message.
@@ -62,7 +74,12 @@ impl PlannedEnvelope {
 
 /// What is to happen to `message`. `handling` is that of its site: none where the site is not configured.
 pub fn plan(handling: Option<&Handling>, message: &Message) -> Plan {
-    let hold = |reason, mode, dropped_copies| Plan { mode, dropped_copies, action: Action::Hold(reason) };
+    let hold = |reason, mode, dropped_copies| Plan {
+        mode,
+        dropped_copies,
+        redirected: Vec::new(),
+        action: Action::Hold(reason),
+    };
     let Some(handling) = handling else { return hold(HoldReason::SiteGone, None, Vec::new()) };
     let mode = handling.mode();
     if let Some(reason) = hold_reason(Some(handling), message) {
@@ -70,18 +87,18 @@ pub fn plan(handling: Option<&Handling>, message: &Message) -> Plan {
         return hold(reason, mode, if redirect_ended { open_copies(message) } else { Vec::new() });
     }
     if handling.sending_off {
-        return Plan { mode, dropped_copies: Vec::new(), action: Action::Wait };
+        return Plan { mode, dropped_copies: Vec::new(), redirected: Vec::new(), action: Action::Wait };
     }
     let (action, dropped_copies) = match mode {
         Some(Mode::Simulate) => (Action::Simulate, open_copies(message)),
         Some(Mode::Debug) => (Action::LogOnly(handling.debug.clone()), open_copies(message)),
-        Some(Mode::Redirect) => redirect(&handling.redirect, message),
+        Some(Mode::Redirect) => return redirect(&handling.redirect, message),
         None => {
             let all = open(message, Role::Original).map(address).collect();
             (Action::Send(envelope(EnvelopeKind::Direct, all).into_iter().collect()), open_copies(message))
         }
     };
-    Plan { mode, dropped_copies, action }
+    Plan { mode, dropped_copies, redirected: Vec::new(), action }
 }
 
 /// Why the message is to be held, whether sending is on or off. What an operator holds is not looked at.
@@ -101,7 +118,7 @@ pub fn hold_reason(handling: Option<&Handling>, message: &Message) -> Option<Hol
 }
 
 /// Those whom `allow` names get their own mail; one copy for each enabled report address stands for all others.
-fn redirect(redirect: &Redirect, message: &Message) -> (Action, Vec<Address>) {
+fn redirect(redirect: &Redirect, message: &Message) -> Plan {
     let (allowed, others): (Vec<_>, Vec<_>) =
         open(message, Role::Original).partition(|one| redirect.allows(&one.address));
     // For whom a copy stands: also for those that count as delivered because another copy was taken.
@@ -126,10 +143,13 @@ fn redirect(redirect: &Redirect, message: &Message) -> (Action, Vec<Address>) {
             copies.push(address.clone());
         }
     }
-    let dropped = open(message, Role::ReportCopy).map(address).filter(|one| !is_enabled(one)).collect();
+    let dropped_copies =
+        open(message, Role::ReportCopy).map(address).filter(|one| !is_enabled(one)).collect();
+    let redirected = others.into_iter().map(address).collect();
     let direct = envelope(EnvelopeKind::Direct, allowed.into_iter().map(address).collect());
     let copied = envelope(EnvelopeKind::ReportCopy(originals), copies);
-    (Action::Send(direct.into_iter().chain(copied).collect()), dropped)
+    let action = Action::Send(direct.into_iter().chain(copied).collect());
+    Plan { mode: Some(Mode::Redirect), dropped_copies, redirected, action }
 }
 
 fn envelope(kind: EnvelopeKind, recipients: Vec<Address>) -> Option<PlannedEnvelope> {
@@ -148,18 +168,17 @@ fn address(recipient: &Recipient) -> Address {
     recipient.address.clone()
 }
 
-/// The verdict that the originals of a redirected message have by what became of its copies: `None` while it is open.
-/// They are delivered once any report address took it, and fail when the last copy has failed and none was taken.
-pub fn redirected_outcome(message: &Message) -> Option<RecipientState> {
-    let copies = || message.recipients.iter().filter(|one| one.role == Role::ReportCopy);
-    if copies().any(|one| one.state == RecipientState::Delivered) {
-        return Some(RecipientState::Delivered);
+/// What becomes of the originals of a redirected message by the states of all its copies: `None` while it is open. They are
+/// delivered once any report address took it, and fail when the last copy has failed and none was taken.
+pub fn redirected_outcome(copies: &[RecipientState]) -> Option<Outcome> {
+    if copies.contains(&RecipientState::Delivered) {
+        return Some(Outcome::Delivered);
     }
-    if copies().next().is_none() || copies().any(|one| one.state.is_open()) {
+    if copies.is_empty() || copies.iter().any(|state| state.is_open()) {
         return None;
     }
-    let expired = copies().all(|one| one.state == RecipientState::Expired);
-    Some(if expired { RecipientState::Expired } else { RecipientState::Failed })
+    let expired = copies.iter().all(|state| *state == RecipientState::Expired);
+    Some(if expired { Outcome::Expired } else { Outcome::Failed })
 }
 
 #[cfg(test)]
@@ -300,14 +319,10 @@ mod tests {
 
     #[test]
     fn originals_follow_their_copies() {
-        let outcome = |states: &[RecipientState]| {
-            let all: Vec<_> = states.iter().map(|state| (Role::ReportCopy, "qa@r.test", *state)).collect();
-            redirected_outcome(&message(&all))
-        };
-        assert_eq!(outcome(&[]), None);
-        assert_eq!(outcome(&[Deferred, Failed]), None);
-        assert_eq!(outcome(&[Deferred, Delivered]), Some(Delivered));
-        assert_eq!(outcome(&[Failed, RecipientState::Expired]), Some(Failed));
-        assert_eq!(outcome(&[RecipientState::Expired]), Some(RecipientState::Expired));
+        assert_eq!(redirected_outcome(&[]), None);
+        assert_eq!(redirected_outcome(&[Deferred, Failed]), None);
+        assert_eq!(redirected_outcome(&[Deferred, Delivered]), Some(Outcome::Delivered));
+        assert_eq!(redirected_outcome(&[Failed, RecipientState::Expired]), Some(Outcome::Failed));
+        assert_eq!(redirected_outcome(&[RecipientState::Expired]), Some(Outcome::Expired));
     }
 }

@@ -2,9 +2,11 @@
 
 use super::error::Pending;
 use super::mail_store::MailStore;
+use super::operations::Page;
 use crate::clock::Moment;
 use crate::event::Fact;
-use crate::mail::{Message, Verdict};
+use crate::mail::{Address, HoldReason, Message, Mode, QueueId, Role, Verdict};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -18,12 +20,52 @@ pub struct Claim {
     pub token: u64,
 }
 
+/// Mail that is claimed alike.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ClaimGroup {
+    /// Its site; `""`: mail of no site.
+    pub site: String,
+    /// Whether [`Message::under_mode`] is set.
+    pub under_mode: bool,
+}
+
+/// What is claimed of one group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimRequest {
+    /// Of which mail.
+    pub group: ClaimGroup,
+    /// Due by then, a moment of its site.
+    pub due_by: Moment,
+    /// At most that many.
+    pub limit: usize,
+}
+
+/// What an attempt decided about one recipient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecipientVerdict {
+    /// Its role: an address may stand in a message once in each.
+    pub role: Role,
+    /// Its address.
+    pub address: Address,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The mode that decided it; none where an upstream was asked for this address.
+    pub mode: Option<Mode>,
+}
+
 /// The outcome of an attempt, to be written in one commit.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// One verdict for each recipient that was open at the claim, in their order.
-    pub verdicts: Vec<Verdict>,
-    /// MAIL was sent to an upstream: one more attempt is counted (rule 12).
+    /// One verdict for each recipient that was open at the claim; none where the message is held. A report copy that the
+    /// message does not have yet is added.
+    pub verdicts: Vec<RecipientVerdict>,
+    /// Report copies that go.
+    pub dropped_copies: Vec<Address>,
+    /// The mode that applied to the message.
+    pub mode: Option<Mode>,
+    /// Why the message is held from now on.
+    pub hold: Option<HoldReason>,
+    /// MAIL was sent to an upstream, or a mode decided in its place: one more attempt is counted (rule 12).
     pub counted: bool,
     /// What is still open goes one step on in the retry schedule.
     pub steps_on: bool,
@@ -35,20 +77,35 @@ pub struct Settlement {
     pub facts: Vec<Fact>,
 }
 
+/// What holds a message from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HoldChange {
+    /// Which message.
+    pub id: QueueId,
+    /// What held it when this was decided.
+    pub expected: BTreeSet<HoldReason>,
+    /// What holds it now; with nothing it is due at once.
+    pub hold: BTreeSet<HoldReason>,
+    /// See [`Message::under_mode`].
+    pub under_mode: bool,
+    /// Facts to record in the same commit.
+    pub facts: Vec<Fact>,
+}
+
 /// Hands due messages to attempts and takes their verdicts. The delivery engine uses this.
 pub trait DeliveryQueue: MailStore {
-    /// Due messages of these sites (`""`: mail of no site), each leased to the caller for `lease`. Urgent mail goes before
-    /// normal, normal before bulk; within a class first attempts go before retries and the longest due first; sites take
-    /// turns. While lower priorities wait they get every tenth message. If the caller does not settle within the lease, the
-    /// next claim may take the message.
-    fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>>;
+    /// Due messages of these groups, each leased to the caller for `lease`. Urgent mail goes before normal, normal before
+    /// bulk; within a class first attempts go before retries and the longest due first; groups take turns. While lower
+    /// priorities wait they get every tenth message. If the caller does not settle within the lease, the next claim may take
+    /// the message.
+    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>) -> Pending<'_, Vec<Claim>>;
 
-    /// Leases messages due by `now` whose life began at or before `born_by`, the longest due first: they may expire though
-    /// no upstream could be asked.
+    /// Leases due messages of these sites whose life began at least `life` ago, at most `limit`: they may expire though no
+    /// upstream could be asked.
     fn claim_old(
         &self,
-        now: Moment,
-        born_by: Moment,
+        sites: Vec<String>,
+        life: Duration,
         lease: Duration,
         limit: usize,
     ) -> Pending<'_, Vec<Claim>>;
@@ -61,8 +118,8 @@ pub trait DeliveryQueue: MailStore {
     /// Gives a lease back: the message is due as it was and no attempt is counted.
     fn put_back(&self, claim: Claim);
 
-    /// When the next message of these sites that is not leased becomes due; none when nothing waits.
-    fn next_due(&self, sites: &[String]) -> Pending<'_, Option<Moment>>;
+    /// How long it is until the next message of these groups that is not leased becomes due; none when nothing waits.
+    fn next_due(&self, groups: Vec<ClaimGroup>) -> Pending<'_, Option<Duration>>;
 
     /// Notified of every message that is new, newly due or put back. A caller that knows [`DeliveryQueue::next_due`] and
     /// has not been notified since need not ask again before that time.
@@ -71,4 +128,14 @@ pub trait DeliveryQueue: MailStore {
     /// Makes every message due now that some upstream has refused: after a change of the configuration an upstream may
     /// accept it. A message leased to an attempt is due at once when that attempt has ended.
     fn make_refused_due(&self) -> Pending<'_, ()>;
+
+    /// Names of all sites that there was ever mail of, configured or not.
+    fn sites(&self) -> Vec<String>;
+
+    /// A page of at most `limit` held messages, newest first, from `cursor` on (inclusive).
+    fn held(&self, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;
+
+    /// Changes what holds messages, as settings have changed. A message whose hold is not the expected one any more is left
+    /// alone.
+    fn change_holds(&self, changes: Vec<HoldChange>) -> Pending<'_, ()>;
 }

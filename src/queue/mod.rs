@@ -33,7 +33,9 @@ mod operations;
 pub mod redb;
 mod timeline;
 
-pub use delivery_queue::{Claim, DeliveryQueue, Settlement};
+pub use delivery_queue::{
+    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, HoldChange, RecipientVerdict, Settlement,
+};
 pub use error::{Pending, QueueError};
 pub use event_log::EventLog;
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};

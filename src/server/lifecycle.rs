@@ -9,12 +9,15 @@ use crate::admin::{self, AdminState, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
+use crate::deliver::dice::Dice;
 use crate::deliver::engine::{Engine, Stop};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
+use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::event::code;
 use crate::log::Log;
+use crate::policy::notices;
 use crate::queue::Queue;
 use crate::smtp::SmtpServer;
 use crate::unix::{self, Asked, Signals};
@@ -89,12 +92,15 @@ impl Server {
             listening: listening.clone(),
             reload,
         };
+        let transactions = TransactionsUnderWay::default();
         let services = Services {
             queue: queue.clone(),
             clock: clock.clone(),
             health: health.clone(),
             pool: pool.clone(),
             content_memory: content_memory.permits(),
+            transactions: transactions.clone(),
+            dice: Dice::default(),
             settings: settings_receiver,
             peer_cache,
             log_emails: log_receiver,
@@ -121,6 +127,7 @@ impl Server {
                 content_memory,
                 health,
                 pool,
+                transactions,
                 queue,
                 clock,
                 log,
@@ -130,6 +137,9 @@ impl Server {
         server.events.information(code::STARTED, text);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
+        }
+        for notice in notices::notices(&settings) {
+            server.events.mode("", format!("{notice} (so at the start)"));
         }
         Ok(server)
     }
@@ -151,11 +161,11 @@ impl Server {
                 asked = signals.next() => match asked {
                     Asked::Stop => break,
                     // Errors have been logged and recorded.
-                    Asked::Reload => drop(self.reload().await),
+                    Asked::Reload => drop(self.reload("SIGHUP").await),
                 },
                 Some(request) = self.reload_requests.recv() => {
                     // The client that asked may be gone.
-                    let _ = request.send(self.reload().await);
+                    let _ = request.send(self.reload("postroom reload").await);
                 }
             }
         }
@@ -166,8 +176,9 @@ impl Server {
         }
     }
 
-    async fn reload(&mut self) -> Result<Vec<String>, ConfigErrors> {
-        self.reloader.reload(&mut self.listeners, &self.events).await
+    /// `by`: who asked for it.
+    async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
+        self.reloader.reload(&mut self.listeners, &self.events, by).await
     }
 
     /// Listeners first, then attempts, then the queue.

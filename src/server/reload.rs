@@ -9,9 +9,11 @@ use crate::config::{self, ConfigErrors, Settings, Sources};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
+use crate::deliver::transactions_under_way::{TransactionUnderWay, TransactionsUnderWay};
 use crate::event::code;
 use crate::event::logemails::LogEmails;
 use crate::log::Log;
+use crate::policy::notices::{self, Switch};
 use crate::queue::Queue;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -26,6 +28,7 @@ pub(super) struct Reloader {
     pub(super) content_memory: ContentMemory,
     pub(super) health: Arc<UpstreamHealth>,
     pub(super) pool: Arc<Pool>,
+    pub(super) transactions: TransactionsUnderWay,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) log: Log,
@@ -38,10 +41,13 @@ impl Reloader {
         &self,
         listeners: &mut Listeners,
         events: &ServiceEvents,
+        by: &str,
     ) -> Result<Vec<String>, ConfigErrors> {
-        let result = self.load_again(listeners).await;
-        match &result {
+        let before = self.settings.borrow().clone();
+        let mut result = self.load_again(listeners).await;
+        match &mut result {
             Ok(changes) => {
+                changes.extend(self.switched(&before, events, by));
                 let text = match changes.is_empty() {
                     true => "configuration loaded again; nothing has changed".to_owned(),
                     false => format!("configuration loaded again: {}", changes.join("; ")),
@@ -90,6 +96,23 @@ impl Reloader {
             self.remove_failed(new.queue.failed_days);
         }
         Ok(changes)
+    }
+
+    /// Tells what happens to mail otherwise from now on. Answers which transactions go on as they were begun: they were
+    /// past MAIL.
+    fn switched(&self, before: &Settings, events: &ServiceEvents, by: &str) -> Vec<String> {
+        let now = self.settings.borrow().clone();
+        for Switch { site, what } in notices::switches(before, &now) {
+            let whose = if site.is_empty() { "all mail".to_owned() } else { format!("mail of site {site}") };
+            events.mode(&site, format!("{whose}: {what} (switched by {by})"));
+        }
+        let goes_on = |one: &TransactionUnderWay| {
+            (before.handling_of(&one.site) != now.handling_of(&one.site)).then(|| {
+                let TransactionUnderWay { queue_id, upstream, .. } = one;
+                format!("message {queue_id} was past MAIL at {upstream} and goes on as it was begun")
+            })
+        };
+        self.transactions.list().iter().filter_map(goes_on).collect()
     }
 
     /// Removes failed mail that is older than the new `failed_days` at once: the engine would do it within a minute.

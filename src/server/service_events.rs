@@ -26,6 +26,14 @@ impl ServiceEvents {
         self.record(EventType::Error, code, text);
     }
 
+    /// What happens to mail was switched by somebody; `site` is empty for all mail.
+    pub(super) fn mode(&self, site: &str, text: String) {
+        tracing::warn!(site = (!site.is_empty()).then_some(site), "{text}");
+        let site = Some(site.to_owned()).filter(|site| !site.is_empty());
+        let fact = Fact::new(self.clock.wall(), EventType::Warning, "Configuration", code::MODE, text);
+        self.events.record(vec![Fact { site, ..fact }]);
+    }
+
     /// Recorded while the queue can still be written; the log says so only when all has ended.
     pub(super) fn stopped(&self) {
         self.record(EventType::Information, code::STOPPED, "postroom stopped".to_owned());

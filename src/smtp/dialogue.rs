@@ -9,7 +9,8 @@ use super::completion::AddressCompletion;
 use super::reply::{self, ReplyToClient};
 use super::session_context::SessionContext;
 use crate::config::Settings;
-use crate::mail::Address;
+use crate::config::handling::Site;
+use crate::mail::{Address, ReversePath};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -84,6 +85,15 @@ impl Dialogue {
     /// The transaction that is open: from an accepted MAIL to its end.
     pub fn envelope(&self) -> Option<&InboundEnvelope> {
         self.envelope.as_ref()
+    }
+
+    /// Whether the site of the message under way hangs on its From.
+    pub(super) fn needs_author(&self) -> bool {
+        let is_null = |envelope: &InboundEnvelope| envelope.mail.reverse_path == ReversePath::Null;
+        let has_senders = |site: &Site| !site.senders.is_empty();
+        self.context.site().is_none()
+            && self.context.settings.sites.values().any(has_senders)
+            && self.envelope.as_ref().is_some_and(is_null)
     }
 
     pub(super) fn client_name(&self) -> Option<&ClientName> {

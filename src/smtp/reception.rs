@@ -13,8 +13,9 @@ use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
 use crate::event::{EventType, Fact, code};
+use crate::mail::address_list::mailboxes;
 use crate::mail::header::HeaderScan;
-use crate::mail::{Message, Origin, QueueId, Recipient};
+use crate::mail::{Address, Message, Origin, QueueId, Recipient, ReversePath, SenderScan};
 use crate::queue::{CHUNK_SIZE, MailStore, Pending, QueueError};
 use bytes::Bytes;
 use std::task::Poll;
@@ -31,6 +32,8 @@ pub(super) struct Reception<'q> {
     id: QueueId,
     reader: ContentReader,
     scan: HeaderScan,
+    /// Reads From, where the site hangs on it.
+    author: Option<SenderScan>,
     chunks: Chunks,
     staged: u32,
     staging: Option<Pending<'q, ()>>,
@@ -71,6 +74,7 @@ impl<'q> Reception<'q> {
     /// Nothing read yet. `reservation` is the share of `content_memory` for [`RESERVATION`], `space` what was reserved at MAIL.
     pub(super) fn new(
         server: &'q SmtpServer,
+        dialogue: &Dialogue,
         reader: ContentReader,
         reservation: OwnedSemaphorePermit,
         space: SpaceReservation<'q>,
@@ -81,6 +85,7 @@ impl<'q> Reception<'q> {
             id: QueueId::fresh(now),
             reader,
             scan: HeaderScan::new(server.queue.instance()),
+            author: dialogue.needs_author().then(|| SenderScan::new(&[])),
             chunks: Chunks::default(),
             staged: 0,
             staging: None,
@@ -97,9 +102,12 @@ impl<'q> Reception<'q> {
 
     /// Reads on, see [`ContentReader::read`]; then stages the chunks that have become full.
     pub(super) async fn read(&mut self, input: &[u8]) -> (usize, bool) {
-        let Reception { reader, scan, chunks, failed, .. } = self;
+        let Reception { reader, scan, author, chunks, failed, .. } = self;
         let read = reader.read(input, |content| {
             scan.push(content);
+            if let Some(author) = author {
+                author.push(content);
+            }
             if failed.is_none() {
                 chunks.push(content);
             }
@@ -156,9 +164,12 @@ impl<'q> Reception<'q> {
         dialogue: &Dialogue,
         envelope: &InboundEnvelope,
     ) -> ReplyToClient {
-        let Reception { reader, scan, chunks, .. } = &mut self;
+        let Reception { reader, scan, author, chunks, .. } = &mut self;
         reader.finish(|content| {
             scan.push(content);
+            if let Some(author) = author {
+                author.push(content);
+            }
             chunks.push(content);
         });
         self.stage().await;
@@ -210,7 +221,9 @@ impl<'q> Reception<'q> {
             (true, false) => "ESMTP",
             (true, true) => "UTF8SMTP",
         };
-        let now = server.queue.now();
+        let site = self.site(context, envelope);
+        let handling = context.settings.handling_of(&site);
+        let now = server.queue.now_of(&site);
         let reception = server.clock.monotonic().saturating_sub(envelope.began);
         Message {
             recipients: envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
@@ -226,6 +239,8 @@ impl<'q> Reception<'q> {
                 helo,
                 protocol: protocol.to_owned(),
             },
+            under_mode: handling.is_some_and(|handling| handling.mode().is_some()),
+            site,
             class: context.class().unwrap_or_else(|| self.scan.class()),
             received_at: server.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
@@ -233,6 +248,26 @@ impl<'q> Reception<'q> {
             life_start: now,
             ..Message::new(self.id, envelope.mail.reverse_path.clone())
         }
+    }
+}
+
+impl Reception<'_> {
+    /// The listener's site, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
+    fn site(&self, context: &SessionContext, envelope: &InboundEnvelope) -> String {
+        let of_sender = |address: &Address| context.settings.site_of_sender(address);
+        let of_author = || {
+            let from = self.author.as_ref()?.facts().from.first()?;
+            let mailboxes = mailboxes(&String::from_utf8_lossy(from));
+            mailboxes.iter().find_map(|mailbox| of_sender(&mailbox.parse().ok()?))
+        };
+        if let Some(site) = context.site() {
+            return site.to_owned();
+        }
+        let site = match &envelope.mail.reverse_path {
+            ReversePath::Address(address) => of_sender(address),
+            ReversePath::Null => of_author(),
+        };
+        site.map(|site| site.name.clone()).unwrap_or_default()
     }
 }
 
@@ -255,6 +290,7 @@ fn queued(message: &Message) -> Fact {
     );
     let mut fact = Fact::new(message.received_at, EventType::Information, "Mail", code::QUEUED, text);
     fact.queue_id = Some(message.id);
+    fact.site = Some(message.site.clone()).filter(|site| !site.is_empty());
     fact
 }
 

@@ -193,7 +193,8 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             return self.refuse_data(&reply::CONTENT_MEMORY_USED_UP).await;
         };
         let reader = ContentReader::data(self.limits().bare_newline, self.limits().message_size);
-        let mut reception = Reception::new(self.server, reader, memory, self.take_space());
+        let space = self.take_space();
+        let mut reception = Reception::new(self.server, &self.dialogue, reader, memory, space);
         self.stream.reply(&reply::START_CONTENT).await?;
         let deadline = Instant::now() + self.limits().data_timeout;
         loop {
@@ -218,7 +219,8 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     return self.reply(&reply::CONTENT_MEMORY_USED_UP).await;
                 };
                 let reader = ContentReader::bdat(self.limits().bare_newline, self.limits().message_size);
-                Box::new(Reception::new(self.server, reader, memory, self.take_space()))
+                let space = self.take_space();
+                Box::new(Reception::new(self.server, &self.dialogue, reader, memory, space))
             }
         };
         let mut left = size;

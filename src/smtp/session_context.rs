@@ -1,6 +1,7 @@
 //! Who the client of a session is, where it came in, and what it may do.
 
 use crate::config::Settings;
+use crate::config::settings::Listener;
 use crate::mail::Class;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +20,17 @@ pub struct SessionContext {
 }
 
 impl SessionContext {
+    /// The site that all mail of the listener belongs to, if there is one.
+    pub(super) fn site(&self) -> Option<&str> {
+        self.listener()?.site.as_deref()
+    }
+
+    fn listener(&self) -> Option<&Listener> {
+        self.settings.listeners.iter().find(|one| *one.name == *self.listener)
+    }
+
     /// The class that the listener gives to all its mail, if it does.
     pub(super) fn class(&self) -> Option<Class> {
-        self.settings.listeners.iter().find(|one| *one.name == *self.listener)?.class
+        self.listener()?.class
     }
 }

@@ -81,7 +81,11 @@ pub fn free_tables() -> Vec<String> {
 
 #[test]
 fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it() {
-    let desk = Desk::with("[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n");
+    let desk = Desk::with(
+        "[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n[site.intranet]\n\
+         sending.enabled = true\nredirect.enabled = false\ndebug.enabled = false\nsimulate.enabled = false\n\
+         sender.rewrite = \"never\"\n",
+    );
     let read: BTreeSet<String> = desk.loaded().in_force.keys().collect();
     assert_eq!(read, default_keys());
 }

@@ -23,18 +23,54 @@ const ROWS: &[Row] = &[
     ("[[upstream]]\nhost = \"a.test\"", 1, "upstream", "a list, not a table", "[upstream.primary]"),
     ("hostname_file = \"x\"", 1, "hostname_file", "unknown key", "hostname"),
     // Keys of later versions say so, whatever their value.
-    ("[redirect]\nenabled = true", 1, "redirect", "not in this version", "remove it"),
+    ("[pickup.a]\ndirectory = \"in\"", 1, "pickup", "not in this version", "remove it"),
     ("[user.app]\npassword = \"x\"", 1, "user", "not in this version", "remove it"),
     ("[admin]\nlisten = \"\"", 1, "admin", "not in this version", "remove it"),
     ("[queue]\nenabled = true", 2, "queue.enabled", "not in this version", "remove it"),
     ("[queue]\narchive_days = 0", 2, "queue.archive_days", "not in this version", "remove it"),
     ("[listener.a]\ntls = \"none\"", 2, "listener.a.tls", "not in this version", "remove it"),
     (
-        "[upstream.a]\nhost = \"a.test\"\nsites = []",
+        "[upstream.a]\nhost = \"a.test\"\nsites = [\"x\"]",
         3,
         "upstream.a.sites",
-        "not in this version",
-        "remove it",
+        "there is no site \"x\"",
+        "[site.x]",
+    ),
+    ("[listener.a]\nsite = \"x\"\n[site.y]", 2, "listener.a.site", "there is no site", "one of y"),
+    ("[redirect]\nallow = [\"@\"]", 2, "redirect.allow", "no domain", "@example.com"),
+    ("[redirect]\nreport_emails = [\"qa\"]", 2, "redirect.report_emails", "no @domain", "qa@example.com"),
+    (
+        "[redirect]\nreport_emails = [\"qa@a.test\",\n{ email = \"qa\" }]",
+        3,
+        "redirect.report_emails[1].email",
+        "no @domain",
+        "qa@example.com",
+    ),
+    ("[debug]\nfailure_rate = 5", 2, "debug.failure_rate", "5 is no share", "0 to 1"),
+    ("[sender]\nrewrite = \"always\"", 1, "sender.address", "missing", "john@example.com"),
+    ("[sender]\naddress = '\"x <a@b.test>'", 2, "sender.address", "not closed", "john@example.com"),
+    (
+        "[site.x]\nsenders = [\"@a.test\"]\n[site.y]\nsenders = [\"b@a.test\", \"@A.test\"]",
+        4,
+        "site.y.senders",
+        "site x",
+        "one site",
+    ),
+    (
+        "[upstream.a]\nhost = \"a.test\"\nsender = \"username\"",
+        3,
+        "upstream.a.sender",
+        "no username",
+        "shop@example.com",
+    ),
+    (
+        "[site.s]\n[upstream.a]\nhost = \"a.test\"\npriority = \"default\"\nsites = [\"s\"]\n\
+         [upstream.b]\nhost = \"b.test\"\npriority = \"default\"\n\
+         [upstream.c]\nhost = \"c.test\"\npriority = \"default\"\nsites = [\"s\"]",
+        11,
+        "upstream.c.priority",
+        "both enabled and default for site s",
+        "high",
     ),
     (
         "[upstream.a]\nhost = \"a.test\"\nauth = \"ntlm\"",
@@ -208,7 +244,8 @@ fn an_error_in_the_environment_names_the_variable() {
         ("POSTROOM_UPSTREAM__A__HOST", "a b", "upstream.a.host"),
         ("POSTROOM_UPSTREAM__A__PRIORITY", "high", "upstream.a.host"),
         ("POSTROOM_UPSTREAM", "smtp.example.com", "upstream"),
-        ("POSTROOM_REDIRECT__ENABLED", "true", "redirect"),
+        ("POSTROOM_REDIRECT__ENABLED", "maybe", "redirect.enabled"),
+        ("POSTROOM_ADMIN__LISTEN", "true", "admin"),
         ("POSTROOM_NONSENSE__A__B__C__D", "1", "nonsense"),
         ("POSTROOM_", "1", ""),
         ("RELAYHOST", "a:b:c", "upstream.relayhost.host"),
@@ -235,7 +272,7 @@ fn two_names_that_one_variable_would_mean_are_an_error() {
 fn all_errors_come_in_one_go_in_the_order_of_the_file() {
     let desk = Desk::with(
         "data_dri = \"x\"\n[limits]\nrecipients = 5\nmessage_size = \"huge\"\n[listener.a]\naddress = \"x\"\n\
-         [upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\n[upstream.b]\n[redirect]\nenabled = true\n",
+         [upstream.a]\nhost = \"a.test\"\nauth = \"basic\"\n[upstream.b]\n[redirect]\nenabled = 1\n",
     )
     .variable("POSTROOM_QUEUE__RETRY", "never");
     let errors = desk.errors();
@@ -251,7 +288,7 @@ fn all_errors_come_in_one_go_in_the_order_of_the_file() {
             (Some(7), "upstream.a.username"),
             (Some(7), "upstream.a.password"),
             (Some(10), "upstream.b.host"),
-            (Some(11), "redirect"),
+            (Some(12), "redirect.enabled"),
             (None, "queue.retry"),
         ]
     );

@@ -76,13 +76,13 @@ impl MailStore for Broken {
 }
 
 impl Timeline for Broken {
-    fn now(&self) -> Moment {
+    fn now_of(&self, _: &str) -> Moment {
         unreachable!()
     }
-    fn wall(&self, _: Moment) -> Timestamp {
+    fn wall_of(&self, _: &str, _: Moment) -> Timestamp {
         unreachable!()
     }
-    fn freeze(&self, _: bool) {
+    fn freeze(&self, _: &str, _: bool) {
         unreachable!()
     }
 }

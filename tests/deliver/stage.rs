@@ -68,6 +68,8 @@ impl Stage {
             health: health.clone(),
             pool: Arc::new(Pool::default()),
             content_memory: Arc::new(Semaphore::new(1_000_000)),
+            transactions: Default::default(),
+            dice: Default::default(),
             settings: receiver,
             peer_cache: watch::channel(Arc::default()).1,
             log_emails: watch::channel(None).1,

@@ -48,7 +48,7 @@ async fn a_delivered_message_is_gone_for_good_and_its_facts_are_recorded() {
     assert!(matches!(queue.show(message.id).await, Err(QueueError::NotFound(id)) if id == message.id));
     assert!(queue.chunk(message.id, 0).await.is_err());
     assert_eq!(codes(&queue.events(None, 10).await.unwrap()), ["QUEUED", "attempted"]);
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
+    assert_eq!(next_due(&queue).await, None);
 }
 
 /// Nothing claimed, nothing damaged.
@@ -68,7 +68,7 @@ async fn every_recipient_has_its_own_outcome() {
     settled.failed_upstream = Some("secondary".to_owned());
     queue.settle(first, settled).await.unwrap();
     assert!(claim(&queue, 1).await.is_empty(), "due in a minute");
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(moment_in(&queue, MINUTE)));
+    assert_eq!(next_due(&queue).await, Some(moment_in(&queue, MINUTE)));
     let queue = restart(queue, &home).await;
     assert_eq!(queue.status(), idle(0, 1, 0, 0));
 
@@ -99,7 +99,7 @@ async fn a_lease_that_ran_out_fences_its_holder_off() {
     let message = put_new(&queue, &["ann@example.com"]).await;
     let slow = claim_one(&queue).await;
     home.clock.advance(5 * MINUTE);
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(message.due.unwrap()));
+    assert_eq!(next_due(&queue).await, Some(message.due.unwrap().max(queue.now())));
     let fast = claim_one(&queue).await;
     settle(&queue, slow.clone(), &[Outcome::Delivered]).await;
     queue.put_back(slow.clone());
@@ -153,7 +153,7 @@ async fn held_mail_goes_nowhere_until_released_and_the_time_held_does_not_count(
     assert_eq!((held.state(), held.recipients[0].state), (MessageState::Held, RecipientState::Held));
     home.clock.advance(90 * MINUTE);
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), None);
+    assert_eq!(next_due(&queue).await, None);
     assert_eq!(queue.act(OperatorAction::Release, vec![message.id]).await.unwrap(), [ActionResult::Done]);
     let released = claim_one(&queue).await.message;
     assert_eq!(released.life_start, message.life_start.after(90 * MINUTE));
@@ -210,7 +210,8 @@ async fn upstreams_that_refused_are_remembered_until_a_retry_and_only_counted_at
     {
         let attempt = claim_one(&queue).await;
         let mut settled = settlement(&queue, &attempt, &[outcome]);
-        settled.verdicts[0].refused_by = vec![Refusal { upstream: refused_by.to_owned(), revision: 1 }];
+        settled.verdicts[0].verdict.refused_by =
+            vec![Refusal { upstream: refused_by.to_owned(), revision: 1 }];
         settled.counted = counted;
         queue.settle(attempt, settled).await.unwrap();
         let shown = queue.show(message.id).await.unwrap();
@@ -350,7 +351,9 @@ async fn old_mail_is_found_for_expiry_without_being_next_in_line() {
     old.due = Some(moment_in(&queue, 10 * MINUTE));
     put(&queue, &old).await.unwrap();
     let born_by = queue.now();
-    let claim_old = async |now| queue.claim_old(now, born_by, MINUTE, 10).await.unwrap();
+    let claim_old = async |now: Moment| {
+        queue.claim_old(vec![String::new()], now.since(born_by), MINUTE, 10).await.unwrap()
+    };
     assert!(claim_old(queue.now()).await.is_empty(), "not due yet");
     home.clock.advance(20 * MINUTE);
     for _ in 0..5 {
@@ -470,14 +473,14 @@ async fn no_time_passes_while_the_timeline_is_frozen() {
     put_new(&queue, &["a@x.test"]).await;
     let attempt = claim_one(&queue).await;
     settle(&queue, attempt, &[Outcome::Deferred]).await;
-    queue.freeze(true);
+    queue.freeze("", true);
     let then = queue.now();
     home.clock.advance(1_000 * MINUTE);
     let queue = restart(queue, &home).await;
     home.clock.advance(1_000 * MINUTE);
     assert_eq!(queue.now(), then);
     assert!(claim(&queue, 1).await.is_empty());
-    queue.freeze(false);
+    queue.freeze("", false);
     home.clock.advance(MINUTE);
     assert_eq!(queue.now(), then.after(MINUTE));
     assert_eq!(claim(&queue, 1).await.len(), 1);
@@ -496,7 +499,7 @@ async fn a_wall_clock_that_jumps_moves_no_due_time_neither_now_nor_after_a_resta
     queue.record(vec![fact(QueueId::fresh(1), "CLOCK")]);
     let queue = restart(queue, &home).await;
     assert!(claim(&queue, 1).await.is_empty());
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(due));
+    assert_eq!(next_due(&queue).await, Some(due));
     home.clock.advance(MINUTE);
     assert_eq!(claim(&queue, 1).await.len(), 1);
 }

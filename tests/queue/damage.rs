@@ -86,7 +86,7 @@ async fn a_damaged_record_is_set_aside_and_shown_and_stops_no_other_mail() {
     assert!(matches!(queue.show(broken.id).await, Err(QueueError::Damaged { .. })));
     assert_eq!(queue.act(OperatorAction::Retry, vec![broken.id]).await.unwrap(), [ActionResult::Unchanged]);
     assert_eq!((queue.status().damaged, queue.status().queued), (1, 1));
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), None, "its index entry is gone");
+    assert_eq!(next_due(&queue).await, None, "its index entry is gone");
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!((page.messages.len(), page.damaged.len()), (1, 1));
     assert_eq!(queue.act(OperatorAction::Delete, vec![broken.id]).await.unwrap(), [ActionResult::Done]);
@@ -116,7 +116,7 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
         misplace(&disk, &lost, place);
         let queue = open(&disk, &clock);
         let mut claims = claimed(&claim(&queue, 10).await);
-        queue.next_due(&no_site()).await.unwrap();
+        next_due(&queue).await;
         assert_eq!(ids(&queue.list(Filter::default(), None, 10).await.unwrap().messages).len(), 3);
         // The writer does things in their order: after this answer it has looked after what was noticed.
         assert_eq!(
@@ -130,7 +130,7 @@ async fn messages_that_lost_their_place_in_the_due_index_get_it_back() {
         assert_eq!(codes(&events), ["QUEUED", "QUEUED", "QUEUED", "DAMAGED"], "{place}");
         // Nobody trips over it again.
         assert!(claim(&queue, 10).await.is_empty());
-        assert_eq!(queue.next_due(&no_site()).await.unwrap(), None, "{place}");
+        assert_eq!(next_due(&queue).await, None, "{place}");
         let health = queue.status();
         assert_eq!((health.queued, health.damaged), (3, 0));
     }
@@ -154,7 +154,7 @@ async fn a_message_that_is_due_too_early_keeps_to_its_schedule() {
     assert_eq!(attempt.message.id, early.id);
     settle(&queue, attempt, &[Outcome::Deferred]).await;
     assert!(claim(&queue, 10).await.is_empty());
-    assert_eq!(queue.next_due(&no_site()).await.unwrap(), Some(moment_in(&queue, MINUTE)));
+    assert_eq!(next_due(&queue).await, Some(moment_in(&queue, MINUTE)));
 }
 
 /// The last entry, with a moment before the first one's: noticed, mended, and that is all.
@@ -175,7 +175,7 @@ async fn the_due_index_is_mended_once() {
     let queue = open(&disk, &clock);
     for action in [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Hold] {
         for _ in 0..3 {
-            queue.next_due(&no_site()).await.unwrap();
+            next_due(&queue).await;
             assert_eq!(
                 queue.act(OperatorAction::Release, vec![all[3].id]).await.unwrap(),
                 [ActionResult::Unchanged]
@@ -186,11 +186,7 @@ async fn the_due_index_is_mended_once() {
         assert_eq!(codes(&events).iter().filter(|code| **code == "DAMAGED").count(), 1, "{action:?}");
         queue.act(OperatorAction::Release, vec![all[3].id]).await.unwrap();
     }
-    assert_eq!(
-        queue.next_due(&no_site()).await.unwrap(),
-        all[3].due.map(|_| queue.now()),
-        "retried: due at once"
-    );
+    assert_eq!(next_due(&queue).await, all[3].due.map(|_| queue.now()), "retried: due at once");
 }
 
 /// A record that cannot be read keeps a place in the index that is made anew: whoever claims it notices.
@@ -255,7 +251,7 @@ async fn one_flipped_byte_anywhere_never_panics_nor_passes_for_mail() {
         let opened = RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(&clock));
         let Ok(queue) = opened else { continue };
         let _ = queue.list(Filter::default(), None, 10).await;
-        for claim in queue.claim(queue.now(), MINUTE, &no_site(), 10).await.unwrap_or_default() {
+        for claim in queue.claim(MINUTE, of_no_site(queue.now(), 10)).await.unwrap_or_default() {
             let Some(original) = all.iter().find(|one| one.id == claim.message.id) else {
                 panic!("byte {place}: a message that nobody put");
             };

@@ -68,15 +68,19 @@ async fn sites_take_turns_and_mail_of_one_that_is_not_asked_for_stays() {
         put(&queue, &message).await.unwrap();
     }
     let ask = async |sites: &[&str], limit| {
-        let sites: Vec<String> = sites.iter().map(|site| (*site).to_owned()).collect();
-        let claims = queue.claim(queue.now(), MINUTE, &sites, limit).await.unwrap();
+        let group = |site: &str| ClaimGroup { site: site.to_owned(), under_mode: false };
+        let request = |site: &&str| ClaimRequest { group: group(site), due_by: queue.now(), limit };
+        let claims = queue.claim(MINUTE, sites.iter().map(request).collect()).await.unwrap();
         claims.iter().map(|claim| claim.message.site.clone()).collect::<Vec<_>>()
     };
-    let mut first = ask(&["shop", "blog"], 3).await;
+    let mut first = ask(&["shop", "blog"], 2).await;
     first.sort();
     assert_eq!(first, ["blog", "shop", "shop"], "the small one does not wait for the large one");
     assert!(ask(&["down"], 10).await.is_empty());
-    assert_eq!(queue.next_due(&["down".to_owned()]).await.unwrap(), None);
+    assert_eq!(
+        queue.next_due(vec![ClaimGroup { site: "down".to_owned(), under_mode: false }]).await.unwrap(),
+        None
+    );
     assert_eq!(ask(&[""], 10).await, [""]);
     assert_eq!(ask(&["shop"], 10).await, ["shop"]);
 }
@@ -92,7 +96,7 @@ async fn what_an_upstream_refused_is_made_due_and_nothing_else() {
         let attempt = claim_one(&queue).await;
         let mut settled = settlement(&queue, &attempt, &[Outcome::Deferred]);
         if number % 2 == 0 {
-            settled.verdicts[0].refused_by = vec![refusal.clone()];
+            settled.verdicts[0].verdict.refused_by = vec![refusal.clone()];
             refused.push(message.id);
         }
         queue.settle(attempt, settled).await.unwrap();
@@ -117,7 +121,7 @@ async fn a_retry_during_an_attempt_holds_when_that_has_ended() {
     let attempt = claim_one(&queue).await;
     queue.act(OperatorAction::Retry, vec![message.id]).await.unwrap();
     let mut settled = settlement(&queue, &attempt, &[Outcome::Deferred]);
-    settled.verdicts[0].refused_by = vec![Refusal { upstream: "up".to_owned(), revision: 1 }];
+    settled.verdicts[0].verdict.refused_by = vec![Refusal { upstream: "up".to_owned(), revision: 1 }];
     queue.settle(attempt, settled).await.unwrap();
     let again = claim_one(&queue).await;
     assert!(again.message.recipients[0].refused_by.is_empty());

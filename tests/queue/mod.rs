@@ -20,8 +20,8 @@ use postroom::event::{EventType, Fact};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{
-    CHUNK_SIZE, Claim, DeliveryQueue, EventLog, MailStore, Operations, Queue, QueueError, Settlement,
-    Timeline,
+    CHUNK_SIZE, Claim, ClaimGroup, ClaimRequest, DeliveryQueue, EventLog, MailStore, Operations, Queue,
+    QueueError, RecipientVerdict, Settlement, Timeline,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,13 +130,23 @@ async fn read(queue: &dyn Queue, message: &Message) -> Result<Vec<u8>, QueueErro
     Ok(content)
 }
 
-/// Mail that belongs to no site.
-fn no_site() -> [String; 1] {
-    [String::new()]
+/// Mail that belongs to no site and is under no mode.
+fn no_site() -> ClaimGroup {
+    ClaimGroup { site: String::new(), under_mode: false }
+}
+
+fn of_no_site(due_by: Moment, limit: usize) -> Vec<ClaimRequest> {
+    vec![ClaimRequest { group: no_site(), due_by, limit }]
+}
+
+/// When the next message of no site is due; what is overdue counts as due now.
+async fn next_due(queue: &dyn Queue) -> Option<Moment> {
+    let wait = queue.next_due(vec![no_site()]).await.unwrap();
+    wait.map(|wait| queue.now().after(wait))
 }
 
 async fn claim(queue: &dyn Queue, limit: usize) -> Vec<Claim> {
-    queue.claim(queue.now(), 5 * MINUTE, &no_site(), limit).await.unwrap()
+    queue.claim(5 * MINUTE, of_no_site(queue.now(), limit)).await.unwrap()
 }
 
 async fn claim_one(queue: &dyn Queue) -> Claim {
@@ -164,7 +174,20 @@ fn verdict(outcome: Outcome) -> Verdict {
 fn settlement(queue: &dyn Queue, claim: &Claim, outcomes: &[Outcome]) -> Settlement {
     assert_eq!(claim.message.open_recipients().count(), outcomes.len());
     Settlement {
-        verdicts: outcomes.iter().map(|outcome| verdict(*outcome)).collect(),
+        verdicts: claim
+            .message
+            .open_recipients()
+            .zip(outcomes)
+            .map(|((_, recipient), outcome)| RecipientVerdict {
+                role: recipient.role,
+                address: recipient.address.clone(),
+                verdict: verdict(*outcome),
+                mode: None,
+            })
+            .collect(),
+        dropped_copies: Vec::new(),
+        mode: None,
+        hold: None,
         counted: true,
         steps_on: true,
         next_due: queue.now().after(MINUTE),

@@ -66,7 +66,7 @@ async fn what_the_first_release_stored_is_all_there() {
     assert!(content.ends_with(b"0008999 a line of a large message\r\n"));
     // The index of what waits was laid out anew: retries once their time has come, and what was never tried before them.
     // It was stopped with sending switched off, so no time has passed for it.
-    queue.freeze(false);
+    queue.freeze("", false);
     clock.advance(10 * super::MINUTE);
     let claims = super::claim(&queue, 100).await;
     let subjects: Vec<_> =

@@ -43,13 +43,13 @@ fn unused<T>() -> Pending<'static, T> {
 }
 
 impl Timeline for MemoryQueue {
-    fn now(&self) -> Moment {
+    fn now_of(&self, _: &str) -> Moment {
         Moment(7)
     }
-    fn wall(&self, _: Moment) -> Timestamp {
+    fn wall_of(&self, _: &str, _: Moment) -> Timestamp {
         Timestamp::UNIX_EPOCH
     }
-    fn freeze(&self, _: bool) {}
+    fn freeze(&self, _: &str, _: bool) {}
 }
 
 impl EventLog for MemoryQueue {

@@ -70,8 +70,8 @@ impl SenderScan {
     }
 
     /// What was learned.
-    pub fn facts(self) -> SenderFacts {
-        self.facts
+    pub fn facts(&self) -> &SenderFacts {
+        &self.facts
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     fn facts(content: &[u8], cut: usize) -> SenderFacts {
         let mut scan = SenderScan::new(&RENAMES);
         content.chunks(cut).for_each(|piece| _ = scan.push(piece));
-        scan.facts()
+        scan.facts().clone()
     }
 
     #[test]

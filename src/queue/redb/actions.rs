@@ -1,13 +1,13 @@
 //! What operators do with messages: retry, hold, release, delete; and the removal of what failed long ago.
 
-use super::super::{ActionResult, OperatorAction};
+use super::super::{ActionResult, HoldChange, OperatorAction};
 use super::batch::Batch;
 use super::damage::set_aside;
 use super::index_entries::IndexEntries;
 use super::memory_update::MemoryUpdate;
 use super::stored::StoredMessage;
 use crate::event::{EventType, code};
-use crate::mail::{HoldReason, Message, QueueId, RecipientState};
+use crate::mail::{HoldReason, QueueId, RecipientState};
 use redb::ReadableTable;
 
 /// Does it and records a fact, if it changes the message.
@@ -49,7 +49,7 @@ fn retry(
     mut stored: StoredMessage,
     before: Option<IndexEntries>,
 ) -> Result<ActionResult, redb::Error> {
-    let now = batch.shared.timeline.now();
+    let now = batch.shared.timelines.now_of(&stored.message.site);
     let message = &mut stored.message;
     if message.held_since.is_some() {
         return Ok(ActionResult::Unchanged);
@@ -71,6 +71,7 @@ fn retry(
         message.deferrals = 0;
         message.failed_upstream = None;
         message.life_start = now;
+        message.life_stopped = None;
     }
     message.due = Some(message.due.map_or(now, |due| due.min(now)));
     let id = message.id;
@@ -86,14 +87,14 @@ fn hold(
     mut stored: StoredMessage,
     before: Option<IndexEntries>,
 ) -> Result<ActionResult, redb::Error> {
+    let now = batch.shared.timelines.now_of(&stored.message.site);
     let message = &mut stored.message;
-    if message.held_since.is_some() || before.is_none() || message.open_recipients().next().is_none() {
+    if before.is_none() || message.open_recipients().next().is_none() {
         return Ok(ActionResult::Unchanged);
     }
-    message.held_since = Some(batch.shared.timeline.now());
-    message.hold.insert(HoldReason::Operator);
-    message.due = None;
-    mark_open(message, RecipientState::Held);
+    if !message.hold_for(HoldReason::Operator, now) {
+        return Ok(ActionResult::Unchanged);
+    }
     change(batch, before, stored, code::HELD, "was held by an operator")
 }
 
@@ -102,18 +103,36 @@ fn release(
     mut stored: StoredMessage,
     before: Option<IndexEntries>,
 ) -> Result<ActionResult, redb::Error> {
-    let now = batch.shared.timeline.now();
     let message = &mut stored.message;
-    let Some(held_since) = message.held_since.take().filter(|_| before.is_some()) else {
+    if message.held_since.is_none() || before.is_none() {
         return Ok(ActionResult::Unchanged);
-    };
-    message.hold.clear();
-    // The time held does not count for expiry.
-    message.life_start = message.life_start.after(now.since(held_since));
-    message.due = Some(now);
-    let attempted = message.attempts > 0;
-    mark_open(message, if attempted { RecipientState::Deferred } else { RecipientState::Pending });
+    }
+    if message.hold.contains(&HoldReason::SiteGone) {
+        message.site.clear();
+    }
+    message.end_hold(batch.shared.timelines.now_of(&message.site));
+    // It may go to its addressees now.
+    message.under_mode = false;
     change(batch, before, stored, code::RELEASED, "was released by an operator")
+}
+
+/// Changes what holds a message, unless something else has changed that first.
+pub(super) fn change_hold(batch: &mut Batch<'_, '_>, change: &HoldChange) -> Result<(), redb::Error> {
+    let Some(Ok(mut stored)) = batch.tables.message(change.id)? else { return Ok(()) };
+    let before = batch.entries(&stored)?;
+    let message = &mut stored.message;
+    if before.is_none() || message.hold != change.expected || message.held_since.is_none() {
+        return Ok(());
+    }
+    message.under_mode = change.under_mode;
+    if change.hold.is_empty() {
+        message.end_hold(batch.shared.timelines.now_of(&message.site));
+    } else {
+        message.hold.clone_from(&change.hold);
+    }
+    batch.uncache(change.id);
+    batch.store(before, &stored)?;
+    batch.record(change.facts.iter().cloned())
 }
 
 /// Makes those due now that some upstream has refused and that wait for their time: at most `limit`, from an id on.
@@ -125,12 +144,12 @@ pub(super) fn make_refused_due(
 ) -> Result<Option<u128>, redb::Error> {
     let found = batch.tables.refused.range(from..)?.take(limit).map(|entry| Ok(entry?.0.value()));
     let found = found.collect::<Result<Vec<u128>, redb::StorageError>>()?;
-    let now = batch.shared.timeline.now();
     for number in &found {
         let id = QueueId::from_number(*number);
         let Some(Ok(mut stored)) = batch.tables.message(id)? else { continue };
         let before = batch.entries(&stored)?;
         batch.shared.state().make_due(id);
+        let now = batch.shared.timelines.now_of(&stored.message.site);
         if stored.message.due.is_some_and(|due| due > now) && before.is_some() {
             stored.message.due = Some(now);
             batch.uncache(id);
@@ -208,10 +227,4 @@ pub(super) fn remove_failed(
         }
     }
     Ok(ids.len() as u64)
-}
-
-fn mark_open(message: &mut Message, state: RecipientState) {
-    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.state.is_open()) {
-        recipient.state = state;
-    }
 }

@@ -47,6 +47,10 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
         Op::MakeRefusedDue { from, limit, .. } => {
             return Ok(OpResult::Next(actions::make_refused_due(batch, *from, *limit)?));
         }
+        Op::ChangeHolds { changes, .. } => {
+            changes.iter().try_for_each(|change| actions::change_hold(batch, change))?;
+            Ok(())
+        }
         other => {
             apply_unanswered(batch, other)?;
             Ok(())

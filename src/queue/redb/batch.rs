@@ -43,7 +43,8 @@ impl<'t, 's> Batch<'t, 's> {
             let (added, keep) = (self.events.len() as u64, self.shared.keep_events.load(Ordering::Relaxed));
             event_log::trim(&mut self.tables, added, keep)?;
             self.metadata.serial = self.metadata.serial.wrapping_add(1);
-            self.metadata.timeline = self.shared.timeline.saved();
+            self.metadata.timeline = self.shared.timelines.saved();
+            self.metadata.site_timelines = self.shared.timelines.saved_sites();
             self.metadata.usage = Some(self.tables.usage);
             self.tables.meta.insert(METADATA_KEY, record::write_metadata(&self.metadata).as_slice())?;
         }
@@ -59,6 +60,9 @@ impl<'t, 's> Batch<'t, 's> {
     ) -> Result<(), redb::Error> {
         self.changed = true;
         let id = after.message.id;
+        if !self.metadata.sites.contains(&after.message.site) {
+            self.metadata.sites.insert(after.message.site.clone());
+        }
         self.tables.write_message(after)?;
         if self.is_set_aside(id)? {
             return Ok(());
@@ -108,7 +112,7 @@ impl<'t, 's> Batch<'t, 's> {
 
     /// A fact of the queue's own about a message.
     pub(super) fn fact(&self, kind: EventType, code: &str, id: QueueId, message: String) -> Fact {
-        let mut fact = Fact::new(self.shared.timeline.clock().wall(), kind, "Queue", code, message);
+        let mut fact = Fact::new(self.shared.timelines.clock().wall(), kind, "Queue", code, message);
         fact.queue_id = Some(id);
         fact
     }

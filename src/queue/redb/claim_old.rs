@@ -14,15 +14,22 @@ use std::time::Duration;
 /// How many entries of the due index one snapshot of a search looks at.
 const SLICE: usize = 10_000;
 
-/// Leases what is due and began its life at or before `born_by`.
+/// What may expire in one group: due by `now`, its life begun by `born_by`, both moments of its site.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldSearch {
+    pub(super) group: u64,
+    pub(super) now: Moment,
+    pub(super) born_by: Moment,
+}
+
+/// Leases what is due and began its life long enough ago.
 ///
 /// Life is no index: with a million messages waiting, keeping one would cost every message, and nothing is found
 /// most of the time. So a bound is kept instead: the oldest life that a whole search has seen, lowered by what
 /// comes in. Only when that is old enough is the index searched, in slices.
 pub(super) fn claim_old(
     shared: &SharedQueue,
-    now: Moment,
-    born_by: Moment,
+    groups: &[OldSearch],
     lease: Duration,
     limit: usize,
 ) -> Result<Option<LeasedKeys>, QueueError> {
@@ -30,7 +37,8 @@ pub(super) fn claim_old(
     {
         let mut state = shared.state();
         refuse_while_unwritable(&state)?;
-        if state.oldest_life > born_by.0 {
+        // Whatever the site: a bound that is too low costs a search.
+        if groups.iter().all(|search| state.oldest_life > search.born_by.0) {
             return Ok(None);
         }
         state.oldest_life_since = u64::MAX;
@@ -48,8 +56,11 @@ pub(super) fn claim_old(
             walked += 1;
             from = (key.0, key.1, key.2, key.3.saturating_add(1));
             oldest = oldest.min(life_start);
-            if key.2 <= now.0 && life_start <= born_by.0 {
-                candidates.push(DueKey::from(key));
+            let search = groups.iter().find(|search| search.group == key.0);
+            if let Some(OldSearch { born_by, .. }) =
+                search.filter(|search| key.2 <= search.now.0 && life_start <= search.born_by.0)
+            {
+                candidates.push((DueKey::from(key), born_by.0));
             }
         }
         if walked < SLICE {
@@ -69,12 +80,12 @@ pub(super) fn claim_old(
     let mut found = Vec::new();
     {
         let index = snapshot.open_table(DUE_INDEX).map_err(queue_error)?;
-        for key in candidates {
+        for (key, born_by) in candidates {
             if found.len() >= limit {
                 break;
             }
             let still_old =
-                index.get(key.raw()).map_err(queue_error)?.is_some_and(|life| life.value() <= born_by.0);
+                index.get(key.raw()).map_err(queue_error)?.is_some_and(|life| life.value() <= born_by);
             if still_old && is_free(shared, key.id, monotonic) {
                 found.push(key);
             }

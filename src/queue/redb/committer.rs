@@ -93,6 +93,9 @@ impl Committer {
         {
             let mut state = self.shared.state();
             state.counts = changes.metadata.counts;
+            if state.sites != changes.metadata.sites {
+                state.sites.clone_from(&changes.metadata.sites);
+            }
             state.usage = changes.metadata.usage.unwrap_or_default();
             state.writable = true;
             for update in changes.memory_updates {
@@ -124,6 +127,7 @@ impl Committer {
     pub(super) fn restart(&mut self, metadata: Metadata) {
         let mut state = self.shared.state();
         state.counts = metadata.counts;
+        state.sites.clone_from(&metadata.sites);
         state.usage = metadata.usage.unwrap_or_default();
         self.metadata = metadata;
     }

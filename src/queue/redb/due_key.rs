@@ -1,17 +1,17 @@
 //! Keys of the due index, and the lanes that order it.
 
 use crate::mail::{Class, Message, QueueId};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Lanes differ by rank: three classes, each with first attempts and retries.
 pub(super) const RANKS: usize = 6;
 
-/// A lane of the due index holds the mail of one site, of one class, and either first attempts or retries. Lanes compare in
-/// the order of the index, which is not the one in which they are served.
+/// A lane of the due index holds the mail of one group (one site, under a mode or not), of one class, and either first attempts
+/// or retries. Lanes compare in the order of the index, which is not the one in which they are served.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Lane {
-    /// See [`site_number`].
-    pub(super) site: u64,
+    /// See [`group_number`].
+    pub(super) group: u64,
     /// 0 goes first.
     pub(super) rank: u8,
 }
@@ -25,13 +25,17 @@ impl Lane {
             Class::Bulk => 4,
         };
         let retry = message.attempts > 0 || message.deferrals > 0;
-        Lane { site: site_number(&message.site), rank: class + u8::from(retry) }
+        Lane { group: group_number(&message.site, message.under_mode), rank: class + u8::from(retry) }
     }
 }
 
-/// A site as the index has it: of a fixed length, so that a damaged length misleads no reader. Mail of no site has 0.
-pub(super) fn site_number(site: &str) -> u64 {
-    if site.is_empty() { 0 } else { xxh3_64(site.as_bytes()) }
+/// A group as the index has it: of a fixed length, so that a damaged length misleads no reader. Mail of no site and no mode
+/// has 0.
+pub(super) fn group_number(site: &str, under_mode: bool) -> u64 {
+    match (site, under_mode) {
+        ("", false) => 0,
+        _ => xxh3_64_with_seed(site.as_bytes(), u64::from(under_mode)),
+    }
 }
 
 /// An entry of the due index.
@@ -47,12 +51,12 @@ pub(super) type RawDueKey = (u64, u8, u64, u128);
 
 impl DueKey {
     pub(super) fn raw(self) -> RawDueKey {
-        (self.lane.site, self.lane.rank, self.due, self.id.number())
+        (self.lane.group, self.lane.rank, self.due, self.id.number())
     }
 }
 
 impl From<RawDueKey> for DueKey {
-    fn from((site, rank, due, number): RawDueKey) -> DueKey {
-        DueKey { lane: Lane { site, rank }, due, id: QueueId::from_number(number) }
+    fn from((group, rank, due, number): RawDueKey) -> DueKey {
+        DueKey { lane: Lane { group, rank }, due, id: QueueId::from_number(number) }
     }
 }

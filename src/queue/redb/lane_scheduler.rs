@@ -1,6 +1,6 @@
 //! Which lane of the due index is served next.
 //!
-//! Urgent goes before normal, normal before bulk, within a class first attempts before retries; sites take turns. While
+//! Urgent goes before normal, normal before bulk, within a class first attempts before retries; groups (sites) take turns. While
 //! lower ranks wait they get every tenth message, so that none of them waits for ever behind a stream of better mail.
 
 use super::due_key::{Lane, RANKS};
@@ -15,8 +15,8 @@ pub(super) struct LaneScheduler {
     preferred_in_a_row: u32,
     /// The lower rank that was served last.
     last_lower: u8,
-    /// The site that was served last, by rank.
-    last_site: [u64; RANKS],
+    /// The group that was served last, by rank.
+    last_group: [u64; RANKS],
 }
 
 impl LaneScheduler {
@@ -30,11 +30,11 @@ impl LaneScheduler {
             }
             None => best,
         };
-        let last = self.last_site.get_mut(usize::from(rank))?;
-        let sites = || lanes.iter().filter(|lane| lane.rank == rank).map(|lane| lane.site);
-        let site = sites().filter(|site| *site > *last).min().or_else(|| sites().min())?;
-        *last = site;
-        Some(Lane { site, rank })
+        let last = self.last_group.get_mut(usize::from(rank))?;
+        let groups = || lanes.iter().filter(|lane| lane.rank == rank).map(|lane| lane.group);
+        let group = groups().filter(|group| *group > *last).min().or_else(|| groups().min())?;
+        *last = group;
+        Some(Lane { group, rank })
     }
 
     /// The lower rank that is served now, if it is the turn of one.
@@ -55,8 +55,8 @@ impl LaneScheduler {
 mod tests {
     use super::*;
 
-    fn lane(site: u64, rank: u8) -> Lane {
-        Lane { site, rank }
+    fn lane(group: u64, rank: u8) -> Lane {
+        Lane { group, rank }
     }
 
     fn served(scheduler: &mut LaneScheduler, lanes: &[Lane], count: usize) -> Vec<Lane> {
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn sites_take_turns() {
         let (mut scheduler, lanes) = (LaneScheduler::default(), [lane(7, 2), lane(0, 2), lane(9, 2)]);
-        let sites: Vec<u64> = served(&mut scheduler, &lanes, 6).into_iter().map(|lane| lane.site).collect();
+        let sites: Vec<u64> = served(&mut scheduler, &lanes, 6).into_iter().map(|lane| lane.group).collect();
         assert_eq!(sites, [7, 9, 0, 7, 9, 0]);
         assert_eq!(scheduler.next(&[lane(7, 2)]), Some(lane(7, 2)), "alone it need not wait for its turn");
         assert_eq!(scheduler.next(&[]), None);

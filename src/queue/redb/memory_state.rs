@@ -8,7 +8,7 @@ use super::message_cache::MessageCache;
 use super::stored::{Metadata, StateCounts};
 use super::usage::FileUsage;
 use crate::mail::QueueId;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// See the module.
@@ -17,6 +17,8 @@ pub(super) struct MemoryState {
     pub(super) leases: HashMap<QueueId, Lease>,
     pub(super) cache: MessageCache,
     pub(super) counts: StateCounts,
+    /// All sites that there was ever mail of.
+    pub(super) sites: BTreeSet<String>,
     /// How much of the file is in use.
     pub(super) usage: FileUsage,
     pub(super) writable: bool,
@@ -49,7 +51,13 @@ impl MemoryState {
     /// Of a queue that was just opened.
     pub(super) fn new(metadata: &Metadata) -> MemoryState {
         let usage = metadata.usage.unwrap_or_default();
-        MemoryState { counts: metadata.counts, usage, writable: true, ..MemoryState::default() }
+        MemoryState {
+            counts: metadata.counts,
+            sites: metadata.sites.clone(),
+            usage,
+            writable: true,
+            ..MemoryState::default()
+        }
     }
 
     pub(super) fn is_leased(&self, id: QueueId, now: Duration) -> bool {

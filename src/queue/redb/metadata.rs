@@ -1,6 +1,6 @@
 //! Reads the metadata record of a file, or counts anew what it held.
 
-use super::layout::{DAMAGED, META, METADATA_KEY, STATES};
+use super::layout::{DAMAGED, MESSAGES, META, METADATA_KEY, STATES};
 use super::stored::Metadata;
 use super::{event_log, record};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -22,6 +22,12 @@ fn count_anew(snapshot: &ReadTransaction) -> Result<Metadata, redb::Error> {
     let mut metadata = Metadata { next_event: event_log::next_event(snapshot)?, ..Metadata::default() };
     for entry in snapshot.open_table(STATES)?.iter()? {
         metadata.counts.add(entry?.0.value().0);
+    }
+    for entry in snapshot.open_table(MESSAGES)?.iter()? {
+        let (id, record) = entry?;
+        if let Ok(stored) = record::read_message(id.value(), record.value()) {
+            metadata.sites.insert(stored.message.site);
+        }
     }
     metadata.counts.damaged = snapshot.open_table(DAMAGED)?.len()?;
     Ok(metadata)

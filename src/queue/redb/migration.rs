@@ -51,7 +51,7 @@ fn move_to_lanes(
             Some(entries) => tables.replace_due_entries(id, None, Some(entries))?,
             None => {
                 // Its record cannot be read: the claim of this entry will notice.
-                let lane = Lane { site: 0, rank: 0 };
+                let lane = Lane { group: 0, rank: 0 };
                 tables.due_index.insert(DueKey { lane, due, id }.raw(), life_start)?;
             }
         }

@@ -17,7 +17,7 @@
 //! - Reading beside the writer: `claim` and `claim_old` (a `search` of the due index by `lane_heads` and `lane_scheduler`,
 //!   to `leased` messages), `queries`, `listing`; `read_only_queue` while no proxy runs.
 //! - In memory: `shared_queue`, with `shared_database`, `memory_state` (leases, counters), `message_cache`; a commit changes it by
-//!   `memory_update`. `timeline`; `usage` and `space` (how much space is left).
+//!   `memory_update`. `timelines`, `timeline`; `usage` and `space` (how much space is left).
 
 mod actions;
 mod apply;
@@ -64,6 +64,7 @@ mod tables;
 #[cfg(test)]
 mod test_message;
 mod timeline;
+mod timelines;
 mod usage;
 mod writer;
 mod writer_handle;

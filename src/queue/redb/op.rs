@@ -1,6 +1,6 @@
 //! The operations that the writer carries out, and their results.
 
-use super::super::{ActionResult, Claim, OperatorAction, QueueError, Settlement};
+use super::super::{ActionResult, Claim, HoldChange, OperatorAction, QueueError, Settlement};
 use super::due_key::DueKey;
 use super::space::Reservation;
 use crate::event::Fact;
@@ -51,6 +51,10 @@ pub(super) enum Op {
         from: u128,
         limit: usize,
         responder: Responder<Option<u128>>,
+    },
+    ChangeHolds {
+        changes: Vec<HoldChange>,
+        responder: Responder<()>,
     },
     Record {
         facts: Vec<Fact>,
@@ -118,6 +122,7 @@ impl Op {
                 Op::Stage { responder, .. }
                 | Op::Put { responder, .. }
                 | Op::Settle { responder, .. }
+                | Op::ChangeHolds { responder, .. }
                 | Op::Close { responder },
                 _,
             ) => drop(responder.send(Ok(()))),
@@ -131,6 +136,7 @@ impl Op {
             Op::Stage { responder, .. }
             | Op::Put { responder, .. }
             | Op::Settle { responder, .. }
+            | Op::ChangeHolds { responder, .. }
             | Op::Close { responder } => drop(responder.send(Err(error.clone()))),
             Op::Act { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::RemoveFailed { responder, .. } => drop(responder.send(Err(error.clone()))),

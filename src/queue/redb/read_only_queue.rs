@@ -53,11 +53,11 @@ impl ReadOnlyQueue {
         events(&self.database, from, limit)
     }
 
-    /// See [`super::super::Timeline::wall`]: what the wall clock showed, or would show, if nobody sets it.
-    pub fn wall(&self, moment: Moment) -> Timestamp {
+    /// See [`super::super::Timeline::wall_of`]: what the wall clock showed, or would show, if nobody sets it.
+    pub fn wall_of(&self, site: &str, moment: Moment) -> Timestamp {
         let metadata =
             self.database.begin_read().and_then(|snapshot| read_metadata(&snapshot).map_err(queue_error));
-        metadata.map(|metadata| metadata.timeline).unwrap_or_default().wall(moment)
+        metadata.unwrap_or_default().wall_of(site, moment)
     }
 
     /// See [`super::super::MailStore::status`]; never writable.

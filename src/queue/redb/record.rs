@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The version of each kind of record that this program writes.
 const MESSAGE_VERSION: u8 = 3;
 const FACT_VERSION: u8 = 1;
-const METADATA_VERSION: u8 = 2;
+const METADATA_VERSION: u8 = 3;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
 
@@ -63,6 +63,7 @@ pub(super) fn write_metadata(metadata: &Metadata) -> Vec<u8> {
 pub(super) fn read_metadata(bytes: &[u8]) -> Result<Metadata, String> {
     match open(bytes)? {
         (1, body) => Ok(decode::<v1::MetadataV1>(body)?.into()),
+        (2, body) => Ok(decode::<v2::MetadataV2>(body)?.into()),
         (METADATA_VERSION, body) => decode(body),
         (newer, _) => Err(unknown_version(newer, METADATA_VERSION)),
     }

@@ -1,14 +1,15 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
 use super::super::{
-    ActionResult, Claim, DeliveryQueue, EventLog, Filter, MailStore, Operations, OperatorAction, Page,
-    Pending, Queue, QueueError, QueueStatus, Settlement, Timeline,
+    ActionResult, Claim, ClaimGroup, ClaimRequest, DeliveryQueue, EventLog, Filter, HoldChange, MailStore,
+    Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus, Settlement, Timeline,
 };
 use super::claim::{self, NextDue};
-use super::claim_old::claim_old;
+use super::claim_old::{OldSearch, claim_old};
 use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
-use super::due_key::site_number;
+use super::due_key::group_number;
+use super::lane_heads::GroupSearch;
 use super::leased::{LeasedClaims, UnreadableEntry};
 use super::listing;
 use super::op::Op;
@@ -19,12 +20,12 @@ use super::redb_error::{catch_redb_panic, queue_error};
 use super::shared_database::SharedDatabase;
 use super::shared_queue::SharedQueue;
 use super::space::FreeSpace;
-use super::timeline::PersistentTimeline;
+use super::timelines::Timelines;
 use super::writer::Writer;
 use super::writer_handle::WriterHandle;
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fact};
-use crate::mail::{Message, QueueId};
+use crate::mail::{Message, MessageState, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
 use redb::{Database, StorageBackend};
@@ -93,11 +94,11 @@ impl RedbQueue {
 
     fn start(opener: DatabaseOpener, database: Database, options: Options) -> Result<RedbQueue, OpenError> {
         let FileHeader { metadata, instance, .. } = opener.prepare(&database)?;
-        let timeline = PersistentTimeline::resume(options.clock, metadata.timeline);
+        let timelines = Timelines::resume(options.clock, metadata.timeline, &metadata.site_timelines);
         let space = FreeSpace::new(opener.path().map(Path::to_owned));
         let database = SharedDatabase::new(database);
         let shared =
-            Arc::new(SharedQueue::new(database, timeline, space, &metadata, options.keep_events, instance));
+            Arc::new(SharedQueue::new(database, timelines, space, &metadata, options.keep_events, instance));
         let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), opener, inbox, metadata));
         Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
     }
@@ -139,21 +140,17 @@ impl RedbQueue {
     }
 }
 
-fn site_numbers(sites: &[String]) -> Vec<u64> {
-    sites.iter().map(|site| site_number(site)).collect()
-}
-
 impl Timeline for RedbQueue {
-    fn now(&self) -> Moment {
-        self.shared.timeline.now()
+    fn now_of(&self, site: &str) -> Moment {
+        self.shared.timelines.now_of(site)
     }
 
-    fn wall(&self, moment: Moment) -> Timestamp {
-        self.shared.timeline.wall(moment)
+    fn wall_of(&self, site: &str, moment: Moment) -> Timestamp {
+        self.shared.timelines.wall_of(site, moment)
     }
 
-    fn freeze(&self, frozen: bool) {
-        if self.shared.timeline.freeze(frozen) {
+    fn freeze(&self, site: &str, frozen: bool) {
+        if self.shared.timelines.freeze(site, frozen) {
             self.writer.send(Op::WriteMetadata);
         }
     }
@@ -254,26 +251,37 @@ impl MailStore for RedbQueue {
 }
 
 impl DeliveryQueue for RedbQueue {
-    fn claim(&self, now: Moment, lease: Duration, sites: &[String], limit: usize) -> Pending<'_, Vec<Claim>> {
-        let sites = site_numbers(sites);
+    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>) -> Pending<'_, Vec<Claim>> {
+        let search = |request: &ClaimRequest| GroupSearch {
+            group: number_of(&request.group),
+            due_by: request.due_by.0,
+            limit: request.limit,
+        };
+        let groups: Vec<GroupSearch> = requests.iter().map(search).collect();
         Box::pin(async move {
-            let take = move |shared: &Arc<SharedQueue>| {
-                claim::claim_due(shared, now, lease, &sites, limit)?.read(shared)
-            };
+            let take =
+                move |shared: &Arc<SharedQueue>| claim::claim_due(shared, lease, &groups)?.read(shared);
             Ok(self.hand_out(self.search(take).await?))
         })
     }
 
     fn claim_old(
         &self,
-        now: Moment,
-        born_by: Moment,
+        sites: Vec<String>,
+        life: Duration,
         lease: Duration,
         limit: usize,
     ) -> Pending<'_, Vec<Claim>> {
+        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let search = |site: &String| {
+            let now = self.now_of(site);
+            let born_by = Moment(now.0.saturating_sub(life));
+            [false, true].map(|under_mode| OldSearch { group: group_number(site, under_mode), now, born_by })
+        };
+        let groups: Vec<OldSearch> = sites.iter().flat_map(search).collect();
         Box::pin(async move {
             let take = move |shared: &Arc<SharedQueue>| {
-                let taken = claim_old(shared, now, born_by, lease, limit)?;
+                let taken = claim_old(shared, &groups, lease, limit)?;
                 taken.map(|taken| taken.read(shared)).transpose()
             };
             Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
@@ -300,15 +308,16 @@ impl DeliveryQueue for RedbQueue {
         }
     }
 
-    fn next_due(&self, sites: &[String]) -> Pending<'_, Option<Moment>> {
-        let sites = site_numbers(sites);
+    fn next_due(&self, groups: Vec<ClaimGroup>) -> Pending<'_, Option<Duration>> {
+        let groups: Vec<(u64, Moment)> =
+            groups.iter().map(|group| (number_of(group), self.now_of(&group.site))).collect();
         Box::pin(async move {
-            let next = self.search(move |shared| claim::next_due(shared, &sites)).await?;
-            Ok(next.map(|NextDue { key, misplaced }| {
+            let next = self.search(move |shared| claim::next_due(shared, &groups)).await?;
+            Ok(next.map(|NextDue { key, wait, misplaced }| {
                 if misplaced {
                     self.writer.send(Op::Misplaced { key });
                 }
-                Moment(key.due)
+                wait
             }))
         })
     }
@@ -333,6 +342,29 @@ impl DeliveryQueue for RedbQueue {
             Ok(())
         })
     }
+
+    fn sites(&self) -> Vec<String> {
+        self.shared.state().sites.iter().cloned().collect()
+    }
+
+    fn held(&self, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
+        let filter = Filter { states: vec![MessageState::Held], text: None };
+        Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
+    }
+
+    fn change_holds(&self, changes: Vec<HoldChange>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            for changes in changes.chunks(ACTIONS_PER_COMMIT) {
+                let changes = changes.to_vec();
+                self.writer.request(|responder| Op::ChangeHolds { changes, responder }).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn number_of(group: &ClaimGroup) -> u64 {
+    group_number(&group.site, group.under_mode)
 }
 
 impl Operations for RedbQueue {

@@ -1,10 +1,10 @@
 //! Writing the outcome of an attempt.
 
-use super::super::{Claim, QueueError, Settlement};
+use super::super::{Claim, QueueError, RecipientVerdict, Settlement};
 use super::batch::Batch;
 use super::memory_update::MemoryUpdate;
 use crate::clock::Moment;
-use crate::mail::{Message, Outcome, RecipientState};
+use crate::mail::{Message, MessageState, Mode, Outcome, Recipient, RecipientState, Role};
 
 /// Writes the outcome of an attempt. The inner error is the caller's alone.
 pub(super) fn settle(
@@ -26,11 +26,12 @@ pub(super) fn settle(
     let before = batch.entries(&stored)?;
     let mut after = stored;
     after.changed_ms = batch.shared.wall_ms();
-    apply_verdicts(&mut after.message, &claim.message, settlement, batch.shared.timeline.now());
+    let now = batch.shared.timelines.now_of(&after.message.site);
+    apply(&mut after.message, &claim.message, settlement, now);
     if batch.shared.state().leases.get(&id).is_some_and(|lease| lease.made_due) {
-        make_due(&mut after.message, batch.shared.timeline.now());
+        make_due(&mut after.message, now);
     }
-    if after.message.recipients.iter().all(|one| one.state == RecipientState::Delivered) {
+    if after.message.state() == MessageState::Sent {
         batch.remove(id, before, Some(after.message.chunks))?;
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     } else {
@@ -47,40 +48,80 @@ fn make_due(message: &mut Message, now: Moment) {
     }
 }
 
-/// Writes the verdicts into the message as it is now, which an operator may have changed since it was claimed.
-fn apply_verdicts(message: &mut Message, claimed: &Message, settlement: &Settlement, now: Moment) {
+/// Writes the outcome into the message as it is now, which an operator may have changed since it was claimed.
+fn apply(message: &mut Message, claimed: &Message, settlement: &Settlement, now: Moment) {
     let held = message.held_since.is_some();
-    for ((index, _), verdict) in claimed.open_recipients().zip(&settlement.verdicts) {
-        let Some(recipient) = message.recipients.get_mut(index) else { continue };
-        recipient.state = match verdict.outcome {
-            Outcome::Delivered => RecipientState::Delivered,
-            Outcome::Failed => RecipientState::Failed,
-            Outcome::Expired => RecipientState::Expired,
-            Outcome::Deferred if held => RecipientState::Held,
-            Outcome::Deferred => RecipientState::Deferred,
-        };
-        recipient.reply = Some(verdict.reply.clone());
-        recipient.upstream.clone_from(&verdict.upstream);
-        recipient.refused_by.clone_from(&verdict.refused_by);
-    }
+    let dropped = |one: &Recipient| {
+        one.role == Role::ReportCopy
+            && one.state.is_open()
+            && settlement.dropped_copies.contains(&one.address)
+    };
+    message.recipients.retain(|one| !dropped(one));
+    apply_verdicts(message, settlement, held);
     message.attempts += u32::from(settlement.counted);
-    let deferred = settlement.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Deferred);
+    let deferred = settlement.verdicts.iter().any(|one| one.verdict.outcome == Outcome::Deferred);
     message.deferrals = message.deferrals.saturating_add(u32::from(deferred && settlement.steps_on));
     if settlement.failed_upstream.is_some() {
         message.failed_upstream.clone_from(&settlement.failed_upstream);
     }
+    message.under_mode |= settlement.mode.is_some();
+    count_life(message, settlement.mode, now);
     // Recipients that an operator reopened after the claim were not tried yet, so they are due now.
-    let reopened = message
-        .open_recipients()
-        .any(|(index, _)| claimed.recipients.get(index).is_none_or(|recipient| !recipient.state.is_open()));
+    let was_closed =
+        |one: &Recipient| claimed.recipient(one.role, &one.address).is_some_and(|one| !one.state.is_open());
+    let reopened = message.open_recipients().any(|(_, recipient)| was_closed(recipient));
     let open = message.open_recipients().next().is_some();
     message.due = match (open, held) {
         (true, false) if reopened => Some(now),
         (true, false) => Some(settlement.next_due),
         _ => None,
     };
-    if !open {
-        message.held_since = None;
-        message.hold.clear();
+    match settlement.hold {
+        _ if !open => {
+            message.held_since = None;
+            message.hold.clear();
+        }
+        Some(reason) => drop(message.hold_for(reason, now)),
+        None => {}
+    }
+}
+
+fn apply_verdicts(message: &mut Message, settlement: &Settlement, held: bool) {
+    let mut from = 0;
+    for RecipientVerdict { role, address, verdict, mode } in &settlement.verdicts {
+        // Verdicts come in the order of the recipients, so the next one is near.
+        let is_it = |index: &usize| {
+            let recipient = &message.recipients[*index];
+            recipient.role == *role && recipient.address == *address
+        };
+        let count = message.recipients.len();
+        let index = match (from..count).chain(0..from.min(count)).find(is_it) {
+            Some(index) => index,
+            // A report copy that this attempt has begun.
+            None if *role == Role::ReportCopy => {
+                message.recipients.push(Recipient { role: *role, ..Recipient::pending(address.clone()) });
+                message.recipients.len() - 1
+            }
+            None => continue,
+        };
+        from = index + 1;
+        let recipient = &mut message.recipients[index];
+        recipient.state = match verdict.outcome {
+            Outcome::Deferred if held => RecipientState::Held,
+            outcome => outcome.into(),
+        };
+        recipient.reply = Some(verdict.reply.clone());
+        recipient.upstream.clone_from(&verdict.upstream);
+        recipient.refused_by.clone_from(&verdict.refused_by);
+        recipient.mode = *mode;
+    }
+}
+
+/// While debug or simulate applies no life is used up.
+fn count_life(message: &mut Message, mode: Option<Mode>, now: Moment) {
+    if matches!(mode, Some(Mode::Debug | Mode::Simulate)) {
+        message.life_stopped.get_or_insert(now);
+    } else if let Some(since) = message.life_stopped.take() {
+        message.life_start = message.life_start.after(now.since(since));
     }
 }

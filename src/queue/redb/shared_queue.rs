@@ -5,7 +5,7 @@ use super::memory_state::MemoryState;
 use super::shared_database::SharedDatabase;
 use super::space::FreeSpace;
 use super::stored::Metadata;
-use super::timeline::PersistentTimeline;
+use super::timelines::Timelines;
 use crate::event::Event;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const EVENTS_BUFFERED: usize = 4_096;
 /// See the module.
 pub(super) struct SharedQueue {
     pub(super) database: SharedDatabase,
-    pub(super) timeline: PersistentTimeline,
+    pub(super) timelines: Timelines,
     pub(super) space: FreeSpace,
     state: Mutex<MemoryState>,
     /// Locked by a search of the due index to its end, so that one search runs at a time.
@@ -32,7 +32,7 @@ pub(super) struct SharedQueue {
 impl SharedQueue {
     pub(super) fn new(
         database: SharedDatabase,
-        timeline: PersistentTimeline,
+        timelines: Timelines,
         space: FreeSpace,
         metadata: &Metadata,
         keep: u64,
@@ -41,7 +41,7 @@ impl SharedQueue {
         let state = MemoryState::new(metadata);
         SharedQueue {
             database,
-            timeline,
+            timelines,
             space,
             state: Mutex::new(state),
             scheduler: Mutex::default(),
@@ -57,10 +57,10 @@ impl SharedQueue {
     }
 
     pub(super) fn monotonic(&self) -> Duration {
-        self.timeline.clock().monotonic()
+        self.timelines.clock().monotonic()
     }
 
     pub(super) fn wall_ms(&self) -> u64 {
-        u64::try_from(self.timeline.clock().wall().as_millisecond()).unwrap_or(0)
+        u64::try_from(self.timelines.clock().wall().as_millisecond()).unwrap_or(0)
     }
 }

@@ -2,9 +2,13 @@
 
 use super::super::QueueStatus;
 use super::timeline::SavedTimeline;
+use super::timelines::SavedSites;
 use super::usage::FileUsage;
+use crate::clock::Moment;
 use crate::mail::Message;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A message as the file keeps it.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,8 +27,19 @@ pub(super) struct Metadata {
     /// The id that the next event gets, whatever its type.
     pub(super) next_event: u64,
     pub(super) timeline: SavedTimeline,
+    /// Of the sites whose clocks were ever stopped.
+    pub(super) site_timelines: SavedSites,
+    /// All sites that there was ever mail of.
+    pub(super) sites: BTreeSet<String>,
     /// How much of the file is in use; none where an older program wrote it last.
     pub(super) usage: Option<FileUsage>,
+}
+
+impl Metadata {
+    /// What the wall clock shows at a moment of a site, as far as the file knows.
+    pub(super) fn wall_of(&self, site: &str, moment: Moment) -> Timestamp {
+        self.site_timelines.get(site).unwrap_or(&self.timeline).wall(moment)
+    }
 }
 
 /// Messages by state, numbered by [`super::layout::state_number`], and those set aside. A damaged file may hold any number:

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The timeline as the file has it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(super) struct SavedTimeline {
-    /// PersistentTimeline minus wall clock, in milliseconds.
+    /// Timeline minus wall clock, in milliseconds.
     skew_ms: i64,
     /// The moment at which this was saved.
     last: u64,
@@ -22,6 +22,10 @@ pub(super) struct SavedTimeline {
 }
 
 impl SavedTimeline {
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
     /// What the wall clock shows at `moment`, by the saved skew.
     pub(super) fn wall(&self, moment: Moment) -> Timestamp {
         let milliseconds = i64::try_from(moment.0).unwrap_or(i64::MAX).saturating_sub(self.skew_ms);
@@ -58,10 +62,6 @@ impl PersistentTimeline {
         };
         let anchor = Anchor { moment: Moment(moment), monotonic: clock.monotonic(), frozen: kept.frozen };
         PersistentTimeline { clock, anchor: Mutex::new(anchor) }
-    }
-
-    pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.clock
     }
 
     pub(super) fn now(&self) -> Moment {

@@ -95,7 +95,7 @@ impl Writer {
 
     /// Keeps the saved timeline near the running one, and looks for leases that ran out.
     fn maintain(&self, ops: &mut Vec<Op>) {
-        if self.shared.timeline.saved().differs_from(&self.recovery.metadata().timeline) {
+        if self.shared.timelines.saved().differs_from(&self.recovery.metadata().timeline) {
             ops.push(Op::WriteMetadata);
         }
         let now = self.shared.monotonic();

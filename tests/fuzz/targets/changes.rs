@@ -119,7 +119,7 @@ fn facts(content: &[u8], cuts: Cuts<'_>) -> SenderFacts {
             break;
         }
     }
-    scan.facts()
+    scan.facts().clone()
 }
 
 impl Header {

@@ -12,7 +12,7 @@ use postroom::clock::{ManualClock, Moment};
 use postroom::event::{EventType, Fact, code};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Filter, MailStore, OperatorAction, Queue, QueueError};
+use postroom::queue::{ClaimGroup, ClaimRequest, Filter, MailStore, OperatorAction, Queue, QueueError};
 use redb::{Builder, StorageBackend, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -160,17 +160,32 @@ async fn is_sound(queue: &dyn Queue) {
     assert_eq!(queue.chunk(id, 0).await.unwrap(), CONTENT);
 }
 
+/// Of mail of no site, and of the record's, under a mode or not.
+fn requests(written: Option<&(u64, Message)>, due_by: Moment) -> Vec<ClaimRequest> {
+    let sites = [Some(String::new()), written.map(|(_, message)| message.site.clone())];
+    let sites: std::collections::BTreeSet<String> = sites.into_iter().flatten().collect();
+    let request = |site: &String| {
+        [false, true].map(|under_mode| ClaimRequest {
+            group: ClaimGroup { site: site.clone(), under_mode },
+            due_by,
+            limit: 10,
+        })
+    };
+    sites.iter().flat_map(request).collect()
+}
+
 /// Attempts and operators meet the record: the sound message is claimed, the damaged one is out of the way.
 async fn works(queue: &dyn Queue, id: QueueId, written: Option<&(u64, Message)>) {
-    let claims = queue.claim(Moment(u64::MAX), Duration::from_secs(60), &[String::new()], 10).await.unwrap();
+    let claims = queue.claim(Duration::from_secs(60), requests(written, Moment(u64::MAX))).await.unwrap();
     let claimed = |id| claims.iter().any(|claim| claim.message.id == id);
     assert!(claimed(sound().id));
     assert!(written.is_some() || !claimed(id));
     for claim in claims {
         queue.put_back(claim);
     }
-    queue.next_due(&[String::new()]).await.unwrap();
-    queue.claim_old(Moment(u64::MAX), Moment(u64::MAX), Duration::from_secs(60), 0).await.unwrap();
+    let groups = requests(written, Moment(0)).into_iter().map(|request| request.group).collect();
+    queue.next_due(groups).await.unwrap();
+    queue.claim_old(vec![String::new()], Duration::ZERO, Duration::from_secs(60), 0).await.unwrap();
     queue.remove_failed(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     if let Some((_, message)) = written {
         message.state();

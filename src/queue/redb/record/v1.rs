@@ -83,7 +83,7 @@ impl From<MetadataV1> for Metadata {
     fn from(old: MetadataV1) -> Metadata {
         let MetadataV1 { serial, states, damaged, next_event, timeline, .. } = old;
         let counts = StateCounts { states, damaged };
-        Metadata { serial, counts, next_event, timeline, usage: None }
+        Metadata { serial, counts, next_event, timeline, ..Metadata::default() }
     }
 }
 

@@ -1,6 +1,9 @@
-//! Messages as they were written before there were modes, frozen: see [`super::v1`]. Nothing here is ever changed.
+//! Messages and metadata as they were written before there were modes and sites, frozen: see [`super::v1`]. Nothing here
+//! is ever changed.
 
-use super::super::stored::StoredMessage;
+use super::super::stored::{Metadata, StateCounts, StoredMessage};
+use super::super::timeline::SavedTimeline;
+use super::super::usage::FileUsage;
 use super::v1::{self, OriginV1};
 use crate::clock::Moment;
 use crate::mail::{
@@ -43,6 +46,23 @@ struct RecipientV2 {
     reply: Option<String>,
     upstream: Option<String>,
     refused_by: Vec<Refusal>,
+}
+
+/// What changed with every commit.
+#[derive(Deserialize)]
+pub(super) struct MetadataV2 {
+    serial: u64,
+    counts: StateCounts,
+    next_event: u64,
+    timeline: SavedTimeline,
+    usage: Option<FileUsage>,
+}
+
+impl From<MetadataV2> for Metadata {
+    fn from(old: MetadataV2) -> Metadata {
+        let MetadataV2 { serial, counts, next_event, timeline, usage } = old;
+        Metadata { serial, counts, next_event, timeline, usage, ..Metadata::default() }
+    }
 }
 
 impl From<RecordV2> for StoredMessage {
