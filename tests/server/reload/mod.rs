@@ -3,6 +3,7 @@
 
 mod doors;
 mod front;
+mod handling;
 mod queue;
 mod records;
 mod upstream;
@@ -42,6 +43,25 @@ const KEYS: &[(&str, fn())] = &[
     ("queue.failed_days", queue::failed_days),
     ("queue.min_free_space", queue::min_free_space),
     ("sending.enabled", queue::sending_enabled),
+    ("listener.*.site", handling::listener_site),
+    ("redirect.enabled", handling::redirect_enabled),
+    ("redirect.report_emails", handling::redirect_report_emails),
+    ("redirect.allow", handling::redirect_allow),
+    ("debug.enabled", handling::debug_enabled),
+    ("debug.failure_rate", handling::debug_failure_rate),
+    ("debug.seed", handling::debug_seed),
+    ("simulate.enabled", handling::simulate_enabled),
+    ("sender.rewrite", handling::sender_rewrite),
+    ("sender.address", handling::sender_address),
+    ("site.*.senders", handling::site_senders),
+    ("site.*.global_upstreams", handling::site_global_upstreams),
+    ("site.*.sending.enabled", handling::site_sending_enabled),
+    ("site.*.redirect.enabled", handling::site_redirect_enabled),
+    ("site.*.debug.enabled", handling::site_debug_enabled),
+    ("site.*.simulate.enabled", handling::site_simulate_enabled),
+    ("site.*.sender.rewrite", handling::site_sender_rewrite),
+    ("upstream.*.sites", handling::upstream_sites),
+    ("upstream.*.sender", handling::upstream_sender),
     ("upstream.*.host", upstream::host),
     ("upstream.*.priority", upstream::priority),
     ("upstream.*.enabled", upstream::enabled),
