@@ -2,9 +2,11 @@
 //! listener.
 
 use super::error::quoted;
+use super::handling::Handling;
 use super::host::Host;
 use super::section::{ConfigReader, Section};
 use super::settings::{Listener, Priority, Settings, Upstream};
+use crate::mail::Mode;
 use std::net::SocketAddr;
 
 /// Adds to the reader's errors and warnings.
@@ -47,7 +49,9 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             ));
         }
     }
-    if !settings.upstreams.iter().any(|upstream| upstream.enabled) {
+    let leaves = |handling: &Handling| !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate));
+    let some_leaves = settings.handlings().any(|(_, handling)| leaves(handling));
+    if some_leaves && !settings.upstreams.iter().any(|upstream| upstream.enabled) {
         reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());
     }
 }

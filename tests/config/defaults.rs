@@ -4,6 +4,7 @@ use super::Desk;
 use postroom::config::settings::{
     Aliases, Auth, BareNewline, Limits, LogSettings, Priority, QueueSettings, TlsMode,
 };
+use postroom::mail::Mode;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -95,4 +96,23 @@ fn a_machine_without_a_configured_name_says_no_localhost() {
     let hostname = Desk::new().variable("POSTROOM_HOSTNAME", "").loaded().settings.hostname;
     assert!(hostname.contains('.') || hostname.starts_with("[IPv6:"), "{hostname}");
     assert!(!hostname.starts_with("localhost"), "{hostname}");
+}
+
+/// The example of a staging system or a developer's machine, as it stands in conf.
+fn example(name: &str) -> postroom::config::Settings {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
+    let loaded = Desk::with(&std::fs::read_to_string(path).unwrap()).loaded();
+    assert_eq!(loaded.warnings, Vec::<String>::new(), "{name}");
+    loaded.settings
+}
+
+#[test]
+fn the_examples_are_right_and_let_nothing_reach_a_customer() {
+    let staging = example("staging.toml");
+    assert_eq!(staging.handling.mode(), Some(Mode::Redirect));
+    let enabled: Vec<_> = staging.handling.redirect.enabled_addresses().map(ToString::to_string).collect();
+    assert_eq!(enabled, ["qa@example.com"]);
+    let development = example("development.toml");
+    assert_eq!(development.handling.mode(), Some(Mode::Debug));
+    assert_eq!(development.sites["broken-shop"].handling.mode(), Some(Mode::Simulate));
 }
