@@ -19,6 +19,7 @@ mod faults;
 mod foreign;
 mod fuzz;
 mod layers;
+mod names;
 mod queue;
 mod server;
 mod smtp;

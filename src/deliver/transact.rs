@@ -9,7 +9,7 @@ use super::envelope::OutboundEnvelope;
 use super::outgoing::Outgoing;
 use super::session_error::SessionErrorKind;
 use super::too_many_connections;
-use super::transaction::{AfterCommands, OutboundCommand, OutboundTransaction, SessionEnd};
+use super::transaction::{AfterCommands, OutboundCommand, OutboundTransaction, UpstreamSessionEnd};
 use super::transaction_result::TransactionResult;
 use super::wire::{NotSent, WireError};
 use crate::mail::Reply;
@@ -131,11 +131,11 @@ impl From<WireError> for Interruption {
     }
 }
 
-impl From<SessionEnd> for Interruption {
-    fn from(end: SessionEnd) -> Interruption {
+impl From<UpstreamSessionEnd> for Interruption {
+    fn from(end: UpstreamSessionEnd) -> Interruption {
         match end {
-            SessionEnd::Lost(fault) => Interruption::Lost(fault),
-            SessionEnd::Unauthorized(reply) => Interruption::Unauthorized(reply),
+            UpstreamSessionEnd::Lost(fault) => Interruption::Lost(fault),
+            UpstreamSessionEnd::Unauthorized(reply) => Interruption::Unauthorized(reply),
         }
     }
 }

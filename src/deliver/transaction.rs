@@ -72,7 +72,7 @@ pub(super) enum AfterCommands {
 
 /// A reply after which the session cannot be used any more.
 #[derive(Debug)]
-pub(super) enum SessionEnd {
+pub(super) enum UpstreamSessionEnd {
     /// 421, or a reply that cannot stand there.
     Lost(WireError),
     /// The server wants TLS or authentication before MAIL: this was no usable session.
@@ -133,12 +133,16 @@ impl OutboundTransaction {
     }
 
     /// The reply to that command, the next one that had none.
-    pub(super) fn on_reply(&mut self, command: OutboundCommand, reply: Reply) -> Result<(), SessionEnd> {
+    pub(super) fn on_reply(
+        &mut self,
+        command: OutboundCommand,
+        reply: Reply,
+    ) -> Result<(), UpstreamSessionEnd> {
         let step = command.step();
         // An earlier recipient was accepted: one more may have been too many.
         let means = is_refusal(&reply).then(|| disposition::meaning(step, &reply, !self.accepted.is_empty()));
         if means == Some(Disposition::SessionLost) {
-            return Err(SessionEnd::Lost(WireError::ServiceClosing(reply)));
+            return Err(UpstreamSessionEnd::Lost(WireError::ServiceClosing(reply)));
         }
         if self.state == State::Sent {
             self.state = State::Answered;
@@ -149,7 +153,7 @@ impl OutboundTransaction {
                 let answer = RecipientAnswer::Refused { step, reply: reply.clone(), means };
                 if means == Disposition::NoSession {
                     self.answers.fill(answer);
-                    return Err(SessionEnd::Unauthorized(reply));
+                    return Err(UpstreamSessionEnd::Unauthorized(reply));
                 }
                 for open in self.answers.iter_mut().filter(|open| **open == RecipientAnswer::Undecided) {
                     *open = answer.clone();
@@ -168,7 +172,7 @@ impl OutboundTransaction {
             (OutboundCommand::Reset | OutboundCommand::Mail, None) if reply.is_positive() => {}
             _ => {
                 let why = format!("{} was answered with {reply}", command.name());
-                return Err(SessionEnd::Lost(WireError::Protocol(why)));
+                return Err(UpstreamSessionEnd::Lost(WireError::Protocol(why)));
             }
         }
         Ok(())

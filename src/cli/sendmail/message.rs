@@ -1,7 +1,7 @@
 //! The message: what is read from standard input, and for whom it is.
 
 use super::exit::{DATAERR, Failed, IOERR, OSERR, UNAVAILABLE, USAGE};
-use super::options::Options;
+use super::options::SendmailOptions;
 use crate::cli::content::{self, End};
 use crate::config;
 use crate::config::handling::Mailbox;
@@ -15,7 +15,7 @@ use std::io::{BufRead, ErrorKind};
 
 /// A message as it is handed over.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct SendmailMessage {
     /// The reverse-path; a name without a domain is completed by the proxy.
     pub(super) reverse_path: ReversePath,
     /// Those that can be written in an envelope, each once.
@@ -28,9 +28,9 @@ pub(super) struct Message {
     pub(super) content: Vec<u8>,
 }
 
-impl Message {
+impl SendmailMessage {
     /// Reads the message and decides for whom it is.
-    pub(super) fn read(options: &Options, input: impl BufRead) -> Result<Message, Failed> {
+    pub(super) fn read(options: &SendmailOptions, input: impl BufRead) -> Result<SendmailMessage, Failed> {
         let reverse_path = reverse_path(options.sender.as_deref())?;
         if !options.from_header && options.recipients.is_empty() {
             return Err(Failed(USAGE, "no recipients: name them as arguments, or say -t".to_owned()));
@@ -64,7 +64,7 @@ impl Message {
         }
         let prefix = options.full_name.as_deref().filter(|name| !name.is_empty());
         let prefix = prefix.map(|name| from(name, &reverse_path, &content)).unwrap_or_default();
-        Ok(Message { reverse_path, recipients, unusable, prefix, content })
+        Ok(SendmailMessage { reverse_path, recipients, unusable, prefix, content })
     }
 }
 
@@ -144,12 +144,12 @@ mod tests {
     use super::*;
     use std::ffi::OsString;
 
-    fn read(arguments: &[&str], input: &str) -> Result<Message, Failed> {
-        let options = Options::parse(arguments.iter().map(OsString::from)).unwrap();
-        Message::read(&options, input.as_bytes())
+    fn read(arguments: &[&str], input: &str) -> Result<SendmailMessage, Failed> {
+        let options = SendmailOptions::parse(arguments.iter().map(OsString::from)).unwrap();
+        SendmailMessage::read(&options, input.as_bytes())
     }
 
-    fn recipients(message: &Message) -> Vec<&str> {
+    fn recipients(message: &SendmailMessage) -> Vec<&str> {
         message.recipients.iter().map(Address::as_str).collect()
     }
 

@@ -28,8 +28,8 @@ use crate::deliver::outgoing::Outgoing;
 use crate::mail::{BodyType, printable};
 use clap::Args;
 use exit::{CONFIG, Failed, NOPERM, OSERR, TEMPFAIL, UNAVAILABLE, USAGE};
-use message::Message;
-use options::{Mode, Options};
+use message::SendmailMessage;
+use options::{SendmailMode, SendmailOptions};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -42,7 +42,7 @@ const VARIABLE: &str = "POSTROOM_SENDMAIL";
 /// Where it is without that.
 const DEFAULT_SERVER: &str = "127.0.0.1:25";
 
-/// `postroom sendmail`, as clap describes it; [`Options`] reads the arguments.
+/// `postroom sendmail`, as clap describes it; [`SendmailOptions`] reads the arguments.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true, disable_version_flag = true, after_help = HELP)]
 pub(super) struct SendmailArgs {
@@ -98,7 +98,7 @@ pub(super) fn called(mut words: impl Iterator<Item = OsString>) -> Option<Vec<Os
 
 /// Does what the arguments say; `global` is for `mailq` alone.
 pub(super) fn run(global: &Global, arguments: Vec<OsString>) -> ExitCode {
-    let done = Options::parse(arguments).map_err(|why| Failed(USAGE, why)).and_then(|options| {
+    let done = SendmailOptions::parse(arguments).map_err(|why| Failed(USAGE, why)).and_then(|options| {
         options.warnings.iter().for_each(|warning| complain(warning));
         act(global, &options)
     });
@@ -114,16 +114,18 @@ pub(super) fn run(global: &Global, arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn act(global: &Global, options: &Options) -> Result<u8, Failed> {
+fn act(global: &Global, options: &SendmailOptions) -> Result<u8, Failed> {
     match options.mode {
-        Mode::Deliver => deliver(options),
-        Mode::Session => session::run(&server()?),
-        Mode::Mailq => mailq(global),
-        Mode::NewAliases => Ok(nothing(options, "aliases stand in [aliases] of the proxy's configuration")),
-        Mode::Flush => {
+        SendmailMode::Deliver => deliver(options),
+        SendmailMode::Session => session::run(&server()?),
+        SendmailMode::Mailq => mailq(global),
+        SendmailMode::NewAliases => {
+            Ok(nothing(options, "aliases stand in [aliases] of the proxy's configuration"))
+        }
+        SendmailMode::Flush => {
             Ok(nothing(options, "the proxy tries again by itself; `postroom queue retry` does so now"))
         }
-        Mode::Help => {
+        SendmailMode::Help => {
             let mut command = super::command();
             // Global options are those of the other verbs.
             let help = command.find_subcommand_mut("sendmail").map(|verb| verb.render_help().to_string());
@@ -133,17 +135,17 @@ fn act(global: &Global, options: &Options) -> Result<u8, Failed> {
     }
 }
 
-fn nothing(options: &Options, why: &str) -> u8 {
+fn nothing(options: &SendmailOptions, why: &str) -> u8 {
     if options.verbose {
         show(why);
     }
     0
 }
 
-fn deliver(options: &Options) -> Result<u8, Failed> {
+fn deliver(options: &SendmailOptions) -> Result<u8, Failed> {
     let server = Arc::new(server()?);
-    let Message { reverse_path, recipients, unusable, prefix, content } =
-        Message::read(options, std::io::stdin().lock())?;
+    let SendmailMessage { reverse_path, recipients, unusable, prefix, content } =
+        SendmailMessage::read(options, std::io::stdin().lock())?;
     let is_ascii = prefix.is_ascii() && content.is_ascii();
     let mut content = Outgoing::memory(prefix, content, options.from_header);
     let envelope = OutboundEnvelope {

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 /// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Mode {
+pub(super) enum SendmailMode {
     /// Send the message on standard input.
     #[default]
     Deliver,
@@ -27,9 +27,9 @@ pub(super) enum Mode {
 
 /// What the caller said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Options {
+pub(super) struct SendmailOptions {
     /// What is to be done.
-    pub(super) mode: Mode,
+    pub(super) mode: SendmailMode,
     /// `-t`: recipients stand in the header.
     pub(super) from_header: bool,
     /// `-i`, `-oi`: a line with a single dot does not end the message.
@@ -60,13 +60,13 @@ const FLAGS: &str = "GIUcimnstvx";
 /// Longest ENVID (RFC 3461 section 5.4).
 const MAX_ENVID: usize = 100;
 
-impl Options {
+impl SendmailOptions {
     /// Reads the arguments behind the program's name.
     ///
     /// # Errors
     /// Why they cannot be meant.
-    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
-        let mut options = Options::default();
+    pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<SendmailOptions, String> {
+        let mut options = SendmailOptions::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let argument = text(argument)?;
@@ -74,12 +74,12 @@ impl Options {
                 Some("-") => {
                     options.recipients.extend(arguments.by_ref().map(text).collect::<Result<Vec<_>, _>>()?);
                 }
-                Some("-help") => options.mode = Mode::Help,
+                Some("-help") => options.mode = SendmailMode::Help,
                 Some(letters) if !letters.is_empty() => options.cluster(letters, &mut arguments)?,
                 _ => options.recipients.push(argument),
             }
         }
-        if options.from_header && options.mode != Mode::Deliver {
+        if options.from_header && options.mode != SendmailMode::Deliver {
             return Err("-t goes with sending a message only".to_owned());
         }
         Ok(options)
@@ -97,7 +97,7 @@ impl Options {
                 self.flag(letter);
             } else if WITH_ATTACHED.contains(letter) {
                 if letter == 'q' {
-                    self.mode = Mode::Flush;
+                    self.mode = SendmailMode::Flush;
                 }
                 return Ok(());
             } else if WITH_VALUE.contains(letter) {
@@ -118,7 +118,7 @@ impl Options {
             'i' => self.ignore_dots = true,
             't' => self.from_header = true,
             'v' => self.verbose = true,
-            'I' => self.mode = Mode::NewAliases,
+            'I' => self.mode = SendmailMode::NewAliases,
             _ => {}
         }
     }
@@ -153,12 +153,12 @@ impl Options {
     }
 }
 
-fn mode(value: &str) -> Result<Mode, String> {
+fn mode(value: &str) -> Result<SendmailMode, String> {
     match value {
-        "m" => Ok(Mode::Deliver),
-        "s" => Ok(Mode::Session),
-        "p" => Ok(Mode::Mailq),
-        "i" => Ok(Mode::NewAliases),
+        "m" => Ok(SendmailMode::Deliver),
+        "s" => Ok(SendmailMode::Session),
+        "p" => Ok(SendmailMode::Mailq),
+        "i" => Ok(SendmailMode::NewAliases),
         "d" | "D" | "l" => Err(format!("-b{value}: `postroom serve` is what takes mail from the network")),
         value => Err(format!("-b{value} is not supported")),
     }
@@ -172,13 +172,13 @@ fn text(argument: OsString) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Options, String> {
-        Options::parse(line.split_whitespace().map(OsString::from))
+    fn parse(line: &str) -> Result<SendmailOptions, String> {
+        SendmailOptions::parse(line.split_whitespace().map(OsString::from))
     }
 
-    fn sending(recipients: &[&str]) -> Options {
+    fn sending(recipients: &[&str]) -> SendmailOptions {
         let recipients = recipients.iter().map(|one| (*one).to_owned()).collect();
-        Options { recipients, ..Options::default() }
+        SendmailOptions { recipients, ..SendmailOptions::default() }
     }
 
     #[test]
@@ -188,14 +188,14 @@ mod tests {
             // Debian's cron, anacron.
             (
                 "-FCronDaemon -i -B8BITMIME -oem root",
-                Options { full_name: named("CronDaemon"), ignore_dots: true, ..sending(&["root"]) },
+                SendmailOptions { full_name: named("CronDaemon"), ignore_dots: true, ..sending(&["root"]) },
             ),
-            ("-FAnacron -odi root", Options { full_name: named("Anacron"), ..sending(&["root"]) }),
+            ("-FAnacron -odi root", SendmailOptions { full_name: named("Anacron"), ..sending(&["root"]) }),
             // PHP's default, and with mail()'s fifth argument.
-            ("-t -i", Options { from_header: true, ignore_dots: true, ..sending(&[]) }),
+            ("-t -i", SendmailOptions { from_header: true, ignore_dots: true, ..sending(&[]) }),
             (
                 "-t -i -fshop@x.test",
-                Options {
+                SendmailOptions {
                     from_header: true,
                     ignore_dots: true,
                     sender: named("shop@x.test"),
@@ -205,38 +205,57 @@ mod tests {
             // mutt, git send-email, Rails, Mailman.
             (
                 "-oem -oi -f a@x -- b@x c@x",
-                Options { ignore_dots: true, sender: named("a@x"), ..sending(&["b@x", "c@x"]) },
+                SendmailOptions { ignore_dots: true, sender: named("a@x"), ..sending(&["b@x", "c@x"]) },
             ),
-            ("-i -f a@x -- -b@x", Options { ignore_dots: true, sender: named("a@x"), ..sending(&["-b@x"]) }),
-            ("-oi -odb -oQ/var/x -O DeliveryMode=b b@x", Options { ignore_dots: true, ..sending(&["b@x"]) }),
-            ("-ti", Options { from_header: true, ignore_dots: true, ..sending(&[]) }),
+            (
+                "-i -f a@x -- -b@x",
+                SendmailOptions { ignore_dots: true, sender: named("a@x"), ..sending(&["-b@x"]) },
+            ),
+            (
+                "-oi -odb -oQ/var/x -O DeliveryMode=b b@x",
+                SendmailOptions { ignore_dots: true, ..sending(&["b@x"]) },
+            ),
+            ("-ti", SendmailOptions { from_header: true, ignore_dots: true, ..sending(&[]) }),
             (
                 "-tifa@x",
-                Options { from_header: true, ignore_dots: true, sender: named("a@x"), ..sending(&[]) },
+                SendmailOptions {
+                    from_header: true,
+                    ignore_dots: true,
+                    sender: named("a@x"),
+                    ..sending(&[])
+                },
             ),
             (
                 "-it -f a@x",
-                Options { from_header: true, ignore_dots: true, sender: named("a@x"), ..sending(&[]) },
+                SendmailOptions {
+                    from_header: true,
+                    ignore_dots: true,
+                    sender: named("a@x"),
+                    ..sending(&[])
+                },
             ),
-            ("-bm -r a@x b@x", Options { sender: named("a@x"), ..sending(&["b@x"]) }),
+            ("-bm -r a@x b@x", SendmailOptions { sender: named("a@x"), ..sending(&["b@x"]) }),
             // Behind a recipient.
-            ("b@x -f a@x -v", Options { sender: named("a@x"), verbose: true, ..sending(&["b@x"]) }),
-            ("-o i -o em b@x", Options { ignore_dots: true, ..sending(&["b@x"]) }),
+            ("b@x -f a@x -v", SendmailOptions { sender: named("a@x"), verbose: true, ..sending(&["b@x"]) }),
+            ("-o i -o em b@x", SendmailOptions { ignore_dots: true, ..sending(&["b@x"]) }),
             ("-h 3 -L tag -X /tmp/log -A c -C f -p ESMTP -e m -d0.1 -UGmnxcs b@x", sending(&["b@x"])),
-            ("-bp", Options { mode: Mode::Mailq, ..sending(&[]) }),
-            ("-b p", Options { mode: Mode::Mailq, ..sending(&[]) }),
-            ("-bs -f a@x", Options { mode: Mode::Session, sender: named("a@x"), ..sending(&[]) }),
-            ("-bi", Options { mode: Mode::NewAliases, ..sending(&[]) }),
-            ("-I", Options { mode: Mode::NewAliases, ..sending(&[]) }),
-            ("-q", Options { mode: Mode::Flush, ..sending(&[]) }),
-            ("-q15m -v", Options { mode: Mode::Flush, verbose: true, ..sending(&[]) }),
-            ("--help", Options { mode: Mode::Help, ..sending(&[]) }),
+            ("-bp", SendmailOptions { mode: SendmailMode::Mailq, ..sending(&[]) }),
+            ("-b p", SendmailOptions { mode: SendmailMode::Mailq, ..sending(&[]) }),
+            (
+                "-bs -f a@x",
+                SendmailOptions { mode: SendmailMode::Session, sender: named("a@x"), ..sending(&[]) },
+            ),
+            ("-bi", SendmailOptions { mode: SendmailMode::NewAliases, ..sending(&[]) }),
+            ("-I", SendmailOptions { mode: SendmailMode::NewAliases, ..sending(&[]) }),
+            ("-q", SendmailOptions { mode: SendmailMode::Flush, ..sending(&[]) }),
+            ("-q15m -v", SendmailOptions { mode: SendmailMode::Flush, verbose: true, ..sending(&[]) }),
+            ("--help", SendmailOptions { mode: SendmailMode::Help, ..sending(&[]) }),
         ] {
             assert_eq!(parse(line), Ok(options), "{line}");
         }
         assert_eq!(
-            Options::parse(["-f", "", "b@x"].map(OsString::from)),
-            Ok(Options { sender: named(""), ..sending(&["b@x"]) })
+            SendmailOptions::parse(["-f", "", "b@x"].map(OsString::from)),
+            Ok(SendmailOptions { sender: named(""), ..sending(&["b@x"]) })
         );
     }
 
@@ -259,6 +278,6 @@ mod tests {
             assert!(parse(line).is_err(), "{line}: {:?}", parse(line));
         }
         use std::os::unix::ffi::OsStringExt;
-        assert!(Options::parse([OsString::from_vec(b"b\xfc@x".to_vec())]).is_err());
+        assert!(SendmailOptions::parse([OsString::from_vec(b"b\xfc@x".to_vec())]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::mail::{Address, EnhancedCode, Reply};
 
 /// What the caller is told.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Outcome {
+pub(super) struct SendmailOutcome {
     /// See the module `sendmail`.
     pub(super) code: u8,
     /// One for each recipient that it was not accepted for, and what follows from that.
@@ -17,7 +17,7 @@ pub(super) struct Outcome {
 }
 
 /// Judges the answers; `unusable` are recipients that could not be offered.
-pub(super) fn of(recipients: &[Address], submission: &Submission, unusable: &[String]) -> Outcome {
+pub(super) fn of(recipients: &[Address], submission: &Submission, unusable: &[String]) -> SendmailOutcome {
     let Submission { answers, lost } = submission;
     let (mut complaints, mut accepted) = (unusable.to_vec(), Vec::new());
     let mut taken_for = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn of(recipients: &[Address], submission: &Submission, unusable: &[St
     } else if code != 0 && code != TEMPFAIL {
         complaints.push("nothing was sent".to_owned());
     }
-    Outcome { code, complaints, accepted }
+    SendmailOutcome { code, complaints, accepted }
 }
 
 /// The exit code where nobody was accepted. Where one may be accepted later, it is worth while to send it again.
@@ -106,7 +106,7 @@ mod tests {
         refused(TransactionStep::Rcpt, text)
     }
 
-    fn judge(answers: &[RecipientAnswer], unusable: &[&str]) -> Outcome {
+    fn judge(answers: &[RecipientAnswer], unusable: &[&str]) -> SendmailOutcome {
         let recipients: Vec<Address> =
             (0..answers.len()).map(|number| format!("r{number}@x").parse().unwrap()).collect();
         let unusable: Vec<String> = unusable.iter().map(|text| (*text).to_owned()).collect();

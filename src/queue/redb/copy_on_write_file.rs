@@ -17,11 +17,11 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct CopyOnWriteFile {
     file: FileBackend,
-    changes: Mutex<Changes>,
+    changes: Mutex<ChangedPages>,
 }
 
 #[derive(Debug)]
-struct Changes {
+struct ChangedPages {
     length: u64,
     /// Up to here unwritten bytes are those of the file; beyond it they are zero.
     from_file: u64,
@@ -31,15 +31,15 @@ struct Changes {
 impl CopyOnWriteFile {
     pub(super) fn new(file: File) -> Result<CopyOnWriteFile, DatabaseError> {
         let length = file.metadata()?.len();
-        let changes = Changes { length, from_file: length, pages: BTreeMap::new() };
+        let changes = ChangedPages { length, from_file: length, pages: BTreeMap::new() };
         Ok(CopyOnWriteFile { file: FileBackend::new(file)?, changes: Mutex::new(changes) })
     }
 
-    fn changes(&self) -> MutexGuard<'_, Changes> {
+    fn changes(&self) -> MutexGuard<'_, ChangedPages> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_file(&self, changes: &Changes, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_file(&self, changes: &ChangedPages, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let there = changes.from_file.saturating_sub(offset).min(out.len() as u64) as usize;
         let (below, behind) = out.split_at_mut(there);
         behind.fill(0);
