@@ -6,7 +6,7 @@ use super::{Failure, Global, small_runtime};
 use crate::admin::safe_json::to_json;
 use crate::config::settings::{TlsMode, Upstream};
 use crate::config::{Settings, default_upstream};
-use crate::deliver::envelope::OutboundEnvelope;
+use crate::deliver::envelope::{OutboundEnvelope, OutboundRecipient};
 use crate::deliver::outgoing::Outgoing;
 use crate::deliver::transaction_result::RecipientAnswer;
 use crate::mail::{Address, BodyType, DsnRequest, ReversePath, printable};
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: &SendArgs) -> Result<(), Failure> {
         body: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtp_utf8: addresses.into_iter().any(|address| !address.is_ascii()),
         size: content.len() as u64,
-        recipients,
+        recipients: recipients.into_iter().map(OutboundRecipient::from).collect(),
         reverse_path,
         dsn: DsnRequest::default(),
     };
@@ -76,16 +76,16 @@ async fn send(
     }
     let mut refused = 0;
     let mut lines = Vec::new();
-    for (recipient, answer) in envelope.recipients.iter().zip(&submission.answers) {
+    for (OutboundRecipient { address, .. }, answer) in envelope.recipients.iter().zip(&submission.answers) {
         let accepted = matches!(answer, RecipientAnswer::Accepted(_));
         refused += usize::from(!accepted);
         let reply = answer.describe();
         if global.json {
             lines.push(
-                serde_json::json!({ "address": recipient.as_str(), "accepted": accepted, "reply": reply }),
+                serde_json::json!({ "address": address.as_str(), "accepted": accepted, "reply": reply }),
             );
         } else {
-            say!("{}", printable(&format!("{recipient}: {reply}")));
+            say!("{}", printable(&format!("{address}: {reply}")));
         }
     }
     if global.json {

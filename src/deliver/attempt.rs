@@ -13,7 +13,7 @@ use super::circuit::CircuitChange;
 use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
-use super::envelope::OutboundEnvelope;
+use super::envelope::{OutboundEnvelope, OutboundRecipient};
 use super::outgoing::{Outgoing, sender_facts};
 use super::recipient_progress::RecipientProgress;
 use super::route::{self, RouteConstraints};
@@ -26,7 +26,7 @@ use super::transaction_result::TransactionResult;
 use super::transactions_under_way::TransactionUnderWay;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
-use crate::mail::{Address, BodyType, DsnRequest, Recipient, SenderFacts};
+use crate::mail::{Address, BodyType, DsnRequest, Message, Recipient, RecipientDsn, Role, SenderFacts};
 use crate::policy::added;
 use crate::policy::changes::Changes;
 use crate::policy::plan::{Plan, PlannedEnvelope};
@@ -265,12 +265,12 @@ impl Attempt<'_> {
         };
         let mut envelope = OutboundEnvelope {
             reverse_path: changes.reverse_path.clone(),
-            recipients: asked.iter().map(|place| self.recipients[*place].address.clone()).collect(),
+            recipients: asked.iter().map(|place| self.outbound(*place)).collect(),
             // Some applications send such content without declaring it.
             body: if message.header.has_eight_bit { BodyType::EightBitMime } else { message.body },
             smtp_utf8: message.smtp_utf8 || changes.wants_smtp_utf8(),
             size: 0,
-            dsn: DsnRequest::default(),
+            dsn: self.dsn_request(asked),
         };
         let (hostname, instance) = (&context.settings.hostname, context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
@@ -287,6 +287,25 @@ impl Attempt<'_> {
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
         transact_until(connection, &envelope, &mut content, out_of_time).await
+    }
+
+    /// What the client has asked to be told, of its own recipients: of report copies nothing is.
+    fn dsn_request(&self, asked: &[usize]) -> DsnRequest {
+        let Message { returns, envelope_id, .. } = &*self.claim.message;
+        match asked.iter().all(|place| self.recipients[*place].role == Role::Original) {
+            true => DsnRequest { returns: *returns, envelope_id: envelope_id.clone() },
+            false => DsnRequest::default(),
+        }
+    }
+
+    fn outbound(&self, place: usize) -> OutboundRecipient {
+        let RecipientProgress { role, address, .. } = &self.recipients[place];
+        let stored = self.claim.message.recipient(*role, address).filter(|_| *role == Role::Original);
+        let dsn = stored.map(|one| RecipientDsn {
+            notify: one.notify,
+            original_recipient: one.original_recipient.clone(),
+        });
+        OutboundRecipient { address: address.clone(), dsn: dsn.unwrap_or_default() }
     }
 
     /// What redirect and `sender` change for these recipients, who are of one envelope.

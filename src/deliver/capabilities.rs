@@ -3,7 +3,7 @@
 //! Read line by line and leniently: one malformed parameter must not cost the other extensions, so a line that cannot
 //! be understood counts as not there. (smtp-proto's `EhloResponse` gives up the whole reply at one.)
 
-use super::envelope::OutboundEnvelope;
+use super::envelope::{OutboundEnvelope, OutboundRecipient};
 use super::transaction_result::Missing;
 use super::wire::{Wire, WireError};
 use crate::mail::{Address, BodyType, Reply};
@@ -99,12 +99,12 @@ impl Capabilities {
 
     /// Whether the message can be offered to anybody of its envelope.
     pub(super) fn serves(&self, envelope: &OutboundEnvelope) -> bool {
-        envelope.recipients.iter().any(|recipient| self.missing(envelope, recipient).is_none())
+        envelope.recipients.iter().any(|recipient| self.missing(envelope, &recipient.address).is_none())
     }
 
     /// Whether MAIL says SMTPUTF8: where it is offered, and declared by the client or needed by an address.
     pub(super) fn says_smtp_utf8(&self, envelope: &OutboundEnvelope) -> bool {
-        let needed = |recipient| envelope.needs_smtp_utf8(recipient);
+        let needed = |recipient: &OutboundRecipient| envelope.needs_smtp_utf8(&recipient.address);
         self.smtp_utf8 && (envelope.smtp_utf8 || envelope.recipients.iter().any(needed))
     }
 
@@ -121,14 +121,14 @@ impl Capabilities {
             parameters.push_str(" SMTPUTF8");
         }
         if self.dsn {
-            parameters.push_str(&envelope.dsn.mail_parameters());
+            parameters.push_str(&envelope.dsn.parameters());
         }
         parameters
     }
 
     /// The parameters of RCPT, each with a blank before it.
-    pub(super) fn rcpt_parameters(&self, envelope: &OutboundEnvelope) -> String {
-        if self.dsn { envelope.dsn.rcpt_parameters() } else { String::new() }
+    pub(super) fn rcpt_parameters(&self, recipient: &OutboundRecipient) -> String {
+        if self.dsn { recipient.dsn.parameters() } else { String::new() }
     }
 }
 

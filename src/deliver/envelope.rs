@@ -1,6 +1,22 @@
 //! What is sent in MAIL and RCPT of one transaction with an upstream.
 
-use crate::mail::{Address, BodyType, DsnRequest, ReversePath};
+use crate::mail::{Address, BodyType, DsnRequest, RecipientDsn, ReversePath};
+
+/// One RCPT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutboundRecipient {
+    /// The forward-path.
+    pub address: Address,
+    /// Said where DSN is offered.
+    pub dsn: RecipientDsn,
+}
+
+/// About which nothing is asked.
+impl From<Address> for OutboundRecipient {
+    fn from(address: Address) -> OutboundRecipient {
+        OutboundRecipient { address, dsn: RecipientDsn::default() }
+    }
+}
 
 /// The envelope of one transaction.
 #[derive(Clone, Debug)]
@@ -8,7 +24,7 @@ pub struct OutboundEnvelope {
     /// For MAIL.
     pub reverse_path: ReversePath,
     /// For RCPT, in this order.
-    pub recipients: Vec<Address>,
+    pub recipients: Vec<OutboundRecipient>,
     /// `BODY=8BITMIME` is said where 8BITMIME is offered; where it is not, the content goes as it is all the same.
     pub body: BodyType,
     /// The client declared `SMTPUTF8`: it is passed on where it is offered. What needs it is told by the addresses alone.

@@ -5,7 +5,7 @@
 //! Nothing but [`Transfer::finish`] writes the final dot.
 
 use super::connection::{Connection, ConnectionState};
-use super::envelope::OutboundEnvelope;
+use super::envelope::{OutboundEnvelope, OutboundRecipient};
 use super::outgoing::Outgoing;
 use super::session_error::SessionErrorKind;
 use super::too_many_connections;
@@ -53,7 +53,8 @@ pub(super) async fn transact_until(
     content: &mut Outgoing,
     out_of_time: impl Future<Output = ()>,
 ) -> TransactionResult {
-    let needs = |recipient| connection.capabilities().missing(envelope, recipient);
+    let needs =
+        |recipient: &OutboundRecipient| connection.capabilities().missing(envelope, &recipient.address);
     let transaction = OutboundTransaction::new(envelope.recipients.iter().map(needs));
     if !transaction.expects_commands() {
         let answers = transaction.into_answers();
@@ -202,8 +203,9 @@ impl Transfer<'_> {
                     write!(buffer, "MAIL FROM:<{}>{parameters}\r\n", envelope.reverse_path.as_str())
                 }
                 OutboundCommand::Rcpt(place) => {
-                    let parameters = capabilities.rcpt_parameters(envelope);
-                    write!(buffer, "RCPT TO:<{}>{parameters}\r\n", envelope.recipients[*place])
+                    let recipient = &envelope.recipients[*place];
+                    let parameters = capabilities.rcpt_parameters(recipient);
+                    write!(buffer, "RCPT TO:<{}>{parameters}\r\n", recipient.address)
                 }
                 OutboundCommand::Data => write!(buffer, "{Data}"),
             };

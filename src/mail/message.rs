@@ -108,7 +108,7 @@ pub struct Recipient {
     pub mode: Option<Mode>,
     /// What the client asked to be told of it.
     pub notify: Notify,
-    /// ORCPT as the client wrote it (RFC 3461 section 4.2).
+    /// ORCPT, see [`super::dsn::original_recipient`].
     pub original_recipient: Option<String>,
 }
 

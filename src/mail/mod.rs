@@ -13,7 +13,7 @@ pub mod reply;
 pub mod verdict;
 
 pub use address::{Address, ReversePath};
-pub use dsn::DsnRequest;
+pub use dsn::{DsnRequest, RecipientDsn};
 pub use header::{FieldFilter, HeaderScan, Rename, SenderFacts, SenderScan};
 pub use id::QueueId;
 pub use message::{

@@ -4,11 +4,11 @@
 //! [`crate::mail::address`], which keeps them byte for byte. What is wrong with a line comes back as the reply to it.
 
 use super::completion::AddressCompletion;
-use super::parameters::{MAX_DIGITS, MailParameters, with_line_feed};
+use super::parameters::{MAX_DIGITS, MailParameters, rcpt_parameters, with_line_feed};
 use super::reply::{self, ReplyToClient};
 use crate::mail::address::{AddressError, parse_path_with};
 use crate::mail::printable::is_printable;
-use crate::mail::{Address, ReversePath};
+use crate::mail::{Address, RecipientDsn, ReversePath};
 use smtp_proto::{Error, Request};
 
 /// What a client asks for.
@@ -21,7 +21,7 @@ pub enum Command {
     /// MAIL.
     Mail(MailCommand),
     /// RCPT.
-    Rcpt(Address),
+    Rcpt(RcptCommand),
     /// DATA.
     Data,
     /// BDAT (RFC 3030): so many bytes follow the line.
@@ -50,6 +50,15 @@ pub struct MailCommand {
     pub reverse_path: ReversePath,
     /// What stands behind it.
     pub parameters: MailParameters,
+}
+
+/// RCPT and its parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RcptCommand {
+    /// The path.
+    pub address: Address,
+    /// NOTIFY and ORCPT.
+    pub dsn: RecipientDsn,
 }
 
 /// What is wrong with a line.
@@ -194,14 +203,12 @@ fn mail(rest: &[u8], completion: AddressCompletion<'_>) -> Result<MailCommand, R
     }
 }
 
-fn recipient(rest: &[u8], completion: AddressCompletion<'_>) -> Result<Address, ReplyToClient> {
+fn recipient(rest: &[u8], completion: AddressCompletion<'_>) -> Result<RcptCommand, ReplyToClient> {
     let (forward_path, parameters) =
         path(rest, b"TO", completion, reply::RCPT_SYNTAX, reply::wrong_recipient)?;
-    if !parameters.trim_ascii().is_empty() {
-        return Err(reply::UNKNOWN_PARAMETER);
-    }
+    let dsn = rcpt_parameters(parameters)?;
     match forward_path {
-        ReversePath::Address(address) => Ok(address),
+        ReversePath::Address(address) => Ok(RcptCommand { address, dsn }),
         ReversePath::Null => Err(reply::NULL_RECIPIENT),
     }
 }
@@ -238,16 +245,23 @@ mod tests {
         else {
             panic!("refused");
         };
-        let MailParameters { size, body, smtp_utf8 } = mail.parameters;
+        let MailParameters { size, body, smtp_utf8, .. } = mail.parameters;
         assert_eq!((size, body, smtp_utf8), (12, BodyType::EightBitMime, true));
         assert_eq!(mail.reverse_path.as_str(), "ü@x");
     }
 
     #[test]
     fn parameters_that_are_not_offered_are_555_and_wrong_values_501() {
-        for parameter in
-            ["FOO=BAR", "RET=HDRS", "ENVID=x", "MT-PRIORITY=0", "REQUIRETLS", "HOLDFOR=x", "<>", "="]
-        {
+        for parameter in [
+            "FOO=BAR",
+            "NOTIFY=NEVER",
+            "ORCPT=rfc822;a@x",
+            "MT-PRIORITY=0",
+            "REQUIRETLS",
+            "HOLDFOR=x",
+            "<>",
+            "=",
+        ] {
             assert_eq!(code(&format!("MAIL FROM:<a@x> {parameter}\r\n")), 555, "{parameter}");
         }
         for parameter in [
@@ -263,8 +277,45 @@ mod tests {
         ] {
             assert_eq!(code(&format!("MAIL FROM:<a@x> {parameter}\r\n")), 501, "{parameter}");
         }
-        assert_eq!(code("RCPT TO:<a@x> NOTIFY=NEVER\r\n"), 555);
+        assert_eq!(code("RCPT TO:<a@x> RET=FULL\r\n"), 555);
         assert_eq!(code("MAIL FROM:<ü@x>\r\n"), 553);
+    }
+
+    #[test]
+    fn what_is_asked_of_notifications_is_read_strictly_and_once() {
+        let line = b"MAIL FROM:<a@x> SIZE=12 ret=hdrs SMTPUTF8 EnvId=QQ+2B1 BODY=8BITMIME\r\n";
+        let Ok(Command::Mail(mail)) = parse(line, "h") else { panic!("refused") };
+        let MailParameters { size, smtp_utf8, body, dsn } = mail.parameters;
+        assert_eq!((size, smtp_utf8, body), (12, true, BodyType::EightBitMime));
+        assert_eq!(dsn.parameters(), " RET=HDRS ENVID=QQ+2B1");
+        let line = "RCPT TO:<a@x> orcpt=utf-8;j\u{f6}rg@x notify=delay,Failure\r\n";
+        let Ok(Command::Rcpt(rcpt)) = parse(line.as_bytes(), "h") else { panic!("refused") };
+        assert_eq!(rcpt.dsn.parameters(), " NOTIFY=FAILURE,DELAY ORCPT=utf-8;j\\x{F6}rg@x");
+        for wrong in [
+            "RET",
+            "RET=",
+            "RET=ALL",
+            "RET=FULL RET=FULL",
+            "ENVID",
+            "ENVID=",
+            "ENVID=a=b",
+            "ENVID=+0D",
+            "ENVID=a ENVID=a",
+        ] {
+            assert_eq!(code(&format!("MAIL FROM:<a@x> {wrong}\r\n")), 501, "{wrong}");
+        }
+        for wrong in [
+            "NOTIFY",
+            "NOTIFY=",
+            "NOTIFY=ALWAYS",
+            "NOTIFY=NEVER,DELAY",
+            "NOTIFY=DELAY NOTIFY=DELAY",
+            "ORCPT=a@x",
+            "ORCPT=rfc822;+0A",
+            "ORCPT=rfc822;a@x ORCPT=rfc822;a@x",
+        ] {
+            assert_eq!(code(&format!("RCPT TO:<a@x> {wrong}\r\n")), 501, "{wrong}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Promise: what comes out depends on nothing but the lines so far and the context of the session. The order of commands,
 //! limits and relay control are decided here; [`super::session`] reads, writes, keeps deadlines and fills the queue.
 
-use super::command::{self, Command, CommandError, MailCommand};
+use super::command::{self, Command, CommandError, MailCommand, RcptCommand};
 use super::completion::AddressCompletion;
 use super::reply::{self, ReplyToClient};
 use super::session_context::SessionContext;
@@ -43,8 +43,8 @@ pub enum SessionAction {
 #[derive(Clone, Debug)]
 pub struct InboundEnvelope {
     pub(super) mail: MailCommand,
-    /// In the order of RCPT, each exactly once.
-    pub recipients: Vec<Address>,
+    /// In the order of RCPT, each address exactly once: what its first RCPT said of it holds.
+    pub recipients: Vec<RcptCommand>,
     /// Monotonic time of MAIL.
     pub(super) began: Duration,
     /// The same recipients, so that a repeated one is found quickly.
@@ -148,7 +148,7 @@ impl Dialogue {
             Command::Ehlo(name) => self.hello(ClientName { name, extended: true }),
             Command::Helo(name) => self.hello(ClientName { name, extended: false }),
             Command::Mail(mail) => SessionAction::Reply(self.mail(mail, now, reserve)),
-            Command::Rcpt(address) => SessionAction::Reply(self.rcpt(address)),
+            Command::Rcpt(rcpt) => SessionAction::Reply(self.rcpt(rcpt)),
             Command::Data => self.data(),
             Command::Bdat { size, last } => self.bdat(size, last),
             Command::Rset => {
@@ -206,7 +206,7 @@ impl Dialogue {
         reply::SENDER_OK
     }
 
-    fn rcpt(&mut self, address: Address) -> ReplyToClient {
+    fn rcpt(&mut self, rcpt: RcptCommand) -> ReplyToClient {
         let Some(envelope) = &mut self.envelope else {
             return reply::MAIL_FIRST;
         };
@@ -217,15 +217,15 @@ impl Dialogue {
             let SessionContext { client, listener, .. } = &self.context;
             return reply::may_not_relay(*client, listener);
         }
-        if !address.is_ascii() && !envelope.mail.parameters.smtp_utf8 {
+        if !rcpt.address.is_ascii() && !envelope.mail.parameters.smtp_utf8 {
             return reply::NEEDS_SMTPUTF8;
         }
-        if !envelope.known.contains(&address) {
+        if !envelope.known.contains(&rcpt.address) {
             if envelope.recipients.len() >= self.context.settings.limits.recipients {
                 return reply::TOO_MANY_RECIPIENTS;
             }
-            envelope.known.insert(address.clone());
-            envelope.recipients.push(address);
+            envelope.known.insert(rcpt.address.clone());
+            envelope.recipients.push(rcpt);
         }
         reply::RECIPIENT_OK
     }

@@ -1,8 +1,8 @@
-//! The parameters of MAIL (RFC 5321 section 4.1.1.11): `smtp-proto` reads the values of those that are offered, all others
-//! are refused.
+//! The parameters of MAIL and RCPT (RFC 5321 section 4.1.1.11). Those of DSN (RFC 3461) are read by [`crate::mail::dsn`],
+//! the values of the others by `smtp-proto`; what is not offered is refused.
 
 use super::reply::{self, ReplyToClient};
-use crate::mail::BodyType;
+use crate::mail::{BodyType, DsnRequest, RecipientDsn, dsn};
 use smtp_proto::request::parser::Rfc5321Parser;
 use smtp_proto::{MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_SMTPUTF8};
 
@@ -21,16 +21,29 @@ pub struct MailParameters {
     pub body: BodyType,
     /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
+    /// RET and ENVID.
+    pub dsn: DsnRequest,
 }
 
 impl MailParameters {
     /// Reads what follows the path.
     pub(super) fn parse(text: &[u8]) -> Result<MailParameters, ReplyToClient> {
-        let mut parameters = MailParameters { size: 0, body: BodyType::SevenBit, smtp_utf8: false };
-        let (mut any, mut huge) = (false, false);
-        for word in text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
-            any = true;
-            let name = word.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let dsn = DsnRequest::default();
+        let mut parameters = MailParameters { size: 0, body: BodyType::SevenBit, smtp_utf8: false, dsn };
+        let (mut others, mut huge) = (Vec::new(), false);
+        for word in words(text) {
+            let (name, value) = split(word);
+            let DsnRequest { returns, envelope_id } = &mut parameters.dsn;
+            if name.eq_ignore_ascii_case(b"RET") {
+                set_once(returns, value, dsn::returns, reply::WRONG_RET)?;
+                continue;
+            }
+            if name.eq_ignore_ascii_case(b"ENVID") {
+                set_once(envelope_id, value, dsn::envelope_id, reply::WRONG_ENVID)?;
+                continue;
+            }
+            others.extend_from_slice(b" ");
+            others.extend_from_slice(word);
             if !OFFERED.iter().any(|offered| name.eq_ignore_ascii_case(offered)) {
                 return Err(reply::UNKNOWN_PARAMETER);
             }
@@ -41,8 +54,8 @@ impl MailParameters {
         }
         if huge {
             parameters.size = u64::MAX;
-        } else if any {
-            parameters.read_values(text)?;
+        } else if !others.is_empty() {
+            parameters.read_values(&others)?;
         }
         Ok(parameters)
     }
@@ -60,6 +73,51 @@ impl MailParameters {
             self.body = BodyType::EightBitMime;
         }
         Ok(())
+    }
+}
+
+/// Reads what follows the path of RCPT.
+pub(super) fn rcpt_parameters(text: &[u8]) -> Result<RecipientDsn, ReplyToClient> {
+    let (mut notify, mut original_recipient) = (None, None);
+    for word in words(text) {
+        let (name, value) = split(word);
+        if name.eq_ignore_ascii_case(b"NOTIFY") {
+            set_once(&mut notify, value, dsn::notify, reply::WRONG_NOTIFY)?;
+        } else if name.eq_ignore_ascii_case(b"ORCPT") {
+            set_once(&mut original_recipient, value, dsn::original_recipient, reply::WRONG_ORCPT)?;
+        } else {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
+    }
+    Ok(RecipientDsn { notify: notify.unwrap_or_default(), original_recipient })
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// Name and value; without a `=` there is none.
+fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match word.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&word[..at], Some(&word[at + 1..])),
+        None => (word, None),
+    }
+}
+
+/// A parameter of DSN may be given once (RFC 3461 sections 4.1 to 4.4).
+fn set_once<T>(
+    place: &mut Option<T>,
+    value: Option<&[u8]>,
+    read: impl FnOnce(&str) -> Option<T>,
+    wrong: ReplyToClient,
+) -> Result<(), ReplyToClient> {
+    let value = value.and_then(|value| str::from_utf8(value).ok()).and_then(read);
+    match (&place, value) {
+        (None, Some(value)) => {
+            *place = Some(value);
+            Ok(())
+        }
+        _ => Err(wrong),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! A message that fits into one chunk is never staged.
 
+use super::command::RcptCommand;
 use super::content::{ContentError, ContentReader};
 use super::dialogue::{Dialogue, InboundEnvelope};
 use super::disk_space::SpaceReservation;
@@ -15,7 +16,7 @@ use super::session_context::SessionContext;
 use crate::event::{EventType, Fact, code};
 use crate::mail::address_list::mailboxes;
 use crate::mail::header::HeaderScan;
-use crate::mail::{Address, Message, Origin, QueueId, Recipient, ReversePath, SenderScan};
+use crate::mail::{Address, Message, Origin, QueueId, Recipient, RecipientDsn, ReversePath, SenderScan};
 use crate::queue::{CHUNK_SIZE, MailStore, Pending, QueueError};
 use bytes::Bytes;
 use std::task::Poll;
@@ -226,7 +227,7 @@ impl<'q> Reception<'q> {
         let now = server.queue.now_of(&site);
         let reception = server.clock.monotonic().saturating_sub(envelope.began);
         Message {
-            recipients: envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
+            recipients: envelope.recipients.iter().map(recipient).collect(),
             body: envelope.mail.parameters.body,
             smtp_utf8: envelope.mail.parameters.smtp_utf8,
             size: self.reader.size(),
@@ -246,6 +247,8 @@ impl<'q> Reception<'q> {
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
             due: Some(now),
             life_start: now,
+            returns: envelope.mail.parameters.dsn.returns,
+            envelope_id: envelope.mail.parameters.dsn.envelope_id.clone(),
             ..Message::new(self.id, envelope.mail.reverse_path.clone())
         }
     }
@@ -278,6 +281,11 @@ impl Drop for Reception<'_> {
             self.queue.discard(self.id);
         }
     }
+}
+
+fn recipient(rcpt: &RcptCommand) -> Recipient {
+    let RecipientDsn { notify, original_recipient } = rcpt.dsn.clone();
+    Recipient { notify, original_recipient, ..Recipient::pending(rcpt.address.clone()) }
 }
 
 fn queued(message: &Message) -> Fact {

@@ -155,7 +155,7 @@ pub(super) const NO_TRANSACTION: ReplyToClient = fixed(503, 5, 1, "there is no t
 
 pub(super) fn ehlo(hostname: &str, message_size: u64) -> ReplyToClient {
     let text = format!(
-        "{hostname}\nSIZE {message_size}\n8BITMIME\nPIPELINING\nCHUNKING\nSMTPUTF8\nENHANCEDSTATUSCODES\nHELP"
+        "{hostname}\nSIZE {message_size}\n8BITMIME\nPIPELINING\nCHUNKING\nSMTPUTF8\nDSN\nENHANCEDSTATUSCODES\nHELP"
     );
     plain(250, Cow::Owned(text))
 }
@@ -201,6 +201,25 @@ pub(super) const UNKNOWN_PARAMETER: ReplyToClient =
 
 pub(super) const WRONG_PARAMETER: ReplyToClient =
     fixed(501, 5, 4, "wrong parameter: SIZE=<octets>, BODY=7BIT, BODY=8BITMIME and SMTPUTF8 are understood");
+
+pub(super) const WRONG_RET: ReplyToClient = fixed(501, 5, 4, "wrong RET: say RET=FULL or RET=HDRS, once");
+
+pub(super) const WRONG_ENVID: ReplyToClient =
+    fixed(501, 5, 4, "wrong ENVID: say it once, with 1 to 100 characters of xtext (RFC 3461 section 4)");
+
+pub(super) const WRONG_NOTIFY: ReplyToClient = fixed(
+    501,
+    5,
+    4,
+    "wrong NOTIFY: say NOTIFY=NEVER, or some of SUCCESS, FAILURE and DELAY with commas between, once",
+);
+
+pub(super) const WRONG_ORCPT: ReplyToClient = fixed(
+    501,
+    5,
+    4,
+    "wrong ORCPT: say it once, as rfc822;<address in xtext>, in 500 characters at most (RFC 3461 section 4.2)",
+);
 
 pub(super) const BINARYMIME_NOT_OFFERED: ReplyToClient =
     fixed(501, 5, 4, "BINARYMIME is not offered here: send BODY=8BITMIME");

@@ -5,6 +5,7 @@
 mod broken;
 mod connection_limit;
 mod deadline;
+mod dsn;
 mod engine;
 mod fairness;
 mod faults;
@@ -32,7 +33,7 @@ use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::session_error::SessionError;
 use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::{Missing, RecipientAnswer, TransactionResult};
-use postroom::mail::{BodyType, DsnRequest, ReversePath};
+use postroom::mail::{Address, BodyType, DsnRequest, ReversePath};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ async fn connected(server: &Scripted) -> Connection {
 fn envelope(recipients: &[&str]) -> OutboundEnvelope {
     OutboundEnvelope {
         reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
-        recipients: recipients.iter().map(|address| address.parse().unwrap()).collect(),
+        recipients: recipients.iter().map(|address| address.parse::<Address>().unwrap().into()).collect(),
         body: BodyType::SevenBit,
         smtp_utf8: false,
         size: 100,

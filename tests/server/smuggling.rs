@@ -13,7 +13,7 @@ use postroom::deliver::outgoing::Outgoing;
 use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::RecipientAnswer;
-use postroom::mail::{BodyType, DsnRequest, ReversePath};
+use postroom::mail::{Address, BodyType, DsnRequest, ReversePath};
 use postroom::smtp::content::ContentReader;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -209,7 +209,7 @@ async fn wherever_the_bytes_are_cut_on_their_way_in_one_message_leaves() {
             }
             let envelope = OutboundEnvelope {
                 reverse_path: ReversePath::Address("a@x.test".parse().unwrap()),
-                recipients: vec!["b@y.test".parse().unwrap()],
+                recipients: vec!["b@y.test".parse::<Address>().unwrap().into()],
                 body: BodyType::SevenBit,
                 smtp_utf8: false,
                 size: stored.len() as u64,

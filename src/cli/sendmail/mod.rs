@@ -23,9 +23,9 @@ use super::submission::submit;
 use super::{Failure, Global};
 use crate::config;
 use crate::config::settings::Upstream;
-use crate::deliver::envelope::OutboundEnvelope;
+use crate::deliver::envelope::{OutboundEnvelope, OutboundRecipient};
 use crate::deliver::outgoing::Outgoing;
-use crate::mail::{BodyType, printable};
+use crate::mail::{Address, BodyType, RecipientDsn, printable};
 use clap::Args;
 use exit::{CONFIG, Failed, NOPERM, OSERR, TEMPFAIL, UNAVAILABLE, USAGE};
 use message::SendmailMessage;
@@ -148,9 +148,11 @@ fn deliver(options: &SendmailOptions) -> Result<u8, Failed> {
         SendmailMessage::read(options, std::io::stdin().lock())?;
     let is_ascii = prefix.is_ascii() && content.is_ascii();
     let mut content = Outgoing::memory(prefix, content, options.from_header);
+    let dsn = RecipientDsn::notify(options.notify);
+    let recipient = |address: &Address| OutboundRecipient { address: address.clone(), dsn: dsn.clone() };
     let envelope = OutboundEnvelope {
         reverse_path,
-        recipients,
+        recipients: recipients.iter().map(recipient).collect(),
         body: if is_ascii { BodyType::SevenBit } else { BodyType::EightBitMime },
         // Said where an address needs it.
         smtp_utf8: false,
@@ -162,7 +164,7 @@ fn deliver(options: &SendmailOptions) -> Result<u8, Failed> {
     let submission = runtime
         .block_on(submit(&server, &hostname(), &envelope, &mut content))
         .map_err(|error| Failed(TEMPFAIL, format!("{}; nothing was sent, try again later", error.text)))?;
-    let outcome = outcome::of(&envelope.recipients, &submission, &unusable);
+    let outcome = outcome::of(&recipients, &submission, &unusable);
     outcome.complaints.iter().for_each(|line| complain(line));
     if options.verbose {
         outcome.accepted.iter().for_each(|line| show(line));

@@ -4,7 +4,7 @@
 //! As Postfix's: what it ignores is ignored here. As with GNU's getopt, options may stand behind recipients; what stands behind
 //! `--` is a recipient.
 
-use crate::mail::{DsnRequest, dsn};
+use crate::mail::{DsnRequest, Notify, dsn};
 use std::ffi::OsString;
 
 /// What is to be done.
@@ -38,8 +38,10 @@ pub(super) struct SendmailOptions {
     pub(super) sender: Option<String>,
     /// `-F`.
     pub(super) full_name: Option<String>,
-    /// `-N`, `-R`, `-V`.
+    /// `-R`, `-V`.
     pub(super) dsn: DsnRequest,
+    /// `-N`, of every recipient.
+    pub(super) notify: Notify,
     /// `-v`.
     pub(super) verbose: bool,
     /// Everything that is no option.
@@ -133,7 +135,7 @@ impl SendmailOptions {
                 None => self.warnings.push(format!(
                     "-N {value} is ignored: it is neither never nor some of success, failure, delay"
                 )),
-                Some(notify) => self.dsn.notify = notify,
+                Some(notify) => self.notify = notify,
             },
             'R' => match dsn::returns(&value) {
                 None => self.warnings.push(format!("-R {value} is ignored: it is neither full nor hdrs")),
@@ -171,6 +173,7 @@ fn text(argument: OsString) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::RecipientDsn;
 
     fn parse(line: &str) -> Result<SendmailOptions, String> {
         SendmailOptions::parse(line.split_whitespace().map(OsString::from))
@@ -262,11 +265,14 @@ mod tests {
     #[test]
     fn what_is_asked_of_notifications() {
         let options = parse("-N failure,delay -Rhdrs -V id+1 b@x").unwrap();
-        assert_eq!(options.dsn.rcpt_parameters(), " NOTIFY=FAILURE,DELAY");
-        assert_eq!(options.dsn.mail_parameters(), " RET=HDRS ENVID=id+2B1");
+        assert_eq!(RecipientDsn::notify(options.notify).parameters(), " NOTIFY=FAILURE,DELAY");
+        assert_eq!(options.dsn.parameters(), " RET=HDRS ENVID=id+2B1");
         // Wrong ones cost no mail, as with Postfix.
         let options = parse("-N always -R none -V \u{fc} b@x").unwrap();
-        assert_eq!((options.warnings.len(), options.dsn), (3, DsnRequest::default()));
+        assert_eq!(
+            (options.warnings.len(), options.notify, options.dsn),
+            (3, Notify::Unsaid, DsnRequest::default())
+        );
         assert_eq!(options.recipients, ["b@x"]);
     }
 

@@ -6,9 +6,9 @@ use super::Tape;
 use postroom::config::Settings;
 use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
 use postroom::mail::address::parse_path;
-use postroom::mail::{Address, BodyType};
+use postroom::mail::{Address, BodyType, RecipientDsn};
 use postroom::smtp::SessionContext;
-use postroom::smtp::command::{Command, CommandError, MailCommand, parse};
+use postroom::smtp::command::{Command, CommandError, MailCommand, RcptCommand, parse};
 use postroom::smtp::dialogue::{Dialogue, SessionAction};
 use postroom::smtp::reply::ReplyToClient;
 use std::sync::{Arc, LazyLock};
@@ -40,7 +40,8 @@ pub fn run(data: &[u8]) {
         let expected = model.step(&command);
         let step = dialogue.execute_line(line, Duration::ZERO, |_| Ok(()));
         assert_eq!(Kind::of(&step), expected, "{line:?} after which {step:?}");
-        let recipients = dialogue.envelope().map(|envelope| envelope.recipients.clone());
+        let addresses = |all: &[RcptCommand]| all.iter().map(|rcpt| rcpt.address.clone()).collect();
+        let recipients = dialogue.envelope().map(|envelope| addresses(&envelope.recipients));
         assert_eq!(recipients, model.recipients());
         match step {
             SessionAction::ReceiveData | SessionAction::ReceiveChunk { last: true, .. } => {
@@ -70,7 +71,13 @@ fn line_alone(line: &[u8], command: &Result<Command, CommandError>) {
             }
             parameters(mail, text);
         }
-        Ok(Command::Rcpt(address)) => is_kept(address, text),
+        Ok(Command::Rcpt(RcptCommand { address, dsn })) => {
+            is_kept(address, text);
+            let said = dsn.parameters();
+            let again = parse(format!("RCPT TO:<{address}>{said}\r\n").as_bytes(), HOST);
+            assert!(said.is_ascii() && said.matches(' ').count() <= 2, "{said:?}");
+            assert_eq!(again, *command, "what is passed on is understood alike");
+        }
         Ok(Command::Ehlo(name) | Command::Helo(name)) => {
             assert!(!name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control), "{name:?}");
         }
@@ -91,7 +98,7 @@ fn is_kept(address: &Address, text: &[u8]) {
     assert!(written.len() <= 254 && !written.chars().any(char::is_control));
     assert_eq!(
         parse(format!("RCPT TO:<{written}>\r\n").as_bytes(), "other.test"),
-        Ok(Command::Rcpt(address.clone()))
+        Ok(Command::Rcpt(RcptCommand { address: address.clone(), dsn: RecipientDsn::default() }))
     );
     let again = format!("<{written}> SIZE=1");
     let (path, rest) = parse_path(again.as_bytes(), "other.test").unwrap();
@@ -122,7 +129,7 @@ fn parameters(mail: &MailCommand, text: &[u8]) {
         assert!(mail.parameters.body == BodyType::SevenBit || said("BODY=8BITMIME"), "{words:?}");
     }
     for word in words {
-        let known = ["SIZE=", "BODY=7BIT", "BODY=8BITMIME", "SMTPUTF8", "AUTH="];
+        let known = ["SIZE=", "BODY=7BIT", "BODY=8BITMIME", "SMTPUTF8", "AUTH=", "RET=", "ENVID="];
         assert!(
             mail.parameters.size == u64::MAX || known.iter().any(|known| word.starts_with(known)),
             "{word:?}"
@@ -234,7 +241,7 @@ impl Model {
                     250
                 }
             }),
-            Command::Rcpt(address) => Kind::Say(match &mut self.transaction {
+            Command::Rcpt(RcptCommand { address, .. }) => Kind::Say(match &mut self.transaction {
                 None | Some((_, _, true)) => 503,
                 Some(_) if !self.may_relay => 554,
                 Some((_, false, _)) if !address.is_ascii() => 553,
