@@ -21,7 +21,6 @@ pub(crate) struct Signals {
 pub(crate) enum Asked {
     /// SIGHUP: load the configuration again, open log files again.
     Reload,
-    /// SIGTERM, Ctrl-C: stop.
     Stop,
 }
 

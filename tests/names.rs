@@ -65,3 +65,33 @@ fn a_definition_is_known_by_its_line() {
         assert_eq!(type_name(line).as_deref(), name, "{line}");
     }
 }
+
+/// The library's face is for the tests, the benchmarks and whoever reads the code: each public type, trait, function, constant and
+/// module says what it is for. Fields and variants speak for themselves where their name does.
+#[test]
+fn every_public_item_says_what_it_is_for() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    let mut silent = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("a source file");
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| is_public_item(line)) {
+            let above = lines[..number].iter().rev().map(|line| line.trim_start());
+            // Attributes, over several lines too, stand between an item and its comment.
+            let mut above =
+                above.skip_while(|line| !line.is_empty() && !line.starts_with("///") && !line.ends_with('}'));
+            if !above.next().is_some_and(|line| line.starts_with("///")) {
+                silent.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
+
+fn is_public_item(line: &str) -> bool {
+    let kinds = ["fn ", "async fn ", "const fn ", "struct ", "enum ", "trait ", "type ", "const ", "static "];
+    let item = line.trim_start().strip_prefix("pub ");
+    item.is_some_and(|item| kinds.iter().any(|kind| item.starts_with(kind)))
+}

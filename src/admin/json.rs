@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 /// A message in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MessageJson {
-    /// Its queue id.
     pub id: String,
     /// Of the message as a whole.
     pub state: String,
@@ -29,7 +28,6 @@ pub(crate) struct MessageJson {
     pub class: Class,
     /// UTC.
     pub received_at: Timestamp,
-    /// Counted attempts.
     pub attempts: u32,
     /// Why it is held: `operator`, `mode_ended`, `nobody_to_report_to`, `site_gone`.
     #[serde(default)]
@@ -45,7 +43,6 @@ pub(crate) struct MessageJson {
 /// A recipient in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RecipientJson {
-    /// The forward-path.
     pub address: String,
     /// `original`, or `report_copy` for a report address that gets the mail in place of others.
     #[serde(default)]
@@ -53,7 +50,6 @@ pub(crate) struct RecipientJson {
     /// The mode that decided its state: `redirect`, `debug` or `simulate`; null where an upstream was asked for this address.
     #[serde(default)]
     pub mode: Option<Mode>,
-    /// Its own state.
     pub state: RecipientState,
     /// What the last upstream said.
     pub reply: Option<String>,
@@ -94,7 +90,6 @@ pub(crate) struct UpstreamJson {
     pub enabled: bool,
     /// Whether it may be given mail now.
     pub state: Availability,
-    /// Connections in use.
     pub in_flight: usize,
     /// Connections at a time, as configured.
     pub connection_limit: usize,

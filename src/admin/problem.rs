@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// What is wrong, whose fault it is, and what to change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Problem {
-    /// The HTTP status.
     pub status: u16,
     /// The status in words.
     pub title: String,

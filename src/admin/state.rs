@@ -13,14 +13,10 @@ pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors
 /// What the routes work with.
 #[derive(Clone)]
 pub(crate) struct AdminState {
-    /// Messages and events.
     pub(crate) queue: Arc<dyn Operations>,
-    /// Of the upstreams.
     pub(crate) health: Arc<UpstreamHealth>,
-    /// In force.
     pub(crate) settings: watch::Receiver<Arc<Settings>>,
     /// The listeners are up and nobody has asked for a stop.
     pub(crate) listening: Arc<AtomicBool>,
-    /// To the server.
     pub(crate) reload: mpsc::Sender<ReloadRequest>,
 }

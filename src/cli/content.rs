@@ -8,7 +8,6 @@ pub(super) const MAX_SIZE: usize = 256 * 1024 * 1024;
 /// Where a message ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
-    /// With the input.
     Input,
     /// At a line that is a single dot, as sendmail has it; else with the input.
     Dot,

@@ -14,7 +14,6 @@ pub struct ConfigError {
     pub line: Option<usize>,
     /// Path of the key, for example `limits.recipients`; empty where it is about the whole file.
     pub key: String,
-    /// What is wrong.
     pub wrong: String,
     /// What would be right.
     pub right: String,
@@ -44,7 +43,6 @@ impl fmt::Display for ConfigError {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(transparent)]
 pub struct ConfigErrors {
-    /// All of them.
     pub errors: Vec<ConfigError>,
     /// The folder that is meant all the same, where that can be told: the running proxy is found in it.
     #[serde(skip)]

@@ -51,7 +51,6 @@ impl Handling {
 /// `[debug]`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct DebugMode {
-    /// In force.
     pub enabled: bool,
     /// Share of recipients whose sending is said to have failed, 0 to 1.
     pub failure_rate: f64,
@@ -62,7 +61,6 @@ pub struct DebugMode {
 /// `[redirect]`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Redirect {
-    /// In force.
     pub enabled: bool,
     /// Who gets the mail, in this order.
     pub report_emails: Vec<ReportAddress>,
@@ -85,7 +83,6 @@ impl Redirect {
 /// One of `report_emails`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReportAddress {
-    /// Who.
     pub email: Address,
     /// Disabled ones get nothing.
     pub enabled: bool,
@@ -106,7 +103,6 @@ pub enum RewriteWhen {
     /// The application's own sender stays.
     #[default]
     Never,
-    /// Of each message.
     Always,
     /// Where there is no usable From.
     Missing,
@@ -117,7 +113,6 @@ pub enum RewriteWhen {
 pub struct Mailbox {
     /// The display name as it is to be read, without quotes; empty = none.
     pub name: String,
-    /// The address.
     pub address: Address,
 }
 

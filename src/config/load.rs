@@ -13,7 +13,6 @@ use std::path::PathBuf;
 /// A configuration without faults.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What is meant.
     pub settings: Settings,
     /// What is allowed and may still be a mistake, one line each.
     pub warnings: Vec<String>,

@@ -19,7 +19,6 @@ const DEFAULT_LISTENER: [&str; 2] = ["listener", "local"];
 
 /// What is written, all layers together.
 pub(super) struct Merged {
-    /// The merged values.
     pub(super) values: Dict,
     pub(super) schema: Arc<Schema>,
     pub(super) file: Option<ConfigFile>,

@@ -48,7 +48,6 @@ pub(super) enum Shape {
     Value(Value),
     /// A list, with its default, and the keys of those items that are tables.
     List(Value, Keys),
-    /// A table.
     Table(Keys),
     /// A table beneath a named one that overrides the table of this name outside of any.
     Overrides(Keys),

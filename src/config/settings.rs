@@ -27,7 +27,6 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Of sessions with clients.
     pub limits: Limits,
-    /// Of the queue.
     pub queue: QueueSettings,
     /// What happens to mail of no site, and to that of each site as far as it does not say otherwise.
     pub handling: Handling,
@@ -115,7 +114,6 @@ impl Settings {
 pub struct Listener {
     /// `[a-z0-9_-]+`, without `__`, a letter or digit at both ends; unique, `-` and `_` taken for the same.
     pub name: String,
-    /// Where it listens.
     pub address: SocketAddr,
     /// Networks that may relay.
     pub allow: Vec<IpNet>,
@@ -132,7 +130,6 @@ pub struct Limits {
     pub message_size: u64,
     /// Recipients of one message.
     pub recipients: usize,
-    /// Sessions in all.
     pub connections: usize,
     /// Sessions of one client address; loopback exempt.
     pub connections_per_client: usize,
@@ -185,7 +182,6 @@ pub struct Upstream {
     pub name: String,
     /// Host name or address literal without brackets.
     pub host: String,
-    /// TCP port.
     pub port: u16,
     /// In which order upstreams are asked.
     pub priority: Priority,
@@ -239,18 +235,15 @@ impl Upstream {
 pub enum Priority {
     /// Asked first. At most one enabled.
     Default,
-    /// Before normal.
     High,
     /// As written when nothing is written.
     Normal,
-    /// Last.
     Low,
 }
 
 /// Protection of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TlsMode {
-    /// Never.
     None,
     /// STARTTLS where offered, whatever the certificate; clear text else.
     Opportunistic,
@@ -277,9 +270,7 @@ pub enum Auth {
 /// `messages` in `time`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RateLimit {
-    /// How many.
     pub messages: u32,
-    /// In how long.
     pub time: Duration,
 }
 

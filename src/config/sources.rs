@@ -8,7 +8,6 @@ pub struct Sources {
     /// The file that the user named. None: `$POSTROOM_CONFIG`, `./postroom.toml`, `/etc/postroom/postroom.toml`,
     /// whichever is there first, else no file.
     pub file: Option<PathBuf>,
-    /// The process's environment.
     pub environment: Vec<(String, String)>,
     /// What relative paths are relative to that no file names.
     pub working_dir: PathBuf,

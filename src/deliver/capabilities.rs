@@ -33,7 +33,6 @@ pub struct Capabilities {
     pub starttls: bool,
     /// AUTH PLAIN (RFC 4616).
     pub auth_plain: bool,
-    /// AUTH LOGIN.
     pub auth_login: bool,
     /// All mechanisms of AUTH, in capitals, as far as they are well-formed (RFC 4422 section 3.1).
     pub auth_offered: Vec<String>,

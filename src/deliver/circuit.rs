@@ -18,7 +18,6 @@ const LONGEST_WAIT_AFTER_AUTH: Duration = Duration::from_secs(60 * 60);
 pub enum CircuitChange {
     /// No connection to the upstream is tried for that long.
     Opened(Duration),
-    /// It works again.
     Closed,
 }
 

@@ -41,7 +41,6 @@ pub struct Connection {
 /// What may be sent on a connection next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ConnectionState {
-    /// MAIL.
     Ready,
     /// RSET, because the last transaction was not brought to its end; then MAIL.
     NeedsReset,

@@ -9,7 +9,6 @@ use crate::mail::{EnhancedCode, Reply};
 /// At which command a reply came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransactionStep {
-    /// MAIL.
     Mail,
     /// RCPT of that recipient.
     Rcpt,
@@ -22,7 +21,6 @@ pub enum TransactionStep {
 /// What an answer means for its recipient, and what happens next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
-    /// Delivered.
     Delivered,
     /// The server does not talk to us: its fault, the next upstream is asked at once and nothing is counted.
     NoSession,

@@ -43,7 +43,6 @@ const EXPIRY_BATCH: usize = 500;
 /// How the engine is told to end.
 #[derive(Clone, Default)]
 pub struct Stop {
-    /// No new attempts.
     pub gently: CancellationToken,
     /// Attempts under way are given up: their mail is put back.
     pub now: CancellationToken,

@@ -21,7 +21,6 @@ impl From<Address> for OutboundRecipient {
 /// The envelope of one transaction.
 #[derive(Clone, Debug)]
 pub struct OutboundEnvelope {
-    /// For MAIL.
     pub reverse_path: ReversePath,
     /// For RCPT, in this order.
     pub recipients: Vec<OutboundRecipient>,

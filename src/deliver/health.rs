@@ -45,7 +45,6 @@ pub(super) struct Slots {
     pub(super) all: usize,
     /// Their connection is being opened.
     pub(super) opening: usize,
-    /// Have a session.
     pub(super) usable: usize,
 }
 
@@ -53,7 +52,6 @@ pub(super) struct Slots {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
-    /// Takes mail now.
     Ok,
     /// Works, and all its connections are in use.
     Busy,

@@ -4,7 +4,6 @@
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct SessionError {
-    /// Where it happened.
     pub kind: SessionErrorKind,
     /// In words, with the upstream's own words where there are some; printable, without secrets.
     pub text: String,
@@ -13,11 +12,8 @@ pub struct SessionError {
 /// At which step a session with an upstream failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SessionErrorKind {
-    /// Name, route, TCP.
     Connect,
-    /// The greeting.
     Greeting,
-    /// EHLO and HELO.
     Hello,
     /// STARTTLS, handshake, certificate, or not offered where required.
     Tls,

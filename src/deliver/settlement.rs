@@ -129,7 +129,7 @@ fn of_redirected(message: &Message, plan: &Plan, verdicts: &[RecipientVerdict]) 
         decided().map(|one| one.verdict.outcome.into()).chain(stored.map(|one| one.state)).collect();
     let outcome = plan::redirected_outcome(&states).unwrap_or(Outcome::Deferred);
     // The copy that has decided it, or the last one that was asked.
-    let says = decided().find(|one| one.verdict.outcome == outcome).or_else(|| decided().last());
+    let says = decided().find(|one| one.verdict.outcome == outcome).or_else(|| decided().next_back());
     let verdict = match says {
         Some(copy) => Verdict {
             outcome,

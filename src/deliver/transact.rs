@@ -1,8 +1,8 @@
 //! The I/O of one mail transaction: MAIL, RCPT, DATA, the content, the final dot. What the replies decide is in
-//! [`OutboundTransaction`].
+//! `OutboundTransaction`.
 //!
 //! With PIPELINING (RFC 2920) MAIL, the recipients and DATA leave in one write, and their replies are read one by one.
-//! Nothing but [`Transfer::finish`] writes the final dot.
+//! Nothing but `Transfer::finish` writes the final dot.
 
 use super::connection::{Connection, ConnectionState};
 use super::envelope::{OutboundEnvelope, OutboundRecipient};

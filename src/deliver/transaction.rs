@@ -43,7 +43,6 @@ impl OutboundCommand {
 /// What a transaction has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Nothing has left.
     New,
     /// The first command has left. Nothing was answered but perhaps 421.
     Sent,

@@ -27,7 +27,6 @@ pub enum RecipientAnswer {
     Accepted(Reply),
     /// 4xx or 5xx.
     Refused {
-        /// To which command.
         step: TransactionStep,
         /// As the server said it.
         reply: Reply,

@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TransactionUnderWay {
-    /// The message.
     pub queue_id: QueueId,
     /// Its site; empty: none.
     pub site: String,
-    /// The upstream's name.
     pub upstream: String,
 }
 

@@ -62,7 +62,6 @@ impl From<io::Error> for WireError {
 pub(super) struct NotSent {
     /// Bytes that were handed to the connection; with TLS some more may have left.
     pub(super) sent: usize,
-    /// Why.
     pub(super) fault: WireError,
 }
 

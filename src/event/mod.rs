@@ -13,11 +13,9 @@ use serde::{Deserialize, Serialize};
 /// How much an event matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum EventType {
-    /// Normal operation.
     Information,
     /// An operator may want to look at it.
     Warning,
-    /// Something failed.
     Error,
 }
 
@@ -42,7 +40,6 @@ pub struct Fact {
     pub upstream: Option<String>,
     /// The site it belongs to.
     pub site: Option<String>,
-    /// The upstream's reply.
     pub reply: Option<String>,
     /// How long it took.
     pub duration_ms: Option<u64>,
@@ -78,7 +75,6 @@ impl Fact {
 pub struct Event {
     /// Counts up by one, never reused.
     pub id: u64,
-    /// What happened.
     pub fact: Fact,
 }
 

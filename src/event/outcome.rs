@@ -24,7 +24,6 @@ pub const TARGET: &str = "postroom::outcome";
 pub struct OutcomeRecord<'a> {
     /// Wall clock when it was decided.
     pub time: Timestamp,
-    /// The message.
     pub queue_id: QueueId,
     /// Its sender, as accepted.
     pub reverse_path: &'a ReversePath,

@@ -113,7 +113,6 @@ impl fmt::Debug for Address {
 pub enum ReversePath {
     /// `<>`: a message that never causes a bounce (RFC 5321 section 4.5.5).
     Null,
-    /// The sender's mailbox.
     Address(Address),
 }
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageState {
-    /// No attempt yet.
     Queued,
     /// Attempted, and some recipient is still open.
     Deferred,
@@ -22,7 +21,6 @@ pub enum MessageState {
     Held,
     /// No recipient open, some failed or expired. It stays listed for `failed_days`, to be retried or deleted.
     Failed,
-    /// Every recipient delivered.
     Sent,
 }
 
@@ -30,7 +28,6 @@ pub enum MessageState {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientState {
-    /// Not decided yet.
     Pending,
     /// Attempted, to be tried again.
     Deferred,
@@ -118,15 +115,11 @@ pub enum Notify {
     /// Nothing was said: failures, and delays where the server likes.
     #[default]
     Unsaid,
-    /// NEVER.
     Never,
     /// Of these and no others.
     Of {
-        /// SUCCESS.
         success: bool,
-        /// FAILURE.
         failure: bool,
-        /// DELAY.
         delay: bool,
     },
 }
@@ -134,9 +127,7 @@ pub enum Notify {
 /// RET of MAIL (RFC 3461 section 4.3): how much of the message a failure notice returns.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Return {
-    /// FULL.
     Full,
-    /// HDRS.
     Headers,
 }
 
@@ -158,7 +149,6 @@ pub enum Class {
     /// What says nothing about itself.
     #[default]
     Normal,
-    /// Newsletters and lists.
     Bulk,
 }
 
@@ -222,7 +212,6 @@ pub struct HeaderFacts {
 pub struct Origin {
     /// Name of the listener that took it.
     pub listener: String,
-    /// The client's address.
     pub client: Option<IpAddr>,
     /// Name of the user that the client authenticated as.
     pub user: Option<String>,
@@ -235,7 +224,6 @@ pub struct Origin {
 /// An accepted message.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// Its name.
     pub id: QueueId,
     /// As given in MAIL.
     pub reverse_path: ReversePath,
@@ -282,7 +270,6 @@ pub struct Message {
     pub life_stopped: Option<Moment>,
     /// One of our own notices (rule 9): its sender is never rewritten, and it never causes another notice.
     pub is_notice: bool,
-    /// RET of MAIL.
     pub returns: Option<Return>,
     /// ENVID of MAIL as the client wrote it (RFC 3461 section 4.4).
     pub envelope_id: Option<String>,

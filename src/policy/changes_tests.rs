@@ -72,7 +72,7 @@ fn sent(planned: &Changes, message: &Message, content: &[u8], utf8: bool, cut: u
     if planned.needs_header() {
         content.chunks(cut).all(|piece| scan.push(piece));
     }
-    let changes = planned.header(&scan.facts(), utf8);
+    let changes = planned.header(scan.facts(), utf8);
     let prefix = String::from_utf8(added(message, &changes, "mail.test", "own", utf8)).unwrap();
     let (mut filter, mut stored) = (FieldFilter::renaming(changes.renames.clone()), Vec::new());
     content.chunks(cut).for_each(|piece| filter.push(piece, |bytes| stored.extend_from_slice(bytes)));

@@ -15,7 +15,6 @@ pub struct Plan {
     pub dropped_copies: Vec<Address>,
     /// Original recipients that are open and whose outcome follows from that of the report copies.
     pub redirected: Vec<Address>,
-    /// What is done.
     pub action: Action,
 }
 
@@ -56,7 +55,6 @@ pub struct PlannedEnvelope {
 /// Whom an envelope is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EnvelopeKind {
-    /// Original recipients.
     Direct,
     /// Report addresses, which get the message in place of these original recipients.
     ReportCopy(Vec<Address>),

@@ -32,7 +32,6 @@ pub struct ClaimGroup {
 /// What is claimed of one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClaimRequest {
-    /// Of which mail.
     pub group: ClaimGroup,
     /// Due by then, a moment of its site.
     pub due_by: Moment,
@@ -45,9 +44,7 @@ pub struct ClaimRequest {
 pub struct RecipientVerdict {
     /// Its role: an address may stand in a message once in each.
     pub role: Role,
-    /// Its address.
     pub address: Address,
-    /// What was decided.
     pub verdict: Verdict,
     /// The mode that decided it; none where an upstream was asked for this address.
     pub mode: Option<Mode>,
@@ -80,7 +77,6 @@ pub struct Settlement {
 /// What holds a message from now on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HoldChange {
-    /// Which message.
     pub id: QueueId,
     /// What held it when this was decided.
     pub expected: BTreeSet<HoldReason>,

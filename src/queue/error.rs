@@ -19,7 +19,6 @@ pub enum QueueError {
     /// The record does not match its checksum, or this version cannot read it.
     #[error("message {id} is damaged in the queue file: {what}")]
     Damaged {
-        /// The damaged message.
         id: QueueId,
         /// What is wrong with it.
         what: String,

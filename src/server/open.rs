@@ -16,19 +16,13 @@ pub(crate) enum StartError {
     /// The data folder cannot be made or written.
     #[error("data_dir {} cannot be used: {error}; make it a folder that this user may write, or name another one", path.display())]
     DataDir {
-        /// The folder.
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
     /// Another process uses the data folder.
     #[error("data_dir {} is in use by another postroom (process {pid}); stop that one, or name another data_dir", path.display())]
-    Held {
-        /// The folder.
-        path: PathBuf,
-        /// Its process id.
-        pid: i32,
-    },
+    Held { path: PathBuf, pid: i32 },
     /// See [`OpenError`].
     #[error(transparent)]
     Queue(#[from] OpenError),
@@ -38,7 +32,6 @@ pub(crate) enum StartError {
     /// The control socket cannot be bound.
     #[error("the control socket {} cannot be made: {error}", path.display())]
     Control {
-        /// The socket.
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,

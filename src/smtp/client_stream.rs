@@ -29,7 +29,6 @@ pub(super) enum SessionEnd {
     Closed,
     /// A deadline has passed.
     TimedOut,
-    /// The server stops.
     Stopping,
     /// A command line is longer than [`MAX_SKIPPED`].
     EndlessLine,

@@ -19,7 +19,6 @@ use memchr::memchr3;
 pub enum ContentError {
     /// A bare CR or LF, with [`BareNewline::Reject`].
     BareNewline,
-    /// A NUL.
     Nul,
     /// More than `message_size`.
     TooLarge,
@@ -34,7 +33,6 @@ enum Position {
     Dot,
     /// Behind CRLF, a dot and CR.
     DotCr,
-    /// Within a line.
     Text,
     /// Behind a CR within a line: the next byte decides whether it ends the line.
     Cr,

@@ -34,7 +34,6 @@ pub enum SessionAction {
     SkipChunk {
         /// Bytes that follow the line.
         size: u64,
-        /// Given behind them.
         reply: ReplyToClient,
     },
 }

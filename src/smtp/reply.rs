@@ -12,7 +12,6 @@ use std::net::IpAddr;
 /// One reply to a client (RFC 5321 section 4.2). A line break in its text makes a reply of several lines.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplyToClient {
-    /// The three digits.
     pub code: u16,
     /// Repeated on each line (RFC 2034); none in the greeting, the answers to EHLO and HELO, and 354.
     pub enhanced: Option<EnhancedCode>,

@@ -20,7 +20,6 @@ pub struct SinkOptions {
     pub seed: u64,
     /// Where each message is written as `<number>.eml`, exactly as it came, dot-unstuffed.
     pub dump: Option<PathBuf>,
-    /// For the greeting.
     pub name: String,
     /// Told of each message and each refusal, in one printable line.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,

@@ -17,7 +17,6 @@ pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Commits, one transaction at a time.
 pub(super) struct Committer {
     pub(super) shared: Arc<SharedQueue>,
-    /// As committed.
     pub(super) metadata: Metadata,
     /// Bytes of content that were committed without a flush since the last one.
     unflushed: usize,

@@ -20,7 +20,6 @@ pub enum OpenError {
          empty queue (the mail in it is then not sent)"
     )]
     Damaged {
-        /// Which file.
         file: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -30,9 +29,7 @@ pub enum OpenError {
         "{file}: written by a newer postroom (format {found}, this one reads {known}); install that version again"
     )]
     Newer {
-        /// Which file.
         file: PathBuf,
-        /// Its format.
         found: u32,
         /// The newest format that this program reads.
         known: u32,
@@ -40,9 +37,7 @@ pub enum OpenError {
     /// The system refused an operation on the file.
     #[error("{file}: cannot {action}: {source}; check that the folder exists, its owner and the free space")]
     Io {
-        /// Which file.
         file: PathBuf,
-        /// What was tried.
         action: &'static str,
         /// The error of the system.
         source: io::Error,

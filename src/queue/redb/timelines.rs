@@ -12,7 +12,6 @@ pub(super) type SavedSites = BTreeMap<String, SavedTimeline>;
 /// The running timelines.
 pub(super) struct Timelines {
     clock: Arc<dyn Clock>,
-    /// Never stopped.
     common: PersistentTimeline,
     /// `""` is mail of no site.
     sites: Mutex<BTreeMap<String, PersistentTimeline>>,

@@ -30,7 +30,6 @@ const FIXED: u64 = 512 * 1024;
 pub(super) struct FileUsage {
     /// Page runs of contents.
     parts: u64,
-    /// Facts.
     events: u64,
     /// Records of messages, and what is left of contents behind their parts.
     small: u64,
