@@ -3,6 +3,7 @@
 use super::error::ConfigErrors;
 use super::in_force::InForce;
 use super::merged::{BrokenSources, Merged};
+use super::read_auth::Credentials;
 use super::schema::Schema;
 use super::section::ConfigReader;
 use super::settings::{Settings, Upstream};
@@ -48,6 +49,6 @@ pub fn default_upstream(name: &str, host: &str, port: u16) -> Upstream {
     let reader = ConfigReader::new(&merged);
     #[expect(clippy::expect_used, reason = "the line above names it")]
     let section = reader.root().named("upstream").pop().expect("an upstream");
-    let upstream = read_upstream::read(&reader, &section);
+    let upstream = read_upstream::read(&reader, &section, &Credentials::default());
     Upstream { name: name.to_owned(), host: host.to_owned(), port, ..upstream }
 }

@@ -29,6 +29,7 @@ mod merged;
 mod origin;
 mod parse;
 mod proxy_server;
+mod read_auth;
 mod read_handling;
 mod read_secret;
 mod read_settings;

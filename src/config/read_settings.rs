@@ -7,7 +7,7 @@ use super::merged::Merged;
 use super::origin::Layer;
 use super::section::{ConfigReader, Section};
 use super::settings::{Aliases, BareNewline, Limits, Listener, LogSettings, QueueSettings, Settings};
-use super::{cross_checks, hostname, parse, read_handling, read_upstream, unknown_keys};
+use super::{cross_checks, hostname, parse, read_auth, read_handling, read_upstream, unknown_keys};
 use crate::mail::Class;
 use crate::mail::printable::is_printable;
 use ipnet::IpNet;
@@ -39,10 +39,11 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
     let queue = queue(&root.section("queue"), &data_dir);
     let handling = read_handling::handling(&reader, &root);
     let sites = read_handling::sites(&reader);
+    let shared_credentials = read_auth::shared(&reader);
     let upstreams = root
         .named("upstream")
         .iter()
-        .map(|section| read_upstream::read(&reader, section))
+        .map(|section| read_upstream::read(&reader, section, &shared_credentials))
         .map(Arc::new)
         .collect();
     let log_emails = root.section("log_emails");

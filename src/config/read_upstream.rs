@@ -5,14 +5,13 @@ use super::host::{self, Host};
 use super::in_force::Shown;
 use super::origin::Layer;
 use super::parse;
-use super::read_secret;
+use super::read_auth::{self, Credentials};
 use super::section::{ConfigReader, Section};
 use super::settings::{Auth, Priority, TlsMode, Upstream};
 use crate::mail::Address;
 use crate::mail::address::AddressError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use secrecy::ExposeSecret;
 use std::path::Path;
 
 const PRIORITIES: &[(&str, Priority)] = &[
@@ -38,7 +37,8 @@ const IMPLICIT_TLS_PORT: u16 = 465;
 const OPPORTUNISTIC_AUTH: &str =
     "opportunistic checks no certificate, so the password would go to whoever answers in the server's place";
 
-pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Upstream {
+/// `shared`: `[credentials.default]`.
+pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Credentials) -> Upstream {
     let host = host(section);
     let priority = section.choice("priority", Priority::Normal, PRIORITIES, &[]);
     let enabled = section.flag("enabled");
@@ -49,29 +49,25 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Upstream
         section.wrong("tls_ca", wrong, "give the path of a PEM file with certificates");
     }
     let danger_accept_invalid_certificate = danger(reader, section, "danger_accept_invalid_certificate");
-    let auth = auth(reader, section);
-    let basic = matches!(auth, Auth::Basic { .. });
-    let tls = tls.unwrap_or_else(|| default_tls(&host, basic));
+    let auth = read_auth::read(reader, section, shared);
+    let has_auth = auth != Auth::Anonymous;
+    let tls = tls.unwrap_or_else(|| default_tls(&host, has_auth));
     let word = TLS.iter().find(|(_, mode)| *mode == Some(tls)).map_or("", |(word, _)| word);
     if section.is_sound("tls") {
         section.show("tls", Shown::Text(word.to_owned()));
     }
     let allowed = danger(reader, section, "danger_allow_plaintext_auth");
-    if tls == TlsMode::None && basic && !allowed && !host.is_loopback() && section.is_sound("host") {
+    if tls == TlsMode::None && has_auth && !allowed && !host.is_loopback() && section.is_sound("host") {
         section.wrong(
             "tls",
             "none would send the password in clear text over the network",
             "give starttls or implicit, or set danger_allow_plaintext_auth = true if that is what you want",
         );
     }
-    if tls == TlsMode::Opportunistic && basic && section.is_sound("tls") {
+    if tls == TlsMode::Opportunistic && has_auth && section.is_sound("tls") {
         section.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
     }
-    let username = match &auth {
-        Auth::Anonymous => None,
-        Auth::Basic { username, .. } => Some(username.as_str()),
-    };
-    let sender = sender(section, username);
+    let sender = sender(section, auth.username());
     Upstream {
         name: section.name().to_owned(),
         priority,
@@ -132,33 +128,6 @@ fn host(section: &Section<'_>) -> Host {
         return Host::default();
     }
     section.read("host", host::FORM, Host::default(), |text: String| Host::parse(&text))
-}
-
-fn auth(reader: &ConfigReader<'_>, section: &Section<'_>) -> Auth {
-    let words = [("anonymous", false), ("basic", true)];
-    let basic = section.choice("auth", false, &words, &["ntlm", "oauth2", "default"]);
-    let username = section.read("username", "give it a text in quotes", String::new(), |text: String| {
-        match text.chars().any(char::is_control) {
-            true => Err("contains control characters".into()),
-            false => Ok(text),
-        }
-    });
-    let password = read_secret::read(reader, section, "password");
-    if !basic {
-        if section.is_sound("auth") && !username.is_empty() {
-            let (username, auth) = (section.path_of("username"), section.path_of("auth"));
-            reader.warn(format!("{username} is given and not used: {auth} is anonymous"));
-        }
-        return Auth::Anonymous;
-    }
-    if username.is_empty() && section.is_sound("username") {
-        section.wrong("username", "is missing", "auth = \"basic\" needs a username and a password");
-    }
-    let sound = section.is_sound("password") && section.is_sound("password_file");
-    if password.expose_secret().is_empty() && sound {
-        section.wrong("password", "is missing", "auth = \"basic\" needs a password or a password_file");
-    }
-    Auth::Basic { username, password }
 }
 
 /// What protects a connection where nobody says: as much as can be had without breaking what works.

@@ -253,18 +253,37 @@ pub enum TlsMode {
     Implicit,
 }
 
-/// Authentication at an upstream. Equal when name and password are.
+/// Authentication at an upstream. Equal when name and secrets are. What `auth = "default"` means is looked up already.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Auth {
     /// None.
     Anonymous,
-    /// User name and password: PLAIN, else LOGIN.
+    /// User name and password: SCRAM-SHA-256, else PLAIN, else LOGIN.
     Basic {
         /// As the upstream knows it.
         username: String,
         /// Never shown.
         password: Secret,
     },
+    /// NTLM, version 2.
+    Ntlm {
+        /// As the domain knows it.
+        username: String,
+        /// Never shown.
+        password: Secret,
+        /// Windows domain; empty where the name says it (`user@example.com`) or the server needs none.
+        domain: String,
+    },
+}
+
+impl Auth {
+    /// Whom the upstream knows us as.
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Auth::Anonymous => None,
+            Auth::Basic { username, .. } | Auth::Ntlm { username, .. } => Some(username),
+        }
+    }
 }
 
 /// `messages` in `time`.

@@ -11,7 +11,6 @@ use figment::value::{Dict, Value};
 /// Keys of Postroom that this version does not have yet. `*` is a name.
 const LATER_KEYS: &[&str] = &[
     "admin",
-    "credentials",
     "pickup",
     "user",
     "listener.*.auth",
@@ -23,7 +22,6 @@ const LATER_KEYS: &[&str] = &[
     "queue.enabled",
     "queue.url",
     "queue.url_file",
-    "upstream.*.domain",
     "upstream.*.oauth2",
     "upstream.*.pickup_directory",
 ];

@@ -31,9 +31,6 @@ pub struct Capabilities {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
-    /// AUTH PLAIN (RFC 4616).
-    pub auth_plain: bool,
-    pub auth_login: bool,
     /// All mechanisms of AUTH, in capitals, as far as they are well-formed (RFC 4422 section 3.1).
     pub auth_offered: Vec<String>,
 }
@@ -57,17 +54,16 @@ impl Capabilities {
                 "SMTPUTF8" => found.smtp_utf8 = true,
                 "DSN" => found.dsn = true,
                 "STARTTLS" => found.starttls = true,
-                "AUTH" => {
-                    for mechanism in words {
-                        found.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
-                        found.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
-                        found.note_mechanism(mechanism);
-                    }
-                }
+                "AUTH" => words.for_each(|mechanism| found.note_mechanism(mechanism)),
                 _ => {}
             }
         }
         found
+    }
+
+    /// Whether it offers that mechanism of AUTH.
+    pub(super) fn offers(&self, mechanism: &str) -> bool {
+        self.auth_offered.iter().any(|offered| offered == mechanism)
     }
 
     fn note_mechanism(&mut self, mechanism: &str) {
@@ -171,9 +167,9 @@ mod tests {
             "SMTPUTF8",
         ]);
         assert_eq!(found.size_limit, Some(1_000));
-        assert!(found.pipelining && found.eight_bit_mime && found.auth_login && found.smtp_utf8);
-        assert!(!found.auth_plain && !found.starttls);
-        assert!(read(&["x", "AUTH PLAIN"]).auth_plain);
+        assert!(found.pipelining && found.eight_bit_mime && found.offers("LOGIN") && found.smtp_utf8);
+        assert!(!found.offers("PLAIN") && !found.starttls);
+        assert!(read(&["x", "AUTH PLAIN"]).offers("PLAIN"));
     }
 
     #[test]

@@ -7,12 +7,12 @@
 
 use super::capabilities::{Capabilities, ehlo};
 use super::happy_eyeballs::connect;
+use super::login::log_in;
 use super::peer_cache::PeerCache;
-use super::sasl::authenticate;
 use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
 use super::wire::{Wire, WireError};
-use crate::config::settings::{Auth, TlsMode, Upstream};
+use crate::config::settings::{TlsMode, Upstream};
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,13 +170,9 @@ async fn open(
         // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
         capabilities = ready(&mut wire, upstream, hostname).await?;
     }
-    if let Auth::Basic { username, password } = &upstream.auth {
-        if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
-            let why = "AUTH: the connection is not encrypted, so the password was not sent; set tls = \"starttls\" or \"implicit\"";
-            return Err((SessionErrorKind::Auth, why.to_owned()));
-        }
-        authenticate(&mut wire, &capabilities, username, password, within).await?;
-    }
+    log_in(&mut wire, &capabilities, upstream, peer_cache)
+        .await
+        .map_err(|failure| (failure.kind, failure.text))?;
     wire.expect_no_reply().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
     Ok(Connection {
         wire,

@@ -25,6 +25,7 @@ pub mod health;
 #[cfg(test)]
 mod health_tests;
 mod holding;
+mod login;
 mod lost_sessions;
 mod mode_attempt;
 pub mod outgoing;

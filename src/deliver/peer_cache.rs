@@ -1,23 +1,54 @@
-//! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING.
+//! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING,
+//! mechanisms of AUTH that were accepted.
 
 use super::tls::Tls;
+use crate::clock::{Clock, SystemClock};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The server makes a new one whenever the configuration is loaded again: changed `tls_ca` files are read then, and
 /// PIPELINING is tried again.
-#[derive(Debug, Default)]
 pub struct PeerCache {
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) tls: Tls,
     pub(super) addresses: PreferredAddresses,
     broken_pipelining: Mutex<HashSet<String>>,
+    /// The mechanism of AUTH that was accepted last, by upstream.
+    mechanisms: Mutex<HashMap<String, &'static str>>,
+}
+
+impl Default for PeerCache {
+    fn default() -> PeerCache {
+        PeerCache::new(Arc::<SystemClock>::default())
+    }
 }
 
 impl PeerCache {
+    /// Nothing is known yet.
+    pub fn new(clock: Arc<dyn Clock>) -> PeerCache {
+        PeerCache {
+            clock,
+            tls: Tls::default(),
+            addresses: PreferredAddresses::default(),
+            broken_pipelining: Mutex::default(),
+            mechanisms: Mutex::default(),
+        }
+    }
+
     /// Whether this upstream says PIPELINING and cannot do it (CASES F13).
     pub(super) fn pipelining_broken(&self, upstream: &str) -> bool {
         self.broken_pipelining.lock().unwrap_or_else(PoisonError::into_inner).contains(upstream)
+    }
+
+    /// The mechanism of AUTH that this upstream accepted last.
+    pub(super) fn mechanism(&self, upstream: &str) -> Option<&'static str> {
+        self.mechanisms.lock().unwrap_or_else(PoisonError::into_inner).get(upstream).copied()
+    }
+
+    pub(super) fn note_mechanism(&self, upstream: &str, mechanism: &'static str) {
+        let mut mechanisms = self.mechanisms.lock().unwrap_or_else(PoisonError::into_inner);
+        mechanisms.insert(upstream.to_owned(), mechanism);
     }
 
     pub(super) fn note_pipelining_broken(&self, upstream: &str) {

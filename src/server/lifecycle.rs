@@ -64,7 +64,7 @@ impl Server {
 
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
         let (log_sender, log_receiver) = watch::channel(log_emails);
-        let (peer_cache_sender, peer_cache) = watch::channel(Arc::<PeerCache>::default());
+        let (peer_cache_sender, peer_cache) = watch::channel(Arc::new(PeerCache::new(clock.clone())));
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = UpstreamHealth::new(clock.clone());
         let pool = Arc::new(Pool::default());

@@ -88,7 +88,7 @@ impl Reloader {
         self.content_memory.resize(new.limits.content_memory);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
-        self.peer_cache.send_replace(Arc::default());
+        self.peer_cache.send_replace(Arc::new(PeerCache::new(self.clock.clone())));
         self.settings.send_replace(new.clone());
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);

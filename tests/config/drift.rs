@@ -79,13 +79,15 @@ pub fn free_tables() -> Vec<String> {
     document.iter().filter(|(_, item)| empty(item)).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// One of each of the tables that have names.
+const TEMPLATES: &str = "[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n\
+    [credentials.default]\nusername = \"app\"\npassword = \"s3cret\"\n\
+    [site.intranet]\nsending.enabled = true\nredirect.enabled = false\ndebug.enabled = false\nsimulate.enabled = false\n\
+    sender.rewrite = \"never\"\n";
+
 #[test]
 fn every_key_of_the_default_file_is_read_and_every_key_that_is_read_stands_in_it() {
-    let desk = Desk::with(
-        "[listener.local]\n[upstream.primary]\nhost = \"smtp.example.com\"\n[site.intranet]\n\
-         sending.enabled = true\nredirect.enabled = false\ndebug.enabled = false\nsimulate.enabled = false\n\
-         sender.rewrite = \"never\"\n",
-    );
+    let desk = Desk::with(TEMPLATES);
     let read: BTreeSet<String> = desk.loaded().in_force.keys().collect();
     assert_eq!(read, default_keys());
 }

@@ -73,7 +73,7 @@ const ROWS: &[Row] = &[
         "high",
     ),
     (
-        "[upstream.a]\nhost = \"a.test\"\nauth = \"ntlm\"",
+        "[upstream.a]\nhost = \"a.test\"\nauth = \"oauth2\"",
         3,
         "upstream.a.auth",
         "not in this version",

@@ -14,7 +14,7 @@ fn with(more: &str) -> Desk {
 fn password(desk: &Desk) -> String {
     match &desk.upstream("a").auth {
         Auth::Basic { password, .. } => password.expose_secret().to_owned(),
-        Auth::Anonymous => panic!("no password"),
+        other => panic!("no password: {other:?}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Desk;
 use postroom::config::default_upstream;
-use postroom::config::settings::{RateLimit, TlsMode};
+use postroom::config::settings::{Auth, RateLimit, TlsMode};
 use std::time::Duration;
 
 const BASIC: &str = "auth = \"basic\"\nusername = \"u\"\npassword = \"p\"\n";
@@ -53,6 +53,47 @@ fn basic_needs_username_and_password() {
         keys("auth = \"basic\"\nusername = \"a\\u0000b\"\npassword = \"p\"\n"),
         ["upstream.a.username"]
     );
+}
+
+const SHARED: &str = "auth = \"default\"\n[credentials.default]\nusername = \"u\"\npassword = \"p\"\n";
+
+#[test]
+fn default_is_the_shared_credentials() {
+    let shared = upstream("a.test", SHARED).upstream("a");
+    assert_eq!(shared.auth, upstream("a.test", BASIC).upstream("a").auth);
+    assert_eq!(shared.tls, TlsMode::StartTls);
+    for missing in ["auth = \"default\"\n", "auth = \"default\"\n[credentials.default]\nusername = \"u\"\n"] {
+        let error = upstream("a.test", missing).error();
+        assert_eq!((error.line, error.key.as_str()), (Some(3), "upstream.a.auth"));
+        assert!(error.right.contains("[credentials.default]"), "{error}");
+    }
+    let desk = upstream("a.test", &SHARED.replace("credentials.default", "credentials.other"));
+    let keys: Vec<String> = desk.errors().into_iter().map(|error| error.key).collect();
+    assert_eq!(keys, ["upstream.a.auth", "credentials.other.username"]);
+    let file = SHARED.replace("password = \"p\"", "password_file = \"s\"");
+    let desk = upstream("a.test", &file);
+    desk.write("s", "p\n");
+    assert_eq!(desk.upstream("a").auth, shared.auth);
+}
+
+#[test]
+fn ntlm_has_a_domain_and_nothing_else_has() {
+    let ntlm = |username: &str, more: &str| {
+        let keys = format!("auth = \"ntlm\"\nusername = '{username}'\npassword = \"p\"\n{more}");
+        match upstream("a.test", &keys).upstream("a").auth.clone() {
+            Auth::Ntlm { username, domain, .. } => (username, domain),
+            other => panic!("{other:?}"),
+        }
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(ntlm("app", "domain = \"SHOP\"\n"), pair("app", "SHOP"));
+    assert_eq!(ntlm("SHOP\\app", ""), pair("app", "SHOP"));
+    assert_eq!(ntlm("app@shop.test", ""), pair("app@shop.test", ""));
+    let error = upstream("a.test", &format!("{BASIC}domain = \"SHOP\"\n")).error();
+    assert_eq!((error.line, error.key.as_str()), (Some(6), "upstream.a.domain"));
+    let errors = upstream("a.test", "auth = \"ntlm\"\n").errors();
+    let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+    assert_eq!(keys, ["upstream.a.username", "upstream.a.password"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod clients;
 mod everywhere;
 mod letters;
+mod login;
 mod outcome;
 mod sendmail;
 mod upstreams;

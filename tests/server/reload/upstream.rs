@@ -5,6 +5,8 @@ use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::scripted::{Act, Identity, Scripted};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
@@ -178,6 +180,51 @@ pub fn username() {
 #[test]
 pub fn password() {
     assert_eq!(told(&basic("u", "p"), &basic("u", "q")), [Some(U_P.to_owned()), Some(U_Q.to_owned())]);
+}
+
+fn shared(username: &str, password: &str) -> String {
+    format!(
+        "auth = \"default\"\n[credentials.default]\nusername = \"{username}\"\npassword = \"{password}\"\n"
+    )
+}
+
+#[test]
+pub fn shared_username() {
+    assert_eq!(told(&shared("u", "p"), &shared("v", "p")), [Some(U_P.to_owned()), Some(V_P.to_owned())]);
+}
+
+#[test]
+pub fn shared_password() {
+    assert_eq!(told(&shared("u", "p"), &shared("u", "q")), [Some(U_P.to_owned()), Some(U_Q.to_owned())]);
+}
+
+/// A challenge of NTLM, and how first and last messages begin, in base64.
+const NTLM_CHALLENGE: &str = "TlRMTVNTUAACAAAADAAMADgAAAAzgoriASNFZ4mrze8AAAAAAAAAACQAJABEAAAABgBwFwAAAA9TAGUAcgB2AGUAcgACAAwARABvAG0AYQBpAG4AAQAMAFMAZQByAHYAZQByAAAAAAA=";
+const NTLM_FIRST: &str = "TlRMTVNTUAAB";
+const NTLM_LAST: &str = "TlRMTVNTUAAD";
+
+#[test]
+pub fn domain() {
+    let server = Scripted::start(|s| {
+        s.ehlo(&["AUTH NTLM"])
+            .on("AUTH NTLM", "334 ntlm supported")
+            .on(NTLM_FIRST, &*format!("334 {NTLM_CHALLENGE}"))
+            .on(NTLM_LAST, "235 2.7.0 welcome")
+    });
+    let keys = |domain: &str| basic("u", "p").replace("basic", "ntlm") + &format!("domain = \"{domain}\"\n");
+    let proxy = Proxy::start(&only(server.port(), &keys("SHOP")));
+    send(&proxy);
+    server.wait_for(1);
+    reload(&proxy, &only(server.port(), &keys("DESK")));
+    send(&proxy);
+    server.wait_for(2);
+    // In UTF-16, at the place of the first field but two (the answers to the challenge) of the last message.
+    for (session, domain) in ["S\0H\0O\0P\0u\0", "D\0E\0S\0K\0u\0"].iter().enumerate() {
+        let commands = server.sessions()[session].commands.clone();
+        let last = commands.iter().find(|line| line.starts_with(NTLM_LAST)).unwrap();
+        let message = BASE64.decode(last).unwrap();
+        assert!(message.windows(domain.len()).any(|window| window == domain.as_bytes()), "{domain}");
+    }
 }
 
 /// Nobody is asked: it is disabled, but for being checked.

@@ -1,4 +1,4 @@
-//! Mail servers of other people's as upstreams: Postfix, Exim, aiosmtpd, each with folders and a configuration of its
+//! Mail servers of other people's as upstreams: Postfix, Exim, Dovecot, aiosmtpd, each with folders and a configuration of its
 //! own on a free port of loopback.
 //!
 //! Postfix and Exim are unpacked by `./scripts/setup`, not installed: their packages exclude one another, and a test
@@ -8,10 +8,12 @@
 //! [`Recorder`]: super::recorder::Recorder
 
 mod aiosmtpd;
+mod dovecot;
 mod exim;
 mod postfix;
 
 pub use aiosmtpd::Aiosmtpd;
+pub use dovecot::Dovecot;
 pub use exim::Exim;
 pub use postfix::Postfix;
 
@@ -80,7 +82,8 @@ fn open_folder() -> tempfile::TempDir {
     folder
 }
 
-fn set_mode(path: &Path, mode: u32) {
+/// Its permissions, as chmod sets them.
+pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a path of our own");
 }
 

@@ -20,6 +20,12 @@ impl Postfix {
     /// With these lines of main.cf over ours. None, after saying so, where Postfix cannot be had: it starts as root only.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Option<Postfix> {
+        Postfix::start_with(settings, &[])
+    }
+
+    /// The same, with these files beside main.cf.
+    #[track_caller]
+    pub fn start_with(settings: &[(&str, &str)], files: &[(&str, &str)]) -> Option<Postfix> {
         let package = folder().join("postfix");
         if !have(&[package.join("usr/lib/postfix/sbin/master").to_str()?]) {
             return None;
@@ -42,6 +48,11 @@ impl Postfix {
             std::fs::write(folder.path().join("etc/master.cf"), master_cf(address))
                 .expect("a folder of our own");
             let etc = folder.path().join("etc");
+            for (name, text) in files {
+                let file = etc.join(name);
+                std::fs::create_dir_all(file.parent().expect("it is in etc")).expect("a folder of our own");
+                std::fs::write(file, text).expect("a folder of our own");
+            }
             let libraries = package.join("usr/lib/postfix");
             let mut command = Group::command(&package.join("usr/lib/postfix/sbin/master"));
             command.args(["-d", "-c"]).arg(etc).env("LD_LIBRARY_PATH", libraries);
