@@ -95,6 +95,7 @@ pub(super) async fn settle(
         next_due,
         failed_upstream: failed_upstream.clone(),
         facts,
+        follow_up: None,
     };
     if commit(context, claim, settlement).await {
         // What the log says is on disk.

@@ -107,6 +107,8 @@ pub struct Recipient {
     pub notify: Notify,
     /// ORCPT, see [`super::dsn::original_recipient`].
     pub original_recipient: Option<String>,
+    /// The sender was told that it failed (rule 9).
+    pub failure_told: bool,
 }
 
 /// NOTIFY of RCPT (RFC 3461 section 4.1).
@@ -165,6 +167,7 @@ impl Recipient {
             mode: None,
             notify: Notify::Unsaid,
             original_recipient: None,
+            failure_told: false,
         }
     }
 

@@ -6,6 +6,7 @@ use super::operations::Page;
 use crate::clock::Moment;
 use crate::event::Fact;
 use crate::mail::{Address, HoldReason, Message, Mode, QueueId, Role, Verdict};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,23 @@ pub struct Settlement {
     pub failed_upstream: Option<String>,
     /// Facts to record in the same commit.
     pub facts: Vec<Fact>,
+    /// A message to be queued in the same commit.
+    pub follow_up: Option<Box<FollowUp>>,
+}
+
+/// Our notice about the outcome of a message (rule 9), which comes to exist with that outcome or not at all.
+#[derive(Clone, Debug)]
+pub struct FollowUp {
+    /// It, as [`MailStore::put`] takes it.
+    pub message: Message,
+    /// Its last chunk. The others were staged.
+    pub tail: Bytes,
+    /// The original recipients that it reports as failed.
+    pub failures_told: Vec<Address>,
+    /// It says that the message is late.
+    pub delay_told: bool,
+    /// Facts to record with it.
+    pub facts: Vec<Fact>,
 }
 
 /// What holds a message from now on.
@@ -107,8 +125,12 @@ pub trait DeliveryQueue: MailStore {
     ) -> Pending<'_, Vec<Claim>>;
 
     /// Writes exactly one verdict for each claimed recipient, in one commit, and counts the attempt where
-    /// `settlement.counted`. With nothing left open and nothing failed the message is removed. A claim that was fenced off
-    /// changes nothing.
+    /// `settlement.counted`. With nothing left open and nothing failed the message is removed, and so is a notice of our own
+    /// with nothing left open, whatever came of it.
+    ///
+    /// The follow-up is queued in that commit. A claim that was fenced off, or whose message was deleted meanwhile, changes
+    /// nothing and queues nothing: what was staged of the follow-up is discarded. Where staged chunks of it are gone (see
+    /// [`MailStore::stage`]), the error is [`StagedLost`](super::QueueError::StagedLost), nothing has changed, and the claim stands.
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()>;
 
     /// Gives a lease back: the message is due as it was and no attempt is counted.

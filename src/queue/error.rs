@@ -16,6 +16,9 @@ pub enum QueueError {
     /// The file could not be read or written. The queue reopens it by itself.
     #[error("the queue file cannot be read or written: {0}")]
     Storage(String),
+    /// Chunks that were staged are gone, because the file was opened anew since, or were not staged in order.
+    #[error("chunks of message {0} that were staged before an error are gone")]
+    StagedLost(QueueId),
     /// The record does not match its checksum, or this version cannot read it.
     #[error("message {id} is damaged in the queue file: {what}")]
     Damaged {

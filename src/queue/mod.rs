@@ -34,7 +34,7 @@ pub mod redb;
 mod timeline;
 
 pub use delivery_queue::{
-    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, HoldChange, RecipientVerdict, Settlement,
+    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, FollowUp, HoldChange, RecipientVerdict, Settlement,
 };
 pub use error::{Pending, QueueError};
 pub use event_log::EventLog;

@@ -13,6 +13,8 @@ struct Known {
     put: Knowledge,
     /// Delivered or deleted.
     removed: Knowledge,
+    /// Queued with the verdict that it failed.
+    bounce: Option<QueueId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,7 +39,12 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
             let id = message.id;
             known.insert(
                 id,
-                Known { message: message.clone(), put: Knowledge::Perhaps, removed: Knowledge::No },
+                Known {
+                    message: message.clone(),
+                    put: Knowledge::Perhaps,
+                    removed: Knowledge::No,
+                    bounce: None,
+                },
             );
             put(queue, &message).await.ok()?;
             known.get_mut(&id)?.put = Knowledge::Yes;
@@ -52,16 +59,36 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
             };
             let mut all = vec![outcomes; claim.message.open_recipients().count()];
             all[0] = Outcome::Delivered;
-            let removes = all.iter().all(|outcome| *outcome == Outcome::Delivered)
-                && !claim.message.recipients.iter().any(|one| one.state == RecipientState::Failed);
+            let failed = claim.message.recipients.iter().any(|one| one.state == RecipientState::Failed);
+            let removes = match claim.message.is_notice {
+                true => !all.contains(&Outcome::Deferred),
+                false => all.iter().all(|outcome| *outcome == Outcome::Delivered) && !failed,
+            };
             if removes {
                 known.get_mut(&id)?.removed = Knowledge::Perhaps;
             }
-            let settlement = settlement(queue, &claim, &all);
+            let mut settlement = settlement(queue, &claim, &all);
+            let failed: Vec<&str> = settlement
+                .verdicts
+                .iter()
+                .filter(|one| one.verdict.outcome == Outcome::Failed)
+                .map(|one| one.address.as_str())
+                .collect();
+            if !failed.is_empty() && !claim.message.is_notice {
+                let size = [400, CHUNK_SIZE + 700][number % 2];
+                let (message, bounce) = follow_up(queue, &claim.message, &failed, size).await;
+                let (put, removed) = (Knowledge::Perhaps, Knowledge::No);
+                known.get_mut(&id)?.bounce = Some(message.id);
+                known.insert(message.id, Known { message, put, removed, bounce: None });
+                settlement.follow_up = Some(bounce);
+            }
             // The power may go here; then nobody answers until the queue is dropped.
             tokio::select! {
                 settled = queue.settle(claim, settlement) => settled.ok()?,
                 () = no_longer_writable(queue) => return None,
+            }
+            if let Some(bounce) = known.get(&id)?.bounce {
+                known.get_mut(&bounce)?.put = Knowledge::Yes;
             }
             if removes {
                 known.get_mut(&id)?.removed = Knowledge::Yes;
@@ -101,6 +128,13 @@ async fn check(disk: Arc<Disk>, clock: &Arc<ManualClock>, known: &BTreeMap<Queue
         assert!(stored == content(&known.message), "{what}: {} has other content", message.id);
     }
     let there = ids(&listed.messages);
+    // A verdict and its bounce are there together or not at all.
+    for message in &listed.messages {
+        let Some(bounce) = known.get(&message.id).and_then(|known| known.bounce) else { continue };
+        let told = message.recipients.iter().any(|one| one.failure_told);
+        let gone = known.get(&bounce).is_some_and(|bounce| bounce.removed != Knowledge::No);
+        assert!(told == there.contains(&bounce) || (told && gone), "{what}: {} told: {told}", message.id);
+    }
     for (id, known) in known {
         let owed = known.put == Knowledge::Yes && known.removed == Knowledge::No;
         assert!(!owed || there.contains(id), "{what}: {id} is lost");

@@ -251,7 +251,7 @@ async fn a_message_whose_chunks_went_with_an_error_does_not_come_to_be() {
             assert!(queue.stage(large.id, 2, chunk(2)).await.is_err(), "what came before it is gone");
         }
         let refused = queue.put(large.clone(), content.slice(3 * CHUNK_SIZE..), vec![]).await;
-        assert!(matches!(refused, Err(QueueError::Storage(_))), "{refused:?}");
+        assert!(matches!(refused, Err(QueueError::StagedLost(_))), "{refused:?}");
         queue.discard(large.id);
         // Sent once more under another id it is taken.
         let again = put_new(&queue, &["large@x.test"]).await;

@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 mod failing;
 mod file;
+mod follow_up;
 mod lanes;
 mod model;
 mod older;
@@ -20,8 +21,8 @@ use postroom::event::{EventType, Fact};
 use postroom::mail::*;
 use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{
-    CHUNK_SIZE, Claim, ClaimGroup, ClaimRequest, DeliveryQueue, EventLog, MailStore, Operations, Queue,
-    QueueError, RecipientVerdict, Settlement, Timeline,
+    CHUNK_SIZE, Claim, ClaimGroup, ClaimRequest, DeliveryQueue, EventLog, FollowUp, MailStore, Operations,
+    Queue, QueueError, RecipientVerdict, Settlement, Timeline,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,7 +194,30 @@ fn settlement(queue: &dyn Queue, claim: &Claim, outcomes: &[Outcome]) -> Settlem
         next_due: queue.now().after(MINUTE),
         failed_upstream: None,
         facts: vec![fact(claim.message.id, "attempted")],
+        follow_up: None,
     }
+}
+
+/// A notice about these recipients of a message, with content of `size` bytes, of which all but the last chunk are staged.
+async fn follow_up(
+    queue: &dyn Queue,
+    about: &Message,
+    told: &[&str],
+    size: usize,
+) -> (Message, Box<FollowUp>) {
+    let message = Message {
+        is_notice: true,
+        reverse_path: ReversePath::Null,
+        ..message(queue, &["sender@example.com"], size)
+    };
+    let mut tail = Bytes::from(content(&message));
+    for number in 0..message.chunks.saturating_sub(1) {
+        // After an error the settlement says that they are gone.
+        let _ = queue.stage(message.id, number, tail.split_to(CHUNK_SIZE)).await;
+    }
+    let failures_told = told.iter().map(|address| address.parse().unwrap()).collect();
+    let facts = vec![fact(about.id, "BOUNCED")];
+    (message.clone(), Box::new(FollowUp { message, tail, failures_told, delay_told: false, facts }))
 }
 
 async fn settle(queue: &dyn Queue, claim: Claim, outcomes: &[Outcome]) {

@@ -122,6 +122,13 @@ impl MemoryState {
         }
     }
 
+    /// The settlement was refused: the attempt has its lease as before.
+    pub(super) fn stop_settling(&mut self, id: QueueId, token: u64) {
+        if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.token == token) {
+            lease.settling = false;
+        }
+    }
+
     /// Notes that a message with this start of life waits.
     pub(super) fn note_life(&mut self, life_start: u64) {
         self.oldest_life = self.oldest_life.min(life_start);

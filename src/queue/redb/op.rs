@@ -101,6 +101,7 @@ impl Op {
         match self {
             Op::Stage { chunk, .. } => chunk.len(),
             Op::Put { tail, .. } => tail.len(),
+            Op::Settle { settlement, .. } => settlement.follow_up.as_ref().map_or(0, |one| one.tail.len()),
             _ => 0,
         }
     }

@@ -11,11 +11,6 @@ use crate::mail::{Message, QueueId};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Chunks were not staged in order, or before the file was last opened.
-fn lost_chunks(id: QueueId) -> QueueError {
-    QueueError::Storage(format!("chunks of message {id} that were staged before an error are gone"))
-}
-
 /// Writes a chunk ahead of its message. The inner error is the caller's alone.
 pub(super) fn stage(
     batch: &mut Batch<'_, '_>,
@@ -24,7 +19,7 @@ pub(super) fn stage(
     chunk: &[u8],
 ) -> Result<Result<(), QueueError>, redb::Error> {
     if number > 0 && batch.shared.state().staged.get(&id) != Some(&number) {
-        return Ok(Err(lost_chunks(id)));
+        return Ok(Err(QueueError::StagedLost(id)));
     }
     batch.changed = true;
     batch.shared.state().staged.insert(id, number + 1);
@@ -32,6 +27,12 @@ pub(super) fn stage(
         batch.tables.orphans.insert(id.number(), ())?;
     }
     content::write(&mut batch.tables, id.number(), number, chunk).map(Ok)
+}
+
+/// Whether all chunks but the last were staged since the file was opened.
+pub(super) fn is_staged(batch: &Batch<'_, '_>, message: &Message) -> bool {
+    let last = message.chunks.saturating_sub(1);
+    last == 0 || batch.shared.state().staged.get(&message.id) == Some(&last)
 }
 
 /// Makes a message exist. The inner error is the caller's alone.
@@ -44,7 +45,7 @@ pub(super) fn put(
     let id = message.id.number();
     if let Some(last) = message.chunks.checked_sub(1) {
         if last > 0 && batch.shared.state().staged.remove(&message.id) != Some(last) {
-            return Ok(Err(lost_chunks(message.id)));
+            return Ok(Err(QueueError::StagedLost(message.id)));
         }
         content::write(&mut batch.tables, id, last, tail)?;
         if last > 0 {

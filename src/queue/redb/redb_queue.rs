@@ -290,6 +290,9 @@ impl DeliveryQueue for RedbQueue {
 
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()> {
         if !self.shared.state().begin_settling(claim.message.id, claim.token) {
+            if let Some(follow_up) = settlement.follow_up {
+                self.discard(follow_up.message.id);
+            }
             return Box::pin(std::future::ready(Ok(())));
         }
         self.writer.request(|responder| Op::Settle { claim, settlement, responder })

@@ -1,8 +1,9 @@
 //! Writing the outcome of an attempt.
 
-use super::super::{Claim, QueueError, RecipientVerdict, Settlement};
+use super::super::{Claim, FollowUp, QueueError, RecipientVerdict, Settlement};
 use super::batch::Batch;
 use super::memory_update::MemoryUpdate;
+use super::put;
 use crate::clock::Moment;
 use crate::mail::{Message, MessageState, Mode, Outcome, Recipient, RecipientState, Role};
 
@@ -13,14 +14,25 @@ pub(super) fn settle(
     settlement: &Settlement,
 ) -> Result<Result<(), QueueError>, redb::Error> {
     let id = claim.message.id;
+    let follow_up = settlement.follow_up.as_deref();
+    if let Some(FollowUp { message, .. }) = follow_up.filter(|one| !put::is_staged(batch, &one.message)) {
+        batch.shared.state().stop_settling(id, claim.token);
+        return Ok(Err(QueueError::StagedLost(message.id)));
+    }
     batch.changed = true;
     batch.uncache(id);
     batch.memory_updates.push(MemoryUpdate::Settled(id, claim.token));
     batch.record(settlement.facts.iter().cloned())?;
     let stored = match batch.tables.message(id)? {
         // Deleted while the attempt was under way.
-        None => return batch.remove_orphan(id).map(Ok),
-        Some(Err(what)) => return Ok(Err(QueueError::Damaged { id, what })),
+        None => {
+            discard(batch, follow_up)?;
+            return batch.remove_orphan(id).map(Ok);
+        }
+        Some(Err(what)) => {
+            discard(batch, follow_up)?;
+            return Ok(Err(QueueError::Damaged { id, what }));
+        }
         Some(Ok(stored)) => stored,
     };
     let before = batch.entries(&stored)?;
@@ -31,13 +43,27 @@ pub(super) fn settle(
     if batch.shared.state().leases.get(&id).is_some_and(|lease| lease.made_due) {
         make_due(&mut after.message, now);
     }
-    if after.message.state() == MessageState::Sent {
+    if is_over(&after.message) {
         batch.remove(id, before, Some(after.message.chunks))?;
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     } else {
         batch.store(before, &after)?;
     }
-    Ok(Ok(()))
+    match follow_up {
+        Some(FollowUp { message, tail, facts, .. }) => put::put(batch, message, tail, facts),
+        None => Ok(Ok(())),
+    }
+}
+
+/// What was staged of it is of no use.
+fn discard(batch: &mut Batch<'_, '_>, follow_up: Option<&FollowUp>) -> Result<(), redb::Error> {
+    follow_up.map_or(Ok(()), |one| batch.remove_orphan(one.message.id))
+}
+
+/// Nobody can do anything about a notice of ours that nobody takes.
+fn is_over(message: &Message) -> bool {
+    let state = message.state();
+    state == MessageState::Sent || (message.is_notice && state == MessageState::Failed)
 }
 
 /// Makes the message due and its upstreams usable again, as an operator or a reload asked while the attempt was under way.
@@ -65,6 +91,11 @@ fn apply(message: &mut Message, claimed: &Message, settlement: &Settlement, now:
         message.failed_upstream.clone_from(&settlement.failed_upstream);
     }
     message.under_mode |= settlement.mode.is_some();
+    if let Some(FollowUp { failures_told, delay_told, .. }) = settlement.follow_up.as_deref() {
+        message.delay_told |= delay_told;
+        let told = |one: &&mut Recipient| one.role == Role::Original && failures_told.contains(&one.address);
+        message.recipients.iter_mut().filter(told).for_each(|one| one.failure_told = true);
+    }
     count_life(message, settlement.mode, now);
     // Recipients that an operator reopened after the claim were not tried yet, so they are due now.
     let was_closed =
