@@ -10,7 +10,7 @@
 //! - `server` starts the parts, reloads the configuration, stops the parts in order.
 //! - `admin` has the HTTP routes on the control socket.
 //! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
-//! - [`policy`] decides what is added to a message or taken out on its way out.
+//! - [`policy`] decides what happens to a message, and what is changed of it on its way out.
 //! - [`queue`] is the contract of the message store, and redb behind it.
 //! - [`event`] says what happened, as users see it.
 //! - [`log`] is the log on standard error, for diagnosis.

@@ -60,11 +60,11 @@ pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
         let server = Server::start(loaded, sources, log).await.context("the demo cannot start")?;
         say(&introduction(args.listen, &file, flaky.address(), steady.address()));
         let events = tokio::spawn(tell(server.queue().subscribe()));
-        server.run(signals).await;
+        let result = server.run(signals).await;
         events.abort();
         flaky.stop().await;
         steady.stop().await;
-        Ok(())
+        Ok(result?)
     })
 }
 

@@ -34,8 +34,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         for (name, address) in server.addresses() {
             tracing::info!("listener {name} on {address}");
         }
-        server.run(signals).await;
-        Ok(())
+        Ok(server.run(signals).await?)
     })
 }
 

@@ -9,8 +9,8 @@ use std::str::FromStr;
 pub struct Site {
     /// Made like a listener's.
     pub name: String,
-    /// Mail whose reverse-path (for `<>`: the From) is one of these belongs to the site, where neither user nor listener
-    /// says so.
+    /// Mail whose reverse-path (for `<>`: the From) is one of these belongs to the site, where its listener does not
+    /// say so.
     pub senders: Vec<AddressPattern>,
     /// False: only upstreams that name the site take its mail.
     pub global_upstreams: bool,

@@ -155,6 +155,7 @@ impl Attempt<'_> {
                 queue_id: self.claim.message.id,
                 site: self.claim.message.site.clone(),
                 upstream: upstream.name.clone(),
+                settings: self.context.settings.clone(),
             });
             if self.has_handling_changed() {
                 self.context.services.pool.give_back(connection);
@@ -198,7 +199,10 @@ impl Attempt<'_> {
                     return self.on_session_error(upstream, slot, error);
                 }
                 None => {
-                    if let Some(change) = slot.succeeded() {
+                    // Where it could take no recipient of these, it was asked nothing.
+                    if transaction.answered
+                        && let Some(change) = slot.succeeded()
+                    {
                         self.record_circuit_change(upstream, change, None);
                     }
                     self.context.services.pool.give_back(connection);

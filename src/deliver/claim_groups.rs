@@ -15,13 +15,13 @@ const LOOK_AHEAD: usize = 5;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ReadyGroup {
     pub(super) group: ClaimGroup,
-    /// It needs no upstream.
+    /// Claimed only while an upstream of its site is available.
     needs_upstream: bool,
     /// It is to be held, so it is claimed before its time.
     whenever_due: bool,
 }
 
-/// All of them. `known`: the sites that there is mail of, configured or not.
+/// The groups whose mail may be claimed. `known`: the sites that there is mail of, configured or not.
 pub(super) fn ready_groups(settings: &Settings, known: Vec<String>) -> Vec<ReadyGroup> {
     let configured = settings.sites.keys().cloned().chain([String::new()]);
     let mut groups: Vec<ReadyGroup> = configured.flat_map(|site| of_site(settings, &site)).collect();

@@ -1,6 +1,9 @@
 //! What an upstream's answer means: the table of rule 3, with rule 5 behind it. docs/replies.md holds it against
 //! what others do and what servers say.
 //!
+//! One row is changed by what is known of the server: 530 to MAIL from an upstream that has answered other transactions speaks of
+//! this sender, see `of_the_sender` in `super::attempt`.
+//!
 //! Not in the table: what comes before MAIL (all of it is "no usable session", see `super::connection`), and what is no
 //! reply at all (a lost session, or after the final dot "unknown", see `super::transaction`).
 
@@ -22,7 +25,7 @@ pub enum TransactionStep {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
     Delivered,
-    /// The server does not talk to us: its fault, the next upstream is asked at once and nothing is counted.
+    /// The server does not talk to us: its fault, the next upstream is asked at once. The attempt is not counted, but the lost session is.
     NoSession,
     /// The session is over before anything was decided: its fault too; a message that meets it again and again is
     /// deferred in the end.

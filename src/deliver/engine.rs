@@ -2,7 +2,7 @@
 //! available, sleeps when there is nothing to do. New mail wakes it at once; nothing polls.
 //!
 //! Mail that needs an upstream is claimed only while one is available to its site, so with all of them down it waits in the
-//! queue, keeps its state and counts no attempt. Only its age is round_start at then, once a minute: what is past `expire_after`
+//! queue, keeps its state and counts no attempt. Only its age is looked at then, once a minute: what is past `expire_after`
 //! expires.
 
 use super::attempt::{self, AttemptEnd};
@@ -222,12 +222,12 @@ impl Engine {
             let services = self.services.clone();
             self.spawn(
                 async move { holding::review(&services).await },
-                "held mail was not round_start at again after the change of settings",
+                "held mail was not reviewed after the change of settings",
             );
         }
     }
 
-    /// Runs beside attempts, until the stop. `failed` says what is so when it fails.
+    /// Runs beside attempts, until the stop. `failed` is the warning when it fails.
     fn spawn(
         &self,
         work: impl Future<Output = Result<(), QueueError>> + Send + 'static,
@@ -265,7 +265,7 @@ impl Engine {
         match self.claim_due(limits, settings).await {
             Ok(some) => some,
             Err(error) => {
-                tracing::error!("no mail can be claimed: {error}");
+                tracing::error!("no mail can be claimed, which is tried again in a second: {error}");
                 self.claim_failed = true;
                 false
             }

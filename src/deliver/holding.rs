@@ -65,7 +65,7 @@ pub(super) async fn review(services: &Arc<Services>) -> Result<(), QueueError> {
         if page.messages.is_empty() {
             return Ok(());
         }
-        // Those in force now, whichever change it was that asked for this.
+        // Settings may have changed again since this review was started.
         let settings = services.settings.borrow().clone();
         let now = services.clock.wall();
         let changes: Vec<HoldChange> =

@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 pub(super) enum Deferral {
     /// An attempt has decided so.
     Decided,
-    /// Nobody can be asked: the waiting goes on, one step longer.
+    /// No upstream can be asked: the retry schedule goes one step on.
     NobodyAvailable,
-    /// Who could be asked works and has no connection free: the waiting goes on, as long as before.
+    /// Those that could be asked work and have no connection free: the schedule stays where it is.
     OthersBusy,
     /// Its site is handled otherwise from now on: what is open is due at once.
     HandlingChanged,
@@ -35,8 +35,8 @@ pub(super) struct AttemptOutcome<'a> {
     pub(super) delays: Delays,
 }
 
-/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. Of a
-/// waiting that goes on only its end is told: what was said when it began still holds.
+/// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. A message
+/// that is deferred again without an attempt gets no further line or event; only its expiry does.
 pub(super) async fn settle(
     context: &AttemptContext,
     claim: &Claim,

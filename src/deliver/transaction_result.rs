@@ -52,7 +52,7 @@ pub struct TransactionResult {
     pub began: bool,
     /// The upstream has answered a command of it with something else than 421.
     pub answered: bool,
-    /// Time spent before the first byte of MAIL waiting for nothing but our own side is not in it, milliseconds.
+    /// Milliseconds from the start of the transaction to its last reply; what was read from our queue before is not in it.
     pub transmit_ms: u64,
 }
 

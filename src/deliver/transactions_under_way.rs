@@ -1,16 +1,19 @@
 //! Transactions that have been begun with an upstream and not ended: a reload that changes a mode cannot call them back.
 
+use crate::config::Settings;
 use crate::mail::QueueId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A transaction that has been begun and not ended.
+#[derive(Clone, Debug)]
 pub struct TransactionUnderWay {
     pub queue_id: QueueId,
     /// Its site; empty: none.
     pub site: String,
     pub upstream: String,
+    /// Those that its attempt began under.
+    pub settings: Arc<Settings>,
 }
 
 /// All of them.

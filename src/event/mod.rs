@@ -124,9 +124,9 @@ pub mod code {
     pub const RELOADED: &str = "RELOADED";
     /// A new configuration was refused.
     pub const RELOAD_FAILED: &str = "RELOAD_FAILED";
-    /// An operator holds a message.
+    /// A message is held: by an operator, or because of a mode or its site.
     pub const HELD: &str = "HELD";
-    /// An operator released a message.
+    /// A message is not held any more.
     pub const RELEASED: &str = "RELEASED";
     /// An operator deleted a message, or `failed_days` did.
     pub const DELETED: &str = "DELETED";

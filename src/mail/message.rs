@@ -33,7 +33,7 @@ pub enum RecipientState {
     Deferred,
     /// Open, but held with its message.
     Held,
-    /// An upstream took it.
+    /// An upstream took it, or debug or redirect counts it as delivered.
     Delivered,
     /// An upstream refused it for good.
     Failed,
@@ -244,7 +244,7 @@ pub struct Message {
     pub header: HeaderFacts,
     /// Where it came from.
     pub origin: Origin,
-    /// The site it belongs to, decided when it was accepted; empty: none, all sites' upstreams may take it.
+    /// The site it belongs to, decided when it was accepted; empty: no site, only global upstreams take it.
     pub site: String,
     /// Decided when it was accepted.
     pub class: Class,

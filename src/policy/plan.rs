@@ -1,7 +1,13 @@
 //! What is to happen to a message (rule 6): decided here and nowhere else, when an attempt starts, from the settings and
 //! the message as it is stored.
 //!
-//! The order: its site is gone, sending is off, simulate, debug, redirect, a mode that has ended, as it is addressed.
+//! The order: its site is gone, a mode that has ended, nobody to report to, sending is off, simulate, debug, redirect, as it is
+//! addressed.
+//!
+//! What keeps redirected mail from its recipients lies in five places: this plan; [`Message::under_mode`], set when a message is
+//! accepted, settled or reviewed under a mode and cleared only by an operator's release; `Attempt::has_handling_changed` before
+//! each MAIL; the engine, which gives back what it has claimed when settings change; and [`super::changes`], which sees to
+//! reverse-path and receipts.
 
 use crate::config::handling::{DebugMode, Handling, Redirect};
 use crate::mail::{Address, HoldReason, Message, Mode, Outcome, Recipient, RecipientState, Role};

@@ -37,6 +37,13 @@ const ABORT_GRACE: Duration = Duration::from_secs(2);
 /// How often free space and counted refusals are looked at.
 const SMTP_EVENTS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The task that delivers has ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "delivery has ended by itself, which is a bug in Postroom; what was answered 250 is on disk: start the proxy again"
+)]
+pub(crate) struct DeliveryEnded;
+
 /// A running proxy.
 pub(crate) struct Server {
     queue: Arc<dyn Queue>,
@@ -155,11 +162,18 @@ impl Server {
     }
 
     /// Works until a signal asks for a stop, then stops.
-    pub(crate) async fn run(mut self, mut signals: Signals) {
-        loop {
+    ///
+    /// # Errors
+    /// Delivery ended without being asked to. Accepting mail that never leaves would help nobody, so the proxy stops.
+    pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), DeliveryEnded> {
+        let result = loop {
             tokio::select! {
+                _ = &mut self.engine => {
+                    tracing::error!("{DeliveryEnded}");
+                    break Err(DeliveryEnded);
+                }
                 asked = signals.next() => match asked {
-                    Asked::Stop => break,
+                    Asked::Stop => break Ok(()),
                     // Errors have been logged and recorded.
                     Asked::Reload => drop(self.reload("SIGHUP").await),
                 },
@@ -168,12 +182,13 @@ impl Server {
                     let _ = request.send(self.reload("postroom reload").await);
                 }
             }
-        }
+        };
         // A second signal ends the process at once: all mail that 250 was replied to is on disk.
         tokio::select! {
             () = self.shut_down() => {}
             () = async { while signals.next().await != Asked::Stop {} } => tracing::warn!("stopped at once"),
         }
+        result
     }
 
     /// `by`: who asked for it.
@@ -188,7 +203,8 @@ impl Server {
         let end = Instant::now() + GRACE;
         self.stop.gently.cancel();
         self.listeners.close(end, ABORT_GRACE).await;
-        if timeout_at(end, &mut self.engine).await.is_err() {
+        // Polled after its end, a task's handle panics.
+        if !self.engine.is_finished() && timeout_at(end, &mut self.engine).await.is_err() {
             self.stop.now.cancel();
             let _ = timeout(ABORT_GRACE, &mut self.engine).await;
         }

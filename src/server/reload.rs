@@ -107,9 +107,9 @@ impl Reloader {
             events.mode(&site, format!("{whose}: {what} (switched by {by})"));
         }
         let goes_on = |one: &TransactionUnderWay| {
-            (before.handling_of(&one.site) != now.handling_of(&one.site)).then(|| {
-                let TransactionUnderWay { queue_id, upstream, .. } = one;
-                format!("message {queue_id} was past MAIL at {upstream} and goes on as it was begun")
+            let TransactionUnderWay { queue_id, upstream, site, settings } = one;
+            (settings.handling_of(site) != now.handling_of(site)).then(|| {
+                format!("message {queue_id} had begun at {upstream} before the change and may be sent as was planned then")
             })
         };
         self.transactions.list().iter().filter_map(goes_on).collect()

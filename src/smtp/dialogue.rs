@@ -86,7 +86,7 @@ impl Dialogue {
         self.envelope.as_ref()
     }
 
-    /// Whether the site of the message under way hangs on its From.
+    /// Whether the site of the message under way depends on its From.
     pub(super) fn needs_author(&self) -> bool {
         let is_null = |envelope: &InboundEnvelope| envelope.mail.reverse_path == ReversePath::Null;
         let has_senders = |site: &Site| !site.senders.is_empty();

@@ -33,7 +33,7 @@ pub(super) struct Reception<'q> {
     id: QueueId,
     reader: ContentReader,
     scan: HeaderScan,
-    /// Reads From, where the site hangs on it.
+    /// Reads From, where the site depends on it.
     author: Option<SenderScan>,
     chunks: Chunks,
     staged: u32,
@@ -223,7 +223,10 @@ impl<'q> Reception<'q> {
             (true, true) => "UTF8SMTP",
         };
         let site = self.site(context, envelope);
-        let handling = context.settings.handling_of(&site);
+        // Of this moment: the session may have begun under other settings, and what was accepted under a mode must be known
+        // to have been.
+        let now_in_force = server.settings.borrow().clone();
+        let handling = now_in_force.handling_of(&site);
         let now = server.queue.now_of(&site);
         let reception = server.clock.monotonic().saturating_sub(envelope.began);
         Message {

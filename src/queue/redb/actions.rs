@@ -77,7 +77,7 @@ fn retry(
     let id = message.id;
     batch.shared.state().make_due(id);
     readmit(batch, id)?;
-    // LeasedKeys out of the indexes and put in again, so that an entry that a damaged disk has eaten comes back.
+    // Removed from the indexes and inserted again, so that an entry that a damaged disk has eaten comes back.
     batch.tables.replace_entries(&mut batch.metadata.counts, id, before, None)?;
     change(batch, None, stored, code::QUEUED, "was made due by an operator")
 }
@@ -107,12 +107,15 @@ fn release(
     if message.held_since.is_none() || before.is_none() {
         return Ok(ActionResult::Unchanged);
     }
-    if message.hold.contains(&HoldReason::SiteGone) {
+    let site_gone = message.hold.contains(&HoldReason::SiteGone);
+    if site_gone {
         message.site.clear();
     }
+    // It may go to its addressees now, but not because it was released while a mode still applied to it.
+    if site_gone || message.hold.contains(&HoldReason::ModeEnded) {
+        message.under_mode = false;
+    }
     message.end_hold(batch.shared.timelines.now_of(&message.site));
-    // It may go to its addressees now.
-    message.under_mode = false;
     change(batch, before, stored, code::RELEASED, "was released by an operator")
 }
 

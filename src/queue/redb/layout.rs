@@ -14,7 +14,7 @@ pub(super) const FORMAT: u32 = 2;
 
 /// Id to record (see [`super::record`]).
 pub(super) const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
-/// The due index: (site, rank, due moment, id) to start of life, of every message that waits for an attempt. See
+/// The due index: (group, rank, due moment, id) to start of life, of every message that waits for an attempt. See
 /// [`super::due_key::DueKey`].
 pub(super) const DUE_INDEX: TableDefinition<'static, (u64, u8, u64, u128), u64> =
     TableDefinition::new("waiting");

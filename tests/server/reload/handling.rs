@@ -331,3 +331,41 @@ pub fn upstream_sender() {
     assert!(sent.mail.starts_with("<relay@own.test>"), "{}", sent.mail);
     assert!(text(&sent).contains("\r\nFrom: relay@own.test\r\n"), "{}", text(&sent));
 }
+
+/// What a session that began before the switch brings in is known to have come under the mode, or under none.
+#[test]
+fn a_session_that_goes_on_over_a_switch_brings_in_mail_of_the_present_mode() {
+    let recorder = Recorder::start();
+    let redirect = |enabled| {
+        recorder.upstream("only")
+            + &format!("[redirect]\nenabled = {enabled}\nreport_emails = [\"qa@r.test\"]\n")
+    };
+    let proxy = Proxy::start(&redirect(true));
+    let mut talk = Talk::hello(proxy.address());
+    assert!(talk.mail("one@b.test", 100).starts_with("250"));
+    assert_eq!(recipients(&recorder, 1), ["<qa@r.test>"]);
+    reload(&proxy, &redirect(false));
+    assert!(talk.mail("two@b.test", 100).starts_with("250"));
+    assert_eq!(recipients(&recorder, 2), ["<two@b.test>"], "not held: redirect was off when it came in");
+}
+
+/// Released while redirect is on, it is still redirected mail.
+#[test]
+fn a_release_while_redirect_is_on_sends_nothing_to_the_addressees_when_it_ends() {
+    let recorder = Recorder::start();
+    let config = |enabled, upstream: bool| {
+        let upstream = if upstream { recorder.upstream("only") } else { String::new() };
+        format!("{upstream}[redirect]\nenabled = {enabled}\nreport_emails = [\"qa@r.test\"]\n")
+    };
+    let proxy = Proxy::start(&config(true, false));
+    mail(&proxy, "a@a.test", "b@b.test");
+    let id = messages(&proxy)[0]["id"].as_str().unwrap().to_owned();
+    proxy.command(&["queue", "hold", &id]);
+    proxy.command(&["queue", "release", &id]);
+    reload(&proxy, &config(false, true));
+    eventually("the message to be held", || (messages(&proxy)[0]["state"] == "held").then_some(()));
+    assert_eq!(messages(&proxy)[0]["held_because"][0], "mode_ended");
+    // Released now, by somebody who knows that the mode has ended, it goes.
+    proxy.command(&["queue", "release", &id]);
+    assert_eq!(recipients(&recorder, 1), ["<b@b.test>"]);
+}
