@@ -234,6 +234,7 @@ fn delivered(queue: &RedbQueue, claim: &Claim) -> Settlement {
         steps_on: true,
         next_due: queue.now(),
         failed_upstream: None,
+        archived: None,
         facts: vec![fact(claim.message.id, "delivered")],
         follow_up: None,
     }

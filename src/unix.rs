@@ -2,9 +2,10 @@
 //! limit on open files, the space on a file system, the names of users.
 //! A port to another system has to replace this module alone.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +50,17 @@ pub(crate) fn disk_space(file: &Path) -> io::Result<(u64, u64)> {
     let system = rustix::fs::statvfs(file)?;
     let blocks = std::fs::metadata(file)?.blocks();
     Ok((system.f_bavail.saturating_mul(system.f_frsize), blocks.saturating_mul(512)))
+}
+
+/// Bytes free for this process on the file system of a file or folder.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// Opens a file that only its owner may read, for writing from its beginning.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// The id of the process that answers on the control socket, if one does; 0 where the system does not say.

@@ -4,9 +4,10 @@ use crate::clock::Moment;
 use crate::deliver::health::Availability;
 use crate::event::encoded_words;
 use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
-use crate::queue::{Page, QueueStatus};
+use crate::queue::{Page, QueueStatus, SentMessage, SentPage, archive};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A message in a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +35,12 @@ pub(crate) struct MessageJson {
     pub held_because: Vec<HoldReason>,
     /// UTC; null while held or with nothing open.
     pub next_attempt: Option<Timestamp>,
+    /// UTC; when its last recipient was delivered, for sent mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// Where its content is, for one sent message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<ArchivedJson>,
     /// Where it came from.
     pub client: Option<String>,
     /// The listener that took it.
@@ -57,6 +64,22 @@ pub(crate) struct RecipientJson {
     pub upstream: Option<String>,
     /// Upstreams that refused this recipient for good; it waits for the others.
     pub refused_by: Vec<String>,
+}
+
+/// The file of a sent message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ArchivedJson {
+    /// Under `data_dir`.
+    pub file: String,
+    /// Why it cannot be read; null where it can.
+    pub wrong: Option<String>,
+}
+
+impl ArchivedJson {
+    pub(crate) fn of(sent: &SentMessage, wrong: Option<String>) -> ArchivedJson {
+        let file = archive::file(Path::new("archive"), sent.sent_at, sent.message.id);
+        ArchivedJson { file: file.display().to_string(), wrong }
+    }
 }
 
 /// A page of messages.
@@ -152,13 +175,29 @@ impl MessageJson {
             attempts: message.attempts,
             held_because: message.hold.iter().copied().collect(),
             next_attempt: message.due.map(|due| wall(&message.site, due)),
+            sent_at: None,
+            archived: None,
             client: message.origin.client.map(|client| client.to_string()),
             listener: message.origin.listener.clone(),
         }
     }
 }
 
+impl MessageJson {
+    /// A sent message. What is deferred has a time; what is sent has none to come.
+    pub(crate) fn of_sent(sent: &SentMessage) -> MessageJson {
+        let wall = |_: &str, _| sent.sent_at;
+        MessageJson { sent_at: Some(sent.sent_at), ..MessageJson::of(&sent.message, wall) }
+    }
+}
+
 impl MessagesJson {
+    /// A page of sent messages as it is answered.
+    pub(crate) fn of_sent(page: &SentPage) -> MessagesJson {
+        let messages = page.messages.iter().map(MessageJson::of_sent).collect();
+        MessagesJson { messages, next_cursor: page.next.map(|id| id.to_string()) }
+    }
+
     /// A page as it is answered. Damaged records are in it, in a state of their own.
     pub(crate) fn of(page: &Page, wall: impl Fn(&str, Moment) -> Timestamp) -> MessagesJson {
         let damaged = page.damaged.iter().map(|(id, what)| MessageJson {
@@ -175,6 +214,8 @@ impl MessagesJson {
             attempts: 0,
             held_because: Vec::new(),
             next_attempt: None,
+            sent_at: None,
+            archived: None,
             client: None,
             listener: String::new(),
         });

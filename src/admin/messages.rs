@@ -3,7 +3,8 @@
 use super::json::{BulkJson, MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
-use super::query::{self, BulkQuery, MessagesQuery, QueryError};
+use super::query::{self, BulkQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
+use super::sent;
 use super::state::AdminState;
 use crate::mail::{Message, QueueId};
 use crate::queue::{ActionResult, Filter, MailStore, OperatorAction, QueueError};
@@ -13,19 +14,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-
-const PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1_000;
-
-impl From<QueryError> for Problem {
-    fn from(error: QueryError) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, error)
-    }
-}
-
-fn id(text: &str) -> Result<QueueId, Problem> {
-    text.parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
-}
 
 /// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
 pub(super) async fn list(
@@ -39,13 +27,16 @@ pub(super) async fn list(
     Ok(JsonResponse(MessagesJson::of(&page, |site, due| admin.queue.wall_of(site, due))))
 }
 
-/// `GET /api/v1/messages/{id}`.
+/// `GET /api/v1/messages/{id}`: one in the queue, or one that was sent and is archived.
 pub(super) async fn show(
     State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
-    let message = admin.queue.show(id(&name)?).await?;
-    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
+    let id = id(&name)?;
+    match admin.queue.show(id).await {
+        Err(QueueError::NotFound(_)) => Ok(JsonResponse(sent::show(&admin, id).await?)),
+        message => Ok(JsonResponse(MessageJson::of(&*message?, |site, due| admin.queue.wall_of(site, due)))),
+    }
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
@@ -53,8 +44,11 @@ pub(super) async fn raw(
     State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let message = admin.queue.show(id(&name)?).await?;
-    let body = Body::from_stream(chunks(admin.queue.clone(), message));
+    let id = id(&name)?;
+    let body = match admin.queue.show(id).await {
+        Err(QueueError::NotFound(_)) => sent::body(&admin, id).await?,
+        message => Body::from_stream(chunks(admin.queue.clone(), message?)),
+    };
     Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
 }
 

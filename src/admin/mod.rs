@@ -10,6 +10,7 @@ mod messages;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod safe_json;
+mod sent;
 mod service;
 mod state;
 
@@ -28,7 +29,9 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/v1/messages/bulk", post(messages::bulk))
         .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))
         .route("/api/v1/messages/{id}/raw", get(messages::raw))
+        .route("/api/v1/messages/{id}/resend", post(sent::resend))
         .route("/api/v1/messages/{id}/{action}", post(messages::act))
+        .route("/api/v1/sent", get(sent::list))
         .route("/api/v1/upstreams", get(service::upstreams))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/stream", get(events::stream))

@@ -1,7 +1,8 @@
 //! What the routes are asked, read from its words: which messages, and what to do with them.
 
 use super::json::state_word;
-use crate::mail::MessageState;
+use crate::mail::id::NotAQueueId;
+use crate::mail::{MessageState, QueueId};
 use crate::queue::{Filter, OperatorAction};
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +40,29 @@ pub(crate) struct BulkQuery {
     pub q: Option<String>,
 }
 
+/// What `POST /api/v1/messages/{id}/resend` takes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResendQuery {
+    /// Also what no upstream has taken because of a mode.
+    #[serde(default)]
+    pub confirm: bool,
+}
+
 /// What is wrong with a query, in words.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub(crate) struct QueryError(pub String);
+
+/// Messages on a page of a listing, where nobody says how many.
+pub(super) const PAGE: usize = 100;
+/// And at most.
+pub(super) const LARGEST_PAGE: usize = 1_000;
+
+/// A queue id as somebody wrote it.
+pub(crate) fn id(text: &str) -> Result<QueueId, QueryError> {
+    text.parse().map_err(|error: NotAQueueId| QueryError(error.to_string()))
+}
 
 /// The filter that `state` and `q` mean.
 pub(crate) fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError> {

@@ -1,8 +1,9 @@
 //! What the routes work with.
 
+use crate::clock::Clock;
 use crate::config::{ConfigErrors, Settings};
 use crate::deliver::health::UpstreamHealth;
-use crate::queue::Operations;
+use crate::queue::{Archive, Queue};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,7 +14,10 @@ pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors
 /// What the routes work with.
 #[derive(Clone)]
 pub(crate) struct AdminState {
-    pub(crate) queue: Arc<dyn Operations>,
+    pub(crate) queue: Arc<dyn Queue>,
+    /// Contents of sent mail.
+    pub(crate) archive: Arc<Archive>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<UpstreamHealth>,
     pub(crate) settings: watch::Receiver<Arc<Settings>>,
     /// The listeners are up and nobody has asked for a stop.

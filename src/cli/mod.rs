@@ -9,6 +9,7 @@ macro_rules! say {
     };
 }
 
+mod archived;
 mod check;
 mod client;
 mod content;
@@ -20,6 +21,7 @@ mod ready;
 mod reload;
 mod send;
 mod sendmail;
+mod sent;
 mod serve;
 pub mod sink;
 mod submission;
@@ -90,6 +92,8 @@ enum Verb {
     Sendmail(sendmail::SendmailArgs),
     /// Look at and work on the queue
     Queue(queue::QueueArgs),
+    /// Look at mail that was sent and is archived, and send it again
+    Sent(sent::SentArgs),
     /// Show what happened
     Events(events::EventsArgs),
     /// Show how the upstreams fare
@@ -174,6 +178,7 @@ pub fn run() -> ExitCode {
         Verb::Send(args) => send::run(&global, &args),
         Verb::Sendmail(args) => return sendmail::run(&global, args.arguments),
         Verb::Queue(args) => queue::run(&global, args),
+        Verb::Sent(args) => sent::run(&global, args),
         Verb::Events(args) => events::run(&global, &args),
         Verb::Upstream(args) => upstream::run(&global, &args),
         Verb::Reload => reload::run(&global),

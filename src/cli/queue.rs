@@ -1,6 +1,7 @@
 //! `postroom queue`: list, show, retry, hold, release, delete, export. While no proxy runs, the verbs that only read open
 //! the queue file themselves.
 
+use super::archived;
 use super::client::{Client, query_value};
 use super::modes;
 use super::table::{self, safe, size};
@@ -10,6 +11,7 @@ use crate::admin::query::{self, BulkQuery};
 use crate::admin::safe_json::{to_json, to_json_pretty};
 use crate::mail::QueueId;
 use crate::policy::notices;
+use crate::queue::QueueError;
 use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
@@ -104,7 +106,7 @@ pub(super) fn open_file(global: &Global) -> Result<ReadOnlyQueue, Failure> {
     Ok(RedbQueue::open_read_only(&global.load()?.settings.queue.path)?)
 }
 
-fn parse(id: &str) -> Result<QueueId, Failure> {
+pub(super) fn parse(id: &str) -> Result<QueueId, Failure> {
     id.parse().map_err(|error: crate::mail::id::NotAQueueId| Failure::Usage(error.to_string()))
 }
 
@@ -181,12 +183,16 @@ impl Listing {
     }
 }
 
-fn row(message: &MessageJson) -> Vec<String> {
-    let to = match &message.recipients[..] {
+/// The first recipient and how many more there are.
+pub(super) fn recipients_in_short(message: &MessageJson) -> String {
+    match &message.recipients[..] {
         [] => String::new(),
         [only] => only.address.clone(),
         [first, rest @ ..] => format!("{} +{}", first.address, rest.len()),
-    };
+    }
+}
+
+fn row(message: &MessageJson) -> Vec<String> {
     vec![
         message.id.clone(),
         message.state.clone(),
@@ -194,21 +200,29 @@ fn row(message: &MessageJson) -> Vec<String> {
         size(message.size),
         message.attempts.to_string(),
         safe(message.reverse_path.as_deref().unwrap_or("<>"), 32),
-        safe(&to, 32),
+        safe(&recipients_in_short(message), 32),
         safe(&message.subject, 40),
     ]
 }
 
-async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
+pub(super) async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
     let id = parse(id)?;
     let message = if let Some(mut client) = Client::connect(socket).await? {
         client.get(&format!("/api/v1/messages/{id}")).await?
     } else {
         let queue = open_file(global)?;
-        MessageJson::of(&*queue.show(id)?, |site, due| queue.wall_of(site, due))
+        match queue.show(id) {
+            Err(QueueError::NotFound(_)) => archived::show(global, &queue, id)?,
+            message => MessageJson::of(&*message?, |site, due| queue.wall_of(site, due)),
+        }
     };
+    print(global, &message)
+}
+
+/// Prints a message and what became of each recipient.
+pub(super) fn print(global: &Global, message: &MessageJson) -> Result<(), Failure> {
     if global.json {
-        say!("{}", to_json_pretty(&message)?);
+        say!("{}", to_json_pretty(message)?);
         return Ok(());
     }
     let shown = |time: jiff::Timestamp| format!("{time:.0}");
@@ -221,7 +235,13 @@ async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
     let class = serde_json::to_value(message.class)?;
     say!("Class     {}", class.as_str().unwrap_or_default());
     say!("Attempts  {}", message.attempts);
-    say!("Next      {}", message.next_attempt.map_or("-".into(), shown));
+    match message.sent_at {
+        Some(sent_at) => say!("Sent      {}", shown(sent_at)),
+        None => say!("Next      {}", message.next_attempt.map_or("-".into(), shown)),
+    }
+    if let Some(archived) = &message.archived {
+        say!("File      {}", safe(archived.wrong.as_ref().unwrap_or(&archived.file), 400));
+    }
     for recipient in &message.recipients {
         let state = serde_json::to_value(recipient.state)?;
         let through = recipient.upstream.as_deref().map(|name| format!(" by {name}")).unwrap_or_default();
@@ -269,8 +289,15 @@ async fn export(global: &Global, socket: &Path, id: &str) -> Result<(), Failure>
         }
     } else {
         let queue = open_file(global)?;
-        for number in 0..queue.show(id)?.chunks {
-            out.write_all(&queue.chunk(id, number)?)?;
+        match queue.show(id) {
+            Err(QueueError::NotFound(_)) => {
+                std::io::copy(&mut archived::content(global, &queue.show_sent(id)?)?, &mut out)?;
+            }
+            message => {
+                for number in 0..message?.chunks {
+                    out.write_all(&queue.chunk(id, number)?)?;
+                }
+            }
         }
     }
     Ok(out.flush()?)

@@ -189,6 +189,7 @@ fn queue(section: &Section<'_>, data_dir: &Path) -> QueueSettings {
         }),
         expire_after: section.duration("expire_after"),
         max_messages: section.number("max_messages", 0, i64::MAX),
+        archive_days: section.number("archive_days", 0, 36_600),
         failed_days: section.number("failed_days", 0, 36_600),
         min_free_space: section.size("min_free_space", 0),
     }

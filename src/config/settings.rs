@@ -21,7 +21,7 @@ pub struct Settings {
     pub default_domain: String,
     /// For recipients without a domain, before `default_domain`.
     pub aliases: Aliases,
-    /// Folder of queue file, log and control socket. Absolute.
+    /// Folder of queue file, archive, log and control socket. Absolute.
     pub data_dir: PathBuf,
     /// Sorted by name. Never empty.
     pub listeners: Vec<Listener>,
@@ -103,6 +103,11 @@ impl Settings {
         named(true).or_else(|| named(false))
     }
 
+    /// The folder that sent mail is archived in.
+    pub fn archive(&self) -> PathBuf {
+        self.data_dir.join("archive")
+    }
+
     /// Where the running proxy is asked and told things.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.data_dir.join(CONTROL_SOCKET)
@@ -169,6 +174,8 @@ pub struct QueueSettings {
     pub expire_after: Duration,
     /// 0 = no cap.
     pub max_messages: u64,
+    /// Days that sent mail is kept in the archive.
+    pub archive_days: u32,
     /// Days that failed mail is kept.
     pub failed_days: u32,
     /// Bytes that must stay free on the queue's file system.

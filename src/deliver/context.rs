@@ -9,7 +9,7 @@ use super::transactions_under_way::TransactionsUnderWay;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::event::logemails::LogEmails;
-use crate::queue::DeliveryQueue;
+use crate::queue::{Archive, DeliveryQueue};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 pub struct Services {
     /// Where messages come from and their verdicts go.
     pub queue: Arc<dyn DeliveryQueue>,
+    /// Where the contents of what is sent are kept.
+    pub archive: Arc<Archive>,
     /// The wall clock and the monotonic one.
     pub clock: Arc<dyn Clock>,
     /// The state of each upstream: free connections, circuit, rate.

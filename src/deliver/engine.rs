@@ -130,7 +130,7 @@ impl Engine {
             }
             if self.services.clock.monotonic() >= self.last_maintenance + MAINTENANCE_INTERVAL {
                 self.last_maintenance = self.services.clock.monotonic();
-                self.maintain(&settings).await;
+                self.maintain(&settings);
             }
         }
     }
@@ -416,16 +416,27 @@ impl Engine {
         });
     }
 
-    /// Every [`MAINTENANCE_INTERVAL`]: removes failed mail that is kept long enough, has the age of waiting mail checked.
-    async fn maintain(&mut self, settings: &Arc<Settings>) {
+    /// Every [`MAINTENANCE_INTERVAL`]: has failed and archived mail removed that is kept long enough, and the age of waiting mail
+    /// checked.
+    fn maintain(&mut self, settings: &Arc<Settings>) {
         // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later.
         self.nothing_due_until.clear();
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
-        if let Ok(before) = self.services.clock.wall().checked_sub(days)
-            && let Err(error) = self.services.queue.remove_failed(before).await
-        {
-            tracing::error!("failed mail that is kept long enough cannot be removed: {error}");
+        if let Ok(before) = self.services.clock.wall().checked_sub(days) {
+            let queue = self.services.queue.clone();
+            self.spawn(
+                async move { queue.remove_failed(before).await.map(drop) },
+                "failed mail that is kept long enough cannot be removed",
+            );
         }
+        let (archive, days) = (self.services.archive.clone(), settings.queue.archive_days);
+        self.spawn(
+            async move {
+                archive.purge(days).await;
+                Ok(())
+            },
+            "the archive cannot be cleaned up",
+        );
         self.age_is_due = settings.handlings().map(|(site, _)| site.to_owned()).collect();
     }
 

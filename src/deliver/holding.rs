@@ -28,6 +28,7 @@ pub(super) async fn hold(context: &AttemptContext, claim: &Claim, plan: &Plan, r
         steps_on: false,
         next_due: context.services.queue.now_of(&message.site),
         failed_upstream: None,
+        archived: None,
         facts: vec![fact],
         follow_up: None,
     };

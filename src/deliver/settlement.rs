@@ -4,11 +4,11 @@ use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
-use crate::mail::{EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict};
+use crate::mail::{Address, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict};
 use crate::policy::plan::{self, Plan};
 use crate::queue::{Claim, RecipientVerdict, Settlement};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Why something is deferred.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,7 @@ pub(super) async fn settle(
         let text = format!("tried for longer than {life}: {} recipients given up", any(Outcome::Expired));
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
+    let archived = archive(context, message, &verdicts).await;
     let settlement = Settlement {
         verdicts: verdicts.clone(),
         dropped_copies: plan.dropped_copies.clone(),
@@ -94,6 +95,7 @@ pub(super) async fn settle(
         steps_on,
         next_due,
         failed_upstream: failed_upstream.clone(),
+        archived,
         facts,
         follow_up: None,
     };
@@ -101,6 +103,34 @@ pub(super) async fn settle(
         // What the log says is on disk.
         outcomes(&verdicts).for_each(|outcome| outcome.log());
     }
+}
+
+/// Archives the content of a message that these verdicts end well, where sent mail is kept: what debug took in any case, so that
+/// it can be looked at (rule 14). Should an operator open a recipient again at this moment, the next settlement writes the file
+/// again.
+async fn archive(
+    context: &AttemptContext,
+    message: &Message,
+    verdicts: &[RecipientVerdict],
+) -> Option<Timestamp> {
+    let rules = &context.settings.queue;
+    let debugged = || {
+        let stored = message.originals().map(|one| one.mode);
+        verdicts.iter().map(|one| one.mode).chain(stored).any(|mode| mode == Some(Mode::Debug))
+    };
+    if rules.archive_days == 0 && !debugged() {
+        return None;
+    }
+    let of_originals = || verdicts.iter().filter(|one| one.role == Role::Original);
+    let decided: HashSet<&Address> = of_originals().map(|one| &one.address).collect();
+    let delivered = of_originals().all(|one| one.verdict.outcome == Outcome::Delivered)
+        && message
+            .originals()
+            .all(|one| one.state == RecipientState::Delivered || decided.contains(&one.address));
+    if !delivered {
+        return None;
+    }
+    context.services.archive.keep(message, rules.min_free_space.saturating_mul(2)).await
 }
 
 /// Whether it is on disk.

@@ -7,6 +7,7 @@ use crate::clock::Moment;
 use crate::event::Fact;
 use crate::mail::{Address, HoldReason, Message, Mode, QueueId, Role, Verdict};
 use bytes::Bytes;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,9 @@ pub struct Settlement {
     pub next_due: Moment,
     /// The upstream that failed last, if one did.
     pub failed_upstream: Option<String>,
+    /// When its content was written into the [`Archive`](super::Archive): with nothing left open and nothing failed the
+    /// record stays, as one of sent mail. None: nothing of it stays.
+    pub archived: Option<Timestamp>,
     /// Facts to record in the same commit.
     pub facts: Vec<Fact>,
     /// A message to be queued in the same commit.
@@ -125,7 +129,8 @@ pub trait DeliveryQueue: MailStore {
     ) -> Pending<'_, Vec<Claim>>;
 
     /// Writes exactly one verdict for each claimed recipient, in one commit, and counts the attempt where
-    /// `settlement.counted`. With nothing left open and nothing failed the message is removed, and so is a notice of our own
+    /// `settlement.counted`. With nothing left open and nothing failed the message leaves the queue, see
+    /// [`Settlement::archived`], and so does a notice of our own
     /// with nothing left open, whatever came of it.
     ///
     /// The follow-up is queued in that commit. A claim that was fenced off, or whose message was deleted meanwhile, changes

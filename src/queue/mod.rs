@@ -9,6 +9,7 @@
 //! | [`EventLog`] | records events and shows them | all |
 //! | [`MailStore`] | makes messages exist, reads them, says how much space is left | `smtp` |
 //! | [`DeliveryQueue`] | claims due messages, settles their outcome | `deliver` |
+//! | [`SentMail`] | lists sent mail that is archived, forgets it | `admin`, the [`Archive`] |
 //! | [`Operations`] | lists messages, holds, releases, retries, deletes | `admin` |
 //! | [`Queue`] | all of them, and closing | `server` |
 //!
@@ -25,14 +26,17 @@
 //! A crash between an upstream's 250 and the commit of its verdict repeats that one transaction: a duplicate is
 //! possible, a loss is not.
 
+pub mod archive;
 mod delivery_queue;
 mod error;
 mod event_log;
 mod mail_store;
 mod operations;
 pub mod redb;
+mod sent_mail;
 mod timeline;
 
+pub use archive::Archive;
 pub use delivery_queue::{
     Claim, ClaimGroup, ClaimRequest, DeliveryQueue, FollowUp, HoldChange, RecipientVerdict, Settlement,
 };
@@ -40,10 +44,11 @@ pub use error::{Pending, QueueError};
 pub use event_log::EventLog;
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
 pub use operations::{ActionResult, Filter, Operations, OperatorAction, Page};
+pub use sent_mail::{Day, SentMail, SentMessage, SentPage};
 pub use timeline::Timeline;
 
 /// Where messages live between 250 and their outcome: all of the contract.
-pub trait Queue: DeliveryQueue + Operations {
+pub trait Queue: DeliveryQueue + Operations + SentMail {
     /// Finishes what was asked and closes the file. Later calls answer [`QueueError::Closed`].
     fn close(&self) -> Pending<'_, ()>;
 }

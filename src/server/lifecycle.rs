@@ -18,7 +18,7 @@ use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::event::code;
 use crate::log::Log;
 use crate::policy::notices;
-use crate::queue::Queue;
+use crate::queue::{Archive, Queue};
 use crate::smtp::SmtpServer;
 use crate::unix::{self, Asked, Signals};
 use std::net::SocketAddr;
@@ -92,8 +92,11 @@ impl Server {
         }
         let listening = Arc::new(AtomicBool::new(true));
         let (reload, reload_requests) = mpsc::channel(1);
+        let archive = Arc::new(Archive::new(settings.archive(), queue.clone(), clock.clone()));
         let admin = AdminState {
             queue: queue.clone(),
+            archive: archive.clone(),
+            clock: clock.clone(),
             health: health.clone(),
             settings: settings_receiver.clone(),
             listening: listening.clone(),
@@ -102,6 +105,7 @@ impl Server {
         let transactions = TransactionsUnderWay::default();
         let services = Services {
             queue: queue.clone(),
+            archive,
             clock: clock.clone(),
             health: health.clone(),
             pool: pool.clone(),

@@ -43,6 +43,7 @@ fn without_any_file_the_defaults_are_in_force() {
             retry: [1, 5, 15, 30, 60].map(|minutes| minutes * MINUTE).to_vec(),
             expire_after: 5 * DAY,
             max_messages: 0,
+            archive_days: 0,
             failed_days: 30,
             min_free_space: 64 * 1024 * 1024,
         }

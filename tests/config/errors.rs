@@ -27,7 +27,7 @@ const ROWS: &[Row] = &[
     ("[user.app]\npassword = \"x\"", 1, "user", "not in this version", "remove it"),
     ("[admin]\nlisten = \"\"", 1, "admin", "not in this version", "remove it"),
     ("[queue]\nenabled = true", 2, "queue.enabled", "not in this version", "remove it"),
-    ("[queue]\narchive_days = 0", 2, "queue.archive_days", "not in this version", "remove it"),
+    ("[queue]\nurl = \"\"", 2, "queue.url", "not in this version", "remove it"),
     ("[listener.a]\ntls = \"none\"", 2, "listener.a.tls", "not in this version", "remove it"),
     (
         "[upstream.a]\nhost = \"a.test\"\nsites = [\"x\"]",

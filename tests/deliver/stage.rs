@@ -13,7 +13,7 @@ use postroom::mail::{
     Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
 };
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Queue, QueueError};
+use postroom::queue::{Archive, Queue, QueueError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -64,6 +64,7 @@ impl Stage {
         let health = UpstreamHealth::new(clock.clone());
         let services = Services {
             queue: queue.clone(),
+            archive: Arc::new(Archive::new(folder.path().join("archive"), queue.clone(), clock.clone())),
             clock: engine_clock(clock.clone()),
             health: health.clone(),
             pool: Arc::new(Pool::default()),

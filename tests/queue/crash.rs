@@ -3,7 +3,8 @@
 
 use super::disk::{Disk, Fate, Mounted};
 use super::*;
-use postroom::queue::{Filter, OperatorAction};
+use postroom::clock::Clock;
+use postroom::queue::{Filter, OperatorAction, SentMail};
 use std::collections::BTreeMap;
 
 /// What the outside world knows of a message.
@@ -15,6 +16,8 @@ struct Known {
     removed: Knowledge,
     /// Queued with the verdict that it failed.
     bounce: Option<QueueId>,
+    /// Archived as sent, which is one way to be removed.
+    sent: Knowledge,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -44,6 +47,7 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
                     put: Knowledge::Perhaps,
                     removed: Knowledge::No,
                     bounce: None,
+                    sent: Knowledge::No,
                 },
             );
             put(queue, &message).await.ok()?;
@@ -82,6 +86,11 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
                 known.insert(message.id, Known { message, put, removed, bounce: None });
                 settlement.follow_up = Some(bounce);
             }
+            let archived = (removes && round % 2 == 0).then(|| clock.wall());
+            if archived.is_some() {
+                known.get_mut(&id)?.sent = Knowledge::Perhaps;
+            }
+            let settlement = Settlement { archived, ..settlement(queue, &claim, &all) };
             // The power may go here; then nobody answers until the queue is dropped.
             tokio::select! {
                 settled = queue.settle(claim, settlement) => settled.ok()?,
@@ -92,6 +101,9 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
             }
             if removes {
                 known.get_mut(&id)?.removed = Knowledge::Yes;
+            }
+            if archived.is_some() {
+                known.get_mut(&id)?.sent = Knowledge::Yes;
             }
         }
         let listed = queue.list(Filter::default(), None, 1).await.ok()?;
@@ -138,6 +150,16 @@ async fn check(disk: Arc<Disk>, clock: &Arc<ManualClock>, known: &BTreeMap<Queue
     for (id, known) in known {
         let owed = known.put == Knowledge::Yes && known.removed == Knowledge::No;
         assert!(!owed || there.contains(id), "{what}: {id} is lost");
+    }
+    // A message is queued or sent, whatever the cut fell between.
+    let sent = queue.list_sent(Filter::default(), None, 1_000).await.unwrap().messages;
+    let sent: Vec<QueueId> = sent.iter().map(|sent| sent.message.id).collect();
+    for (id, known) in known {
+        match known.sent {
+            Knowledge::No => assert!(!sent.contains(id), "{what}: {id} was never sent"),
+            Knowledge::Perhaps => assert!(sent.contains(id) != there.contains(id), "{what}: {id}"),
+            Knowledge::Yes => assert!(sent.contains(id), "{what}: {id} was sent and is not there"),
+        }
     }
     // The counters and indexes say what the records say.
     let count = |state| listed.messages.iter().filter(|one| one.state() == state).count() as u64;

@@ -3,6 +3,7 @@
 //! `contract` holds for every engine; the rest is about the redb file: opening it, crashes, a disk that fails, and
 //! comparison with a plain model.
 
+mod archive;
 mod contract;
 mod crash;
 mod damage;
@@ -193,6 +194,7 @@ fn settlement(queue: &dyn Queue, claim: &Claim, outcomes: &[Outcome]) -> Settlem
         steps_on: true,
         next_due: queue.now().after(MINUTE),
         failed_upstream: None,
+        archived: None,
         facts: vec![fact(claim.message.id, "attempted")],
         follow_up: None,
     }

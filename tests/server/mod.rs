@@ -3,6 +3,7 @@
 mod reference;
 
 mod addresses;
+mod archive;
 mod header;
 mod memory;
 mod reload;

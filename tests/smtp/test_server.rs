@@ -44,6 +44,7 @@ pub fn settings() -> Settings {
             retry: vec![Duration::from_secs(60)],
             expire_after: Duration::from_secs(60),
             max_messages: 0,
+            archive_days: 0,
             failed_days: 30,
             min_free_space: 0,
         },

@@ -8,7 +8,7 @@ use super::op::{Op, OpResult};
 use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use super::tables::Tables;
-use super::{actions, damage, put, settle};
+use super::{actions, damage, put, sent, settle};
 
 /// A transaction that is ready to be committed.
 pub(super) struct AppliedBatch {
@@ -46,6 +46,13 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
         }
         Op::MakeRefusedDue { from, limit, .. } => {
             return Ok(OpResult::Next(actions::make_refused_due(batch, *from, *limit)?));
+        }
+        Op::ForgetSent { day, before_ms, limit, .. } => {
+            return Ok(OpResult::Forgotten(sent::forget(batch, *day, *before_ms, *limit)?));
+        }
+        Op::KnowDay { day, known, .. } => {
+            sent::know_day(batch, *day, *known)?;
+            Ok(())
         }
         Op::ChangeHolds { changes, .. } => {
             changes.iter().try_for_each(|change| actions::change_hold(batch, change))?;

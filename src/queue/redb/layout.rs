@@ -2,12 +2,13 @@
 //!
 //! `messages` holds the records. Everything that is asked often has an index of its own, so that neither claiming nor
 //! listing ever reads messages that are not wanted: the due index (each lane longest due first), `refused`, `states` (each
-//! state newest first) and `failed` (longest failed first). Names, keys and values are the file's format: with a change of
-//! any of them [`FORMAT`] counts up, and [`super::migration`] brings older files up to date.
+//! state newest first), `failed` (longest failed first), `sent by day`. Names, keys and values are the file's format: with a change of
+//! any of them [`FORMAT`] counts up, and [`super::migration`] brings older files up to date. A table that is missing is made
+//! with the next commit, and is empty until then.
 
 use crate::event::EventType;
 use crate::mail::MessageState;
-use redb::TableDefinition;
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, TableError};
 
 /// The newest layout of the tables, which this program writes and reads.
 pub(super) const FORMAT: u32 = 2;
@@ -31,6 +32,12 @@ pub(super) const REMAINDERS: TableDefinition<'static, (u128, u32), &[u8]> =
     TableDefinition::new("remainders");
 /// Ids that have content and no record: staged for a put, or deleted while an attempt was reading. Removed at start.
 pub(super) const ORPHANS: TableDefinition<'static, u128, ()> = TableDefinition::new("orphans");
+/// Id to record of sent messages that are archived. The records are of the kind of [`MESSAGES`].
+pub(super) const SENT: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("sent");
+/// (Day that it is archived under, id) of sent messages; the day as 20261120.
+pub(super) const SENT_BY_DAY: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("sent by day");
+/// Day of the archive to the moment of the last addition; [`u64::MAX`] where it was forgotten.
+pub(super) const ARCHIVE_DAYS: TableDefinition<'static, u32, u64> = TableDefinition::new("archive days");
 /// Ids set aside, with what is wrong.
 pub(super) const DAMAGED: TableDefinition<'static, u128, &str> = TableDefinition::new("damaged");
 /// Event id to fact, a table for each type of events: see [`events_of`]. (Format 1 had all of them in the first.)
@@ -58,5 +65,17 @@ pub(super) fn state_number(state: MessageState) -> Option<u8> {
         MessageState::Held => Some(2),
         MessageState::Failed => Some(3),
         MessageState::Sent => None,
+    }
+}
+
+/// A table that a file may not have yet, because no commit has made it.
+pub(super) fn open_if_made<K: redb::Key + 'static, V: redb::Value + 'static>(
+    snapshot: &ReadTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, redb::Error> {
+    match snapshot.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -57,11 +57,11 @@ impl PageInProgress<'_> {
             let read = messages.get(number)?.map(|bytes| record::read_message(number, bytes.value()));
             match (read, set_aside.get(&id)) {
                 (None, _) => {}
-                (Some(Ok(stored)), None) if self.matches(&stored.message) => {
+                (Some(Ok(stored)), None) if matches(self.filter, &stored.message) => {
                     self.page.messages.push(Arc::new(stored.message));
                 }
                 (Some(Ok(_)), None) => {}
-                (Some(Ok(stored)), Some(what)) if self.matches(&stored.message) => {
+                (Some(Ok(stored)), Some(what)) if matches(self.filter, &stored.message) => {
                     self.page.damaged.push((id, what.clone()));
                 }
                 (Some(Ok(_)), Some(_)) => {}
@@ -75,17 +75,18 @@ impl PageInProgress<'_> {
         }
         Ok(None)
     }
+}
 
-    fn matches(&self, message: &Message) -> bool {
-        let Some(text) = &self.filter.text else { return true };
-        let in_recipient = |one: &crate::mail::Recipient| {
-            holds(one.address.as_str(), text) || one.reply.as_ref().is_some_and(|reply| holds(reply, text))
-        };
-        holds(&message.id.to_string(), text)
-            || holds(message.reverse_path.as_str(), text)
-            || message.header.subject.as_ref().is_some_and(|subject| holds(subject, text))
-            || message.recipients.iter().any(in_recipient)
-    }
+/// Whether the message has the text of the filter.
+pub(super) fn matches(filter: &Filter, message: &Message) -> bool {
+    let Some(text) = &filter.text else { return true };
+    let in_recipient = |one: &crate::mail::Recipient| {
+        holds(one.address.as_str(), text) || one.reply.as_ref().is_some_and(|reply| holds(reply, text))
+    };
+    holds(&message.id.to_string(), text)
+        || holds(message.reverse_path.as_str(), text)
+        || message.header.subject.as_ref().is_some_and(|subject| holds(subject, text))
+        || message.recipients.iter().any(in_recipient)
 }
 
 type Ids<'a> = Box<dyn Iterator<Item = Result<u128, redb::StorageError>> + 'a>;

@@ -13,9 +13,9 @@
 //! - Opening: `database_opener`, which uses `creation`, `migration`, `orphans`, `metadata`, `copy_on_write_file`.
 //! - Writing: `redb_queue` sends an `op` through `writer_handle` to `writer`, the one thread that commits. It calls
 //!   `recovery` (what happens when a commit fails), that `committer` (one transaction), that `apply`, which hands each
-//!   operation to `put`, `settle`, `actions` or `damage`; these work on a `batch`.
+//!   operation to `put`, `settle`, `actions`, `sent` or `damage`; these work on a `batch`.
 //! - Reading beside the writer: `claim` and `claim_old` (a `search` of the due index by `lane_heads` and `lane_scheduler`,
-//!   to `leased` messages), `queries`, `listing`; `read_only_queue` while no proxy runs.
+//!   to `leased` messages), `queries`, `listing`, `sent_listing`; `read_only_queue` while no proxy runs.
 //! - In memory: `shared_queue`, with `shared_database`, `memory_state` (leases, counters), `message_cache`; a commit changes it by
 //!   `memory_update`. `timelines`, `timeline`; `usage` and `space` (how much space is left).
 
@@ -55,6 +55,8 @@ mod recovery;
 mod redb_error;
 mod redb_queue;
 mod search;
+mod sent;
+mod sent_listing;
 mod settle;
 mod shared_database;
 mod shared_queue;

@@ -1,6 +1,6 @@
 //! The operations that the writer carries out, and their results.
 
-use super::super::{ActionResult, Claim, HoldChange, OperatorAction, QueueError, Settlement};
+use super::super::{ActionResult, Claim, Day, HoldChange, OperatorAction, QueueError, Settlement};
 use super::due_key::DueKey;
 use super::space::Reservation;
 use crate::event::Fact;
@@ -56,6 +56,19 @@ pub(super) enum Op {
         changes: Vec<HoldChange>,
         responder: Responder<()>,
     },
+    /// Forgets sent mail of a day that nothing was added to since `before_ms`, at most `limit` messages.
+    ForgetSent {
+        day: Day,
+        before_ms: u64,
+        limit: usize,
+        responder: Responder<ForgottenDay>,
+    },
+    /// Counts a day of the archive from now on, or forgets that there was one.
+    KnowDay {
+        day: Day,
+        known: bool,
+        responder: Responder<()>,
+    },
     Record {
         facts: Vec<Fact>,
     },
@@ -85,6 +98,17 @@ pub(super) enum Op {
     },
 }
 
+/// What [`Op::ForgetSent`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ForgottenDay {
+    /// Something was added to it in the meantime.
+    InUse,
+    /// There is more to forget.
+    More,
+    /// Nothing is left of it.
+    All,
+}
+
 /// The result of an [`Op`] whose commit has succeeded.
 pub(super) enum OpResult {
     Done,
@@ -92,6 +116,7 @@ pub(super) enum OpResult {
     Count(u64),
     /// Where to go on; none at the end.
     Next(Option<u128>),
+    Forgotten(ForgottenDay),
     Refused(QueueError),
 }
 
@@ -118,12 +143,14 @@ impl Op {
             (Op::Act { responder, .. }, OpResult::Acted(results)) => drop(responder.send(Ok(results))),
             (Op::RemoveFailed { responder, .. }, OpResult::Count(count)) => drop(responder.send(Ok(count))),
             (Op::MakeRefusedDue { responder, .. }, OpResult::Next(next)) => drop(responder.send(Ok(next))),
+            (Op::ForgetSent { responder, .. }, OpResult::Forgotten(what)) => drop(responder.send(Ok(what))),
             (op, OpResult::Refused(error)) => op.refuse(&error),
             (
                 Op::Stage { responder, .. }
                 | Op::Put { responder, .. }
                 | Op::Settle { responder, .. }
                 | Op::ChangeHolds { responder, .. }
+                | Op::KnowDay { responder, .. }
                 | Op::Close { responder },
                 _,
             ) => drop(responder.send(Ok(()))),
@@ -138,10 +165,12 @@ impl Op {
             | Op::Put { responder, .. }
             | Op::Settle { responder, .. }
             | Op::ChangeHolds { responder, .. }
+            | Op::KnowDay { responder, .. }
             | Op::Close { responder } => drop(responder.send(Err(error.clone()))),
             Op::Act { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::RemoveFailed { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::MakeRefusedDue { responder, .. } => drop(responder.send(Err(error.clone()))),
+            Op::ForgetSent { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::Record { facts } => {
                 for fact in facts {
                     tracing::warn!(%error, code = fact.code, message = fact.message, "an event was not recorded");

@@ -1,12 +1,13 @@
 //! Reads a queue file while no proxy runs, for the command line.
 
-use super::super::{Filter, Page, QueueError, QueueStatus};
+use super::super::{Filter, Page, QueueError, QueueStatus, SentMessage, SentPage};
 use super::database_opener::open_read_only;
 use super::listing::list;
 use super::metadata::read_metadata;
 use super::open_error::OpenError;
 use super::queries::{chunk, events, show};
 use super::redb_error::{catch_redb_panic, queue_error};
+use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use crate::clock::Moment;
 use crate::event::Event;
@@ -41,6 +42,21 @@ impl ReadOnlyQueue {
     /// See [`super::super::MailStore::show`].
     pub fn show(&self, id: QueueId) -> Result<Arc<Message>, QueueError> {
         show(&self.database, id)
+    }
+
+    /// See [`super::super::SentMail::list_sent`].
+    pub fn list_sent(
+        &self,
+        filter: &Filter,
+        cursor: Option<QueueId>,
+        limit: usize,
+    ) -> Result<SentPage, QueueError> {
+        sent_listing::list(&self.database, filter, cursor, limit)
+    }
+
+    /// See [`super::super::SentMail::show_sent`].
+    pub fn show_sent(&self, id: QueueId) -> Result<SentMessage, QueueError> {
+        sent_listing::show(&self.database, id)
     }
 
     /// See [`super::super::MailStore::chunk`].

@@ -1,8 +1,9 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
 use super::super::{
-    ActionResult, Claim, ClaimGroup, ClaimRequest, DeliveryQueue, EventLog, Filter, HoldChange, MailStore,
-    Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus, Settlement, Timeline,
+    ActionResult, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, Filter, HoldChange,
+    MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus, SentMail,
+    SentMessage, SentPage, Settlement, Timeline,
 };
 use super::claim::{self, NextDue};
 use super::claim_old::{OldSearch, claim_old};
@@ -12,11 +13,12 @@ use super::due_key::group_number;
 use super::lane_heads::GroupSearch;
 use super::leased::{LeasedClaims, UnreadableEntry};
 use super::listing;
-use super::op::Op;
+use super::op::{ForgottenDay, Op};
 use super::open_error::OpenError;
 use super::queries;
 use super::read_only_queue::ReadOnlyQueue;
 use super::redb_error::{catch_redb_panic, queue_error};
+use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use super::shared_queue::SharedQueue;
 use super::space::FreeSpace;
@@ -384,6 +386,46 @@ impl Operations for RedbQueue {
 
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
         Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
+    }
+}
+
+impl SentMail for RedbQueue {
+    fn list_sent(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, SentPage> {
+        Box::pin(self.read(move |shared| sent_listing::list(&shared.database, &filter, cursor, limit)))
+    }
+
+    fn show_sent(&self, id: QueueId) -> Pending<'_, SentMessage> {
+        Box::pin(self.read(move |shared| sent_listing::show(&shared.database, id)))
+    }
+
+    fn archive_days(&self) -> Pending<'_, Vec<(Day, Option<Moment>)>> {
+        Box::pin(self.read(|shared| sent_listing::days(&shared.database)))
+    }
+
+    fn archive_now(&self) -> Moment {
+        self.shared.timelines.common_now()
+    }
+
+    fn find_day(&self, day: Day) -> Pending<'_, ()> {
+        self.writer.request(|responder| Op::KnowDay { day, known: true, responder })
+    }
+
+    fn forget_sent(&self, day: Day, before: Moment) -> Pending<'_, bool> {
+        Box::pin(async move {
+            loop {
+                let (before_ms, limit) = (before.0, ACTIONS_PER_COMMIT);
+                let forget = |responder| Op::ForgetSent { day, before_ms, limit, responder };
+                match self.writer.request(forget).await? {
+                    ForgottenDay::InUse => return Ok(false),
+                    ForgottenDay::More => {}
+                    ForgottenDay::All => return Ok(true),
+                }
+            }
+        })
+    }
+
+    fn forget_day(&self, day: Day) -> Pending<'_, ()> {
+        self.writer.request(|responder| Op::KnowDay { day, known: false, responder })
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::{Claim, FollowUp, QueueError, RecipientVerdict, Settlement};
 use super::batch::Batch;
 use super::memory_update::MemoryUpdate;
 use super::put;
+use super::sent;
 use crate::clock::Moment;
 use crate::mail::{Message, MessageState, Mode, Outcome, Recipient, RecipientState, Role};
 
@@ -45,6 +46,11 @@ pub(super) fn settle(
     }
     if is_over(&after.message) {
         batch.remove(id, before, Some(after.message.chunks))?;
+        if let Some(archived) = settlement.archived
+            && after.message.state() == MessageState::Sent
+        {
+            sent::keep(batch, after, archived)?;
+        }
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     } else {
         batch.store(before, &after)?;

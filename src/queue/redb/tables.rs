@@ -3,7 +3,8 @@
 use super::due_key::RawDueKey;
 use super::index_entries::IndexEntries;
 use super::layout::{
-    DAMAGED, DUE_INDEX, EVENTS, FAILED, MESSAGES, META, ORPHANS, PARTS, REFUSED, REMAINDERS, STATES,
+    ARCHIVE_DAYS, DAMAGED, DUE_INDEX, EVENTS, FAILED, MESSAGES, META, ORPHANS, PARTS, REFUSED, REMAINDERS,
+    SENT, SENT_BY_DAY, STATES,
 };
 use super::record;
 use super::stored::{StateCounts, StoredMessage};
@@ -20,6 +21,9 @@ pub(super) struct Tables<'t> {
     pub(super) failed: Table<'t, (u64, u128), ()>,
     pub(super) parts: Table<'t, (u128, u32), &'static [u8]>,
     pub(super) remainders: Table<'t, (u128, u32), &'static [u8]>,
+    pub(super) sent: Table<'t, u128, &'static [u8]>,
+    pub(super) sent_by_day: Table<'t, (u32, u128), ()>,
+    pub(super) archive_days: Table<'t, u32, u64>,
     pub(super) orphans: Table<'t, u128, ()>,
     pub(super) damaged: Table<'t, u128, &'static str>,
     pub(super) events: [Table<'t, u64, &'static [u8]>; 3],
@@ -43,6 +47,9 @@ impl<'t> Tables<'t> {
             failed: transaction.open_table(FAILED)?,
             parts: transaction.open_table(PARTS)?,
             remainders: transaction.open_table(REMAINDERS)?,
+            sent: transaction.open_table(SENT)?,
+            sent_by_day: transaction.open_table(SENT_BY_DAY)?,
+            archive_days: transaction.open_table(ARCHIVE_DAYS)?,
             orphans: transaction.open_table(ORPHANS)?,
             damaged: transaction.open_table(DAMAGED)?,
             events: [

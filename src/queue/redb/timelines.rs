@@ -36,6 +36,11 @@ impl Timelines {
         &*self.clock
     }
 
+    /// On the timeline that is never stopped.
+    pub(super) fn common_now(&self) -> Moment {
+        self.common.now()
+    }
+
     pub(super) fn now_of(&self, site: &str) -> Moment {
         self.lock().get(site).unwrap_or(&self.common).now()
     }

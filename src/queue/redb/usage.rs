@@ -6,7 +6,7 @@
 //! are added at one end and removed at the other, take 1.06 times their bytes, records and remainders, which are added in order and removed in
 //! any order, up to 1.8 times. The figures here are a little larger, so that no space is promised that is not there.
 
-use super::layout::{EVENTS, MESSAGES, PARTS, REMAINDERS};
+use super::layout::{EVENTS, MESSAGES, PARTS, REMAINDERS, SENT, open_if_made};
 use crate::mail::Message;
 use redb::{ReadTransaction, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -45,10 +45,15 @@ impl FileUsage {
         for table in EVENTS {
             events += snapshot.open_table(table)?.stats()?.stored_bytes();
         }
+        let mut small =
+            messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes();
+        if let Some(sent) = open_if_made(snapshot, SENT)? {
+            small += sent.stats()?.stored_bytes() + sent.len()? * INDEXED;
+        }
         Ok(FileUsage {
             parts: parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes(),
             events,
-            small: messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes(),
+            small,
         })
     }
 

@@ -322,6 +322,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             retry: vec![minute],
             expire_after: minute,
             max_messages: 0,
+            archive_days: 0,
             failed_days: 1,
             min_free_space: 0,
         },

@@ -40,6 +40,7 @@ const KEYS: &[(&str, fn())] = &[
     ("queue.retry", queue::retry),
     ("queue.expire_after", queue::expire_after),
     ("queue.max_messages", queue::max_messages),
+    ("queue.archive_days", queue::archive_days),
     ("queue.failed_days", queue::failed_days),
     ("queue.min_free_space", queue::min_free_space),
     ("sending.enabled", queue::sending_enabled),

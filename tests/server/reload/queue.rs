@@ -111,6 +111,20 @@ pub fn max_messages() {
 
 /// At once, and not when the engine looks round next, which it does once a minute.
 #[test]
+pub fn archive_days() {
+    let recorder = Recorder::start();
+    let config = |days: u32| recorder.upstream("only") + &with(&format!("archive_days = {days}"));
+    let proxy = Proxy::start(&config(0));
+    send(&proxy);
+    recorder.wait(1);
+    eventually("an empty queue", || messages(&proxy).is_empty().then_some(()));
+    reload(&proxy, &config(1));
+    send(&proxy);
+    let sent = || proxy.cli(&["sent", "list", "--json"]).as_array().unwrap().len();
+    eventually("one that is archived", || (sent() == 1).then_some(()));
+}
+
+#[test]
 pub fn failed_days() {
     let server = Scripted::start(|s| s.on("RCPT", "550 5.1.1 no"));
     let proxy = Proxy::start(&upstream(&server));

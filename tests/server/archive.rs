@@ -1,0 +1,215 @@
+//! Sent mail that is archived, through the running binary (rule 14).
+
+use crate::support::clients::{Envelope, smtplib};
+use crate::support::proxy::{Proxy, postroom};
+use crate::support::recorder::Recorder;
+use crate::support::samples::{sample, with_attachment};
+use crate::support::{eventually, free_address};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const ENVELOPE: Envelope<'static> = Envelope { from: "ann@client.test", to: &["bob@upstream.test"] };
+const ARCHIVE: &str = "[queue]\narchive_days = 1\n";
+
+fn sent(proxy: &Proxy, count: usize) -> Vec<Value> {
+    eventually("sent mail", || {
+        let listed = proxy.cli(&["sent", "list", "--json"]).as_array().unwrap().clone();
+        (listed.len() == count).then_some(listed)
+    })
+}
+
+fn id(message: &Value) -> &str {
+    message["id"].as_str().unwrap()
+}
+
+/// Where `sent show` says that the content is.
+fn file(proxy: &Proxy, message: &Value) -> PathBuf {
+    let shown = proxy.cli(&["sent", "show", id(message), "--json"]);
+    proxy.data_dir().join(shown["archived"]["file"].as_str().unwrap())
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn events(proxy: &Proxy, arguments: &[&str]) -> Vec<Value> {
+    proxy.cli(&[&["events", "--json"], arguments].concat()).as_array().unwrap().clone()
+}
+
+/// Runs a verb with standard input that is no terminal: its exit code and what it said.
+fn fails(proxy: &Proxy, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = proxy.try_command(arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn what_was_sent_is_kept_as_it_came_shown_and_sent_again() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    let contents = [sample("eight-bit.eml"), with_attachment(400_000)];
+    for content in &contents {
+        smtplib(proxy.address(), &ENVELOPE, content, &["BODY=8BITMIME"]);
+    }
+    let mut listed = sent(&proxy, 2);
+    listed.sort_by_key(|message| message["size"].as_u64());
+    assert!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().is_empty());
+    for (message, content) in listed.iter().zip(&contents) {
+        assert_eq!(
+            (&message["state"], &message["recipients"][0]["upstream"]),
+            (&"sent".into(), &"only".into())
+        );
+        let path = file(&proxy, message);
+        assert!(std::fs::read(&path).unwrap() == *content, "without our own fields");
+        assert!(proxy.command(&["queue", "export", id(message)]).stdout == *content);
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let day = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        assert!(message["sent_at"].as_str().unwrap().starts_with(day), "{message}");
+    }
+    let again = proxy.command(&["sent", "resend", id(&listed[0]), id(&listed[1])]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    let received = recorder.wait(4);
+    assert!(received[2..].iter().all(|message| message.rcpt == ["<bob@upstream.test>"]), "{received:?}");
+    for content in &contents {
+        assert_eq!(received.iter().filter(|message| message.content.ends_with(content)).count(), 2);
+    }
+    let new = said.split_whitespace().nth(5).unwrap();
+    let told = events(&proxy, &["--id", id(&listed[0]), "--code", "QUEUED"]);
+    assert!(told.iter().any(|event| event["message"].as_str().unwrap().contains(new)), "{said} {told:?}");
+    let all = sent(&proxy, 4);
+    assert!(all.iter().any(|message| id(message) == new), "{said} {all:?}");
+    let filtered = proxy.cli(&["sent", "list", "--json", "--filter", new]);
+    assert_eq!(filtered.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_that_somebody_removed_or_changed_is_said_to_be() {
+    let recorder = Recorder::start();
+    let mut proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    (0..2).for_each(|_| smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]));
+    let listed = sent(&proxy, 2);
+    let path = file(&proxy, &listed[0]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(file(&proxy, &listed[1]), "cut").unwrap();
+    for (message, what) in [(&listed[0], "is gone"), (&listed[1], "has 3 octets")] {
+        let shown = proxy.cli(&["sent", "show", id(message), "--json"]);
+        assert!(shown["archived"]["wrong"].as_str().unwrap().contains(what), "{shown}");
+        for verb in [["sent", "resend"], ["queue", "export"]] {
+            let (code, said) = fails(&proxy, &[&verb[..], &[id(message)]].concat());
+            assert!(code == Some(1) && said.contains(what), "{said}");
+        }
+    }
+    assert_eq!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 0);
+    assert_eq!(fails(&proxy, &["sent", "resend", "01JD3Z5T8E3W6Q9Y0V7N2K4M1B"]).0, Some(1));
+    assert_eq!(recorder.messages().len(), 2);
+
+    // Without a proxy, too.
+    proxy.terminate();
+    let read = |arguments: &[&str]| {
+        let config = proxy.config_file();
+        postroom().arg("-c").arg(config).args(arguments).output().unwrap()
+    };
+    let shown = read(&["sent", "show", id(&listed[0])]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("is gone"), "{shown:?}");
+    let rows = read(&["sent", "list"]);
+    assert!(String::from_utf8_lossy(&rows.stdout).contains(id(&listed[1])), "{rows:?}");
+}
+
+#[test]
+fn what_debug_took_is_kept_and_sent_only_when_that_is_confirmed() {
+    let recorder = Recorder::start();
+    let config = |debug: bool| {
+        format!("{}[debug]\nenabled = {debug}\nfailure_rate = 0.0\n", recorder.upstream("only"))
+    };
+    let proxy = Proxy::start(&config(true));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let listed = sent(&proxy, 1);
+    assert_eq!(listed[0]["recipients"][0]["mode"], "debug");
+    assert!(std::fs::read(file(&proxy, &listed[0])).unwrap() == sample("dots.eml"));
+    proxy.configure(&config(false));
+    proxy.command(&["reload"]);
+    let (code, said) = fails(&proxy, &["sent", "resend", id(&listed[0])]);
+    assert!(code == Some(2) && said.contains("--yes"), "{said}");
+    let path = format!("/api/v1/messages/{}/resend", id(&listed[0]));
+    assert_eq!(post(&proxy, &path, None), 409);
+    assert_eq!(post(&proxy, &path, Some("{}")), 409);
+    assert!(recorder.messages().is_empty());
+    proxy.command(&["sent", "resend", "--yes", id(&listed[0])]);
+    assert_eq!(recorder.wait(1)[0].rcpt, ["<bob@upstream.test>"]);
+    assert_eq!(post(&proxy, &path, Some("{\"confirm\": true}")), 200);
+    assert_eq!(recorder.wait(2).len(), 2);
+    // That was sent, and archive_days is 0.
+    assert_eq!(sent(&proxy, 1)[0]["id"], listed[0]["id"]);
+}
+
+fn post(proxy: &Proxy, path: &str, body: Option<&str>) -> u16 {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--unix-socket"]);
+    curl.arg(proxy.data_dir().join("control.sock")).arg(format!("http://postroom{path}"));
+    if let Some(body) = body {
+        curl.args(["-H", "content-type: application/json", "-d", body]);
+    }
+    String::from_utf8(curl.output().unwrap().stdout).unwrap().parse().unwrap()
+}
+
+#[test]
+fn mail_goes_on_where_nothing_can_be_archived_and_that_is_said_once() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    let folder = proxy.data_dir().join("archive");
+    std::fs::write(&folder, "no folder").unwrap();
+    for count in 1..4 {
+        smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+        recorder.wait(count);
+    }
+    let gone = || proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().is_empty().then_some(());
+    eventually("an empty queue", gone);
+    let said = || events(&proxy, &["--code", "STORAGE"]);
+    eventually("one event", || (said().len() == 1).then_some(()));
+    std::fs::remove_file(&folder).unwrap();
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    sent(&proxy, 1);
+    eventually("a second", || (said().len() == 2).then_some(()));
+    assert_eq!(recorder.messages().len(), 4, "each once");
+}
+
+#[test]
+fn nothing_is_archived_while_less_than_twice_min_free_space_is_free() {
+    let recorder = Recorder::start();
+    let free = rustix::fs::statvfs(std::env::temp_dir()).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    let config = |least: u64| {
+        format!("{}[queue]\narchive_days = 1\nmin_free_space = \"{least}B\"\n", recorder.upstream("only"))
+    };
+    // Mail is accepted as long as so much is free, and archived only with twice as much.
+    let proxy = Proxy::start(&config(free / 3 * 2));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    recorder.wait(1);
+    let said = eventually("an event", || events(&proxy, &["--code", "LOW_DISK"]).pop());
+    assert!(said["message"].as_str().unwrap().contains("twice min_free_space"), "{said}");
+    assert!(!proxy.data_dir().join("archive").join("x").exists());
+    proxy.configure(&config(1));
+    proxy.command(&["reload"]);
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    sent(&proxy, 1);
+}
+
+#[test]
+fn nothing_is_archived_unless_it_is_asked_for() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&recorder.upstream("only"));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    recorder.wait(1);
+    let gone = || proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().is_empty().then_some(());
+    eventually("an empty queue", gone);
+    assert!(!proxy.data_dir().join("archive").exists());
+    sent(&proxy, 0);
+}
+
+#[test]
+fn what_still_waits_is_retried_and_not_sent_again() {
+    let proxy = Proxy::start(&format!("[upstream.only]\nhost = \"{}\"\ntls = \"none\"\n", free_address()));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let waiting = proxy.cli(&["queue", "list", "--json"])[0].clone();
+    let (code, said) = fails(&proxy, &["sent", "resend", id(&waiting)]);
+    assert!(code == Some(1) && said.contains("still in the queue"), "{said}");
+}
