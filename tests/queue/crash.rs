@@ -83,14 +83,14 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
                 let (message, bounce) = follow_up(queue, &claim.message, &failed, size).await;
                 let (put, removed) = (Knowledge::Perhaps, Knowledge::No);
                 known.get_mut(&id)?.bounce = Some(message.id);
-                known.insert(message.id, Known { message, put, removed, bounce: None });
+                known.insert(message.id, Known { message, put, removed, bounce: None, sent: Knowledge::No });
                 settlement.follow_up = Some(bounce);
             }
             let archived = (removes && round % 2 == 0).then(|| clock.wall());
             if archived.is_some() {
                 known.get_mut(&id)?.sent = Knowledge::Perhaps;
             }
-            let settlement = Settlement { archived, ..settlement(queue, &claim, &all) };
+            settlement.archived = archived;
             // The power may go here; then nobody answers until the queue is dropped.
             tokio::select! {
                 settled = queue.settle(claim, settlement) => settled.ok()?,
