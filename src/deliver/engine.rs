@@ -139,13 +139,13 @@ impl Engine {
     async fn start_attempts(&mut self, settings: &Arc<Settings>) {
         let mut still_waiting = VecDeque::new();
         while self.can_send(settings)
-            && let Some(mut waiting) = self.waiting.pop_front()
+            && let Some(waiting) = self.waiting.pop_front()
         {
             let Some(slot) = waiting.take_slot(&self.services.health) else {
                 still_waiting.push_back(waiting);
                 continue;
             };
-            match waiting.is_unchanged(&self.services).await {
+            match self.services.queue.is_current(&waiting.claim) {
                 true => self.start(waiting.claim, waiting.plan, Some(slot), settings),
                 false => self.services.queue.put_back(waiting.claim),
             }
@@ -162,10 +162,10 @@ impl Engine {
             std::mem::take(&mut self.waiting).into_iter().partition(WaitingClaim::is_refused);
         self.waiting = others;
         let (mut in_vain, mut too_long) = (Vec::new(), Vec::new());
-        for (place, mut waiting) in refused.into_iter().enumerate() {
+        for (place, waiting) in refused.into_iter().enumerate() {
             let waits_too_long =
                 now >= waiting.since + MAINTENANCE_INTERVAL || place >= settings.queue.batch_size;
-            if !waiting.is_unchanged(&self.services).await {
+            if !self.services.queue.is_current(&waiting.claim) {
                 self.services.queue.put_back(waiting.claim);
             } else if !waiting.has_busy_upstream(&self.services.health) {
                 in_vain.push(waiting.claim);

@@ -1,18 +1,17 @@
 //! A claimed message that waits for an upstream.
 
-use super::context::Services;
 use super::health::{Availability, UpstreamHealth};
 use super::route::{self, RouteConstraints};
 use super::slot::Slot;
 use crate::config::Settings;
 use crate::config::settings::Upstream;
-use crate::mail::{Address, Message, Refusal};
+use crate::mail::{Address, Refusal};
 use crate::policy::plan::Plan;
 use crate::queue::Claim;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A claim that has waited for longer is compared with the queue before its attempt starts.
+/// How often a claim that some upstream has refused is looked at, though nothing has become available.
 pub(super) const RECHECK_CLAIM_AFTER: Duration = Duration::from_secs(1);
 
 /// A claim that waits for an upstream.
@@ -24,8 +23,6 @@ pub(super) struct WaitingClaim {
     candidates: Vec<Arc<Upstream>>,
     /// Monotonic.
     pub(super) since: Duration,
-    /// When it was last compared with the queue. Monotonic.
-    checked: Duration,
     /// The upstreams that no recipient of it can be sent through: it waits for one of the others.
     refused_by: Vec<String>,
 }
@@ -44,7 +41,7 @@ impl WaitingClaim {
             .flat_map(|envelope| envelope.recipients.iter().map(|address| refusals(envelope.role(), address)))
             .collect();
         let refused_by = route::common(all.iter().map(Vec::as_slice));
-        WaitingClaim { claim, plan, candidates, since, checked: since, refused_by }
+        WaitingClaim { claim, plan, candidates, since, refused_by }
     }
 
     /// Whether some upstream has refused the message for all its recipients.
@@ -65,17 +62,5 @@ impl WaitingClaim {
             .iter()
             .filter(|upstream| !self.refused_by.contains(&upstream.name))
             .any(|upstream| health.status(upstream).availability != Availability::Open)
-    }
-
-    /// Whether the message is as it was when it was claimed: an operator may have held or deleted it since.
-    pub(super) async fn is_unchanged(&mut self, services: &Services) -> bool {
-        let now = services.clock.monotonic();
-        if now < self.checked + RECHECK_CLAIM_AFTER {
-            return true;
-        }
-        self.checked = now;
-        let claimed = &self.claim.message;
-        let as_claimed = |now: Arc<Message>| now.due == claimed.due && now.recipients == claimed.recipients;
-        services.queue.show(claimed.id).await.is_ok_and(as_claimed)
     }
 }

@@ -138,6 +138,10 @@ pub trait DeliveryQueue: MailStore {
     /// [`MailStore::stage`]), the error is [`StagedLost`](super::QueueError::StagedLost), nothing has changed, and the claim stands.
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()>;
 
+    /// Whether the message is as it was claimed. An operator may have held, deleted or retried it since, or its lease may have
+    /// passed to somebody else; then the claim is to be given back.
+    fn is_current(&self, claim: &Claim) -> bool;
+
     /// Gives a lease back: the message is due as it was and no attempt is counted.
     fn put_back(&self, claim: Claim);
 

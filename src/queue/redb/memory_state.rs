@@ -45,6 +45,8 @@ pub(super) struct Lease {
     /// It was made due while the attempt was under way: when that ends, open recipients are due at once, and upstreams
     /// that refused before may be asked again.
     pub(super) made_due: bool,
+    /// The message is no longer as it was claimed: an operator or a change of settings did something with it.
+    changed: bool,
 }
 
 impl MemoryState {
@@ -67,7 +69,8 @@ impl MemoryState {
     /// Leases the message; whoever had it before is fenced off.
     pub(super) fn lease(&mut self, id: QueueId, until: Duration) -> u64 {
         self.last_token += 1;
-        self.leases.insert(id, Lease { token: self.last_token, until, settling: false, made_due: false });
+        let lease = Lease { token: self.last_token, until, settling: false, made_due: false, changed: false };
+        self.leases.insert(id, lease);
         self.last_token
     }
 
@@ -108,6 +111,19 @@ impl MemoryState {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.made_due = true;
         }
+    }
+
+    /// A commit has changed the message.
+    pub(super) fn mark_changed(&mut self, id: QueueId) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.changed = true;
+        }
+    }
+
+    /// Whether the lease stands and the message is as it was claimed.
+    pub(super) fn is_current(&self, id: QueueId, token: u64) -> bool {
+        let stands = |lease: &Lease| lease.token == token && !lease.changed;
+        self.leases.get(&id).is_some_and(stands) && !self.removed_while_leased.contains(&id)
     }
 
     /// From here on the lease does not run out, because its settlement is with the writer. False for a token that was

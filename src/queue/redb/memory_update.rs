@@ -33,6 +33,7 @@ impl MemoryUpdate {
             MemoryUpdate::Put(message, content) => state.cache.add(message, content),
             MemoryUpdate::Changed(id) => {
                 state.note_change(id);
+                state.mark_changed(id);
                 state.cache.remove(id);
             }
             MemoryUpdate::Due(life_start) => state.note_life(life_start),

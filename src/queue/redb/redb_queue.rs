@@ -300,6 +300,10 @@ impl DeliveryQueue for RedbQueue {
         self.writer.request(|responder| Op::Settle { claim, settlement, responder })
     }
 
+    fn is_current(&self, claim: &Claim) -> bool {
+        self.shared.state().is_current(claim.message.id, claim.token)
+    }
+
     fn put_back(&self, claim: Claim) {
         let id = claim.message.id;
         let (ended, removed_while_leased) = {
