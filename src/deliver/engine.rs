@@ -452,10 +452,8 @@ impl Engine {
         };
         let sites: Vec<String> =
             self.age_is_due.iter().filter(|site| needs_upstream(site)).cloned().collect();
-        // Mail of running attempts is checked when they have ended.
-        if self.under_way.load(Ordering::Relaxed) == 0 {
-            self.age_is_due.retain(|site| !sites.contains(site));
-        }
+        // Mail of running attempts is checked a minute later.
+        self.age_is_due.retain(|site| !sites.contains(site));
         for site in sites {
             self.expire_waiting(settings, site).await;
         }
@@ -473,14 +471,23 @@ impl Engine {
             false => format!("no upstream was available; {}", last_errors.join("; ")),
         };
         // Claimed mail that waits is checked like the rest.
-        self.put_back_all();
+        let (of_site, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|one| one.claim.message.site == site);
+        self.waiting = others;
+        of_site.into_iter().for_each(|waiting| self.services.queue.put_back(waiting.claim));
         let life = settings.queue.expire_after;
         while !self.stop.gently.is_cancelled() {
             let old = self.services.queue.claim_old(vec![site.clone()], life, LEASE, EXPIRY_BATCH);
-            let old = old.await.unwrap_or_default();
-            if old.is_empty() {
-                return;
-            }
+            let old = match old.await {
+                Ok(old) if old.is_empty() => return,
+                Ok(old) => old,
+                Err(error) => {
+                    tracing::error!(
+                        "the age of waiting mail cannot be checked, which is tried again in a minute: {error}"
+                    );
+                    return;
+                }
+            };
             self.defer_all(settings, old, &reply, Deferral::NobodyAvailable).await;
         }
     }
