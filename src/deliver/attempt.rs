@@ -30,7 +30,7 @@ use crate::mail::{Address, BodyType, DsnRequest, Message, Recipient, RecipientDs
 use crate::policy::added;
 use crate::policy::changes::Changes;
 use crate::policy::plan::{Plan, PlannedEnvelope};
-use crate::queue::{CHUNK_SIZE, Claim};
+use crate::queue::{CHUNK_SIZE, Claim, QueueError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,8 @@ struct Attempt<'a> {
     began: bool,
     /// What its site's settings say of its mail is no longer what the plan was made of.
     handling_changed: bool,
+    /// The queue knows that a mode applies to the message.
+    mode_is_noted: bool,
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_sessions: u32,
@@ -112,6 +114,7 @@ pub(super) async fn run(
         last_error: None,
         began: false,
         handling_changed: false,
+        mode_is_noted: false,
         logged: false,
         lost_sessions: 0,
         deadline: context.services.clock.monotonic() + MAX_ATTEMPT_TIME,
@@ -151,6 +154,11 @@ impl Attempt<'_> {
                 Err(error) => return self.on_session_error(upstream, slot, error),
             };
             self.delays.connect += self.context.services.clock.monotonic() - start;
+            if let Err(error) = self.note_mode().await {
+                let error = connection.session_error(SessionErrorKind::Content, &error);
+                self.context.services.pool.give_back(connection);
+                return self.on_session_error(upstream, slot, error);
+            }
             let under_way = self.context.services.transactions.begin(TransactionUnderWay {
                 queue_id: self.claim.message.id,
                 site: self.claim.message.site.clone(),
@@ -213,6 +221,16 @@ impl Attempt<'_> {
                 groups.push_front(again);
             }
         }
+    }
+
+    /// Has the queue know, before the first MAIL, that a mode applies to the message: whatever becomes of this attempt, the
+    /// message then never goes to its addressees by itself (rule 6).
+    async fn note_mode(&mut self) -> Result<(), QueueError> {
+        if self.plan.mode.is_some() && !self.claim.message.under_mode && !self.mode_is_noted {
+            self.context.services.queue.note_mode(self.claim.message.id).await?;
+            self.mode_is_noted = true;
+        }
+        Ok(())
     }
 
     /// Looked at before each MAIL: what was decided under other settings must not begin any more (rule 6).

@@ -128,6 +128,10 @@ pub trait DeliveryQueue: MailStore {
         limit: usize,
     ) -> Pending<'_, Vec<Claim>>;
 
+    /// Notes that an attempt under a mode is about to begin, as [`Message::under_mode`]: durable on return, so that a lost
+    /// session or the end of the process does not make it unknown.
+    fn note_mode(&self, id: QueueId) -> Pending<'_, ()>;
+
     /// Writes exactly one verdict for each claimed recipient, in one commit, and counts the attempt where
     /// `settlement.counted`. With nothing left open and nothing failed the message leaves the queue, see
     /// [`Settlement::archived`], and so does a notice of our own

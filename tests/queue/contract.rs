@@ -556,3 +556,22 @@ async fn the_instance_name_stays() {
     assert_eq!(restart(queue, &home).await.instance(), name);
     assert_ne!(Home::new().open().instance(), name);
 }
+
+#[tokio::test]
+async fn a_mode_that_is_noted_for_a_claimed_message_stays_with_it_however_its_attempt_ends() {
+    let home = Home::new();
+    let queue = home.open();
+    let message = put_new(&queue, &["ann@example.com"]).await;
+    let claim = claim_one(&queue).await;
+    queue.note_mode(message.id).await.unwrap();
+    assert!(super::claim(&queue, 10).await.is_empty(), "it is leased as before");
+    queue.put_back(claim);
+    assert!(super::claim(&queue, 10).await.is_empty(), "it is not what it was any more");
+    // Noted and killed: nothing was settled.
+    let queue = restart(queue, &home).await;
+    assert!(queue.show(message.id).await.unwrap().under_mode);
+    let request =
+        ClaimRequest { group: ClaimGroup { under_mode: true, ..no_site() }, due_by: queue.now(), limit: 10 };
+    assert_eq!(queue.claim(MINUTE, vec![request]).await.unwrap().len(), 1);
+    queue.note_mode(QueueId::from_number(1)).await.unwrap();
+}

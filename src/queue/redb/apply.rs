@@ -36,6 +36,10 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
     let result = match op {
         Op::Stage { id, number, chunk, .. } => put::stage(batch, *id, *number, chunk)?,
         Op::Put { message, tail, facts, .. } => put::put(batch, message, tail, facts)?,
+        Op::NoteMode { id, .. } => {
+            settle::note_mode(batch, *id)?;
+            Ok(())
+        }
         Op::Settle { claim, settlement, .. } => settle::settle(batch, claim, settlement)?,
         Op::Act { action, ids, .. } => {
             let results = ids.iter().map(|id| actions::act_on(batch, *action, *id));

@@ -31,6 +31,10 @@ pub(super) enum Op {
         _reservation: Reservation,
         responder: Responder<()>,
     },
+    NoteMode {
+        id: QueueId,
+        responder: Responder<()>,
+    },
     Settle {
         claim: Claim,
         settlement: Settlement,
@@ -148,6 +152,7 @@ impl Op {
             (
                 Op::Stage { responder, .. }
                 | Op::Put { responder, .. }
+                | Op::NoteMode { responder, .. }
                 | Op::Settle { responder, .. }
                 | Op::ChangeHolds { responder, .. }
                 | Op::KnowDay { responder, .. }
@@ -163,6 +168,7 @@ impl Op {
         match self {
             Op::Stage { responder, .. }
             | Op::Put { responder, .. }
+            | Op::NoteMode { responder, .. }
             | Op::Settle { responder, .. }
             | Op::ChangeHolds { responder, .. }
             | Op::KnowDay { responder, .. }

@@ -290,6 +290,10 @@ impl DeliveryQueue for RedbQueue {
         })
     }
 
+    fn note_mode(&self, id: QueueId) -> Pending<'_, ()> {
+        self.writer.request(|responder| Op::NoteMode { id, responder })
+    }
+
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()> {
         if !self.shared.state().begin_settling(claim.message.id, claim.token) {
             if let Some(follow_up) = settlement.follow_up {

@@ -6,7 +6,7 @@ use super::memory_update::MemoryUpdate;
 use super::put;
 use super::sent;
 use crate::clock::Moment;
-use crate::mail::{Message, MessageState, Mode, Outcome, Recipient, RecipientState, Role};
+use crate::mail::{Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role};
 
 /// Writes the outcome of an attempt. The inner error is the caller's alone.
 pub(super) fn settle(
@@ -70,6 +70,15 @@ fn discard(batch: &mut Batch<'_, '_>, follow_up: Option<&FollowUp>) -> Result<()
 fn is_over(message: &Message) -> bool {
     let state = message.state();
     state == MessageState::Sent || (message.is_notice && state == MessageState::Failed)
+}
+
+/// Notes in the message that a mode has applied to it. One that was deleted meanwhile is left alone.
+pub(super) fn note_mode(batch: &mut Batch<'_, '_>, id: QueueId) -> Result<(), redb::Error> {
+    let Some(Ok(mut stored)) = batch.tables.message(id)? else { return Ok(()) };
+    let before = batch.entries(&stored)?;
+    stored.message.under_mode = true;
+    batch.uncache(id);
+    batch.store(before, &stored)
 }
 
 /// Makes the message due and its upstreams usable again, as an operator or a reload asked while the attempt was under way.
