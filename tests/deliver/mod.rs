@@ -10,6 +10,7 @@ mod engine;
 mod fairness;
 mod faults;
 mod header_changes;
+mod modes;
 mod needs;
 mod own_certificate;
 mod refusals;
