@@ -3,9 +3,31 @@
 use super::disk::Disk;
 use super::house::{House, Start};
 use super::ledger::Ledger;
+use super::letter::REPORT;
 use super::upstream::{FAULTS, Mood, Upstream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// All senders belong to it.
+pub const SITE: &str = "[site.soak]\nsenders = [\"@client.test\"]\n";
+
+/// Something under which mail does not go where it is addressed: of all mail, or of the site alone; or the site is gone.
+fn modes(dice: &mut fastrand::Rng) -> String {
+    let (site, of) = match dice.u8(0..5) {
+        0 => return String::new(),
+        1 | 2 => (SITE, ""),
+        _ => (SITE, "site.soak."),
+    };
+    let enabled = |table: &str| format!("{site}[{of}{table}]\nenabled = true\n");
+    match dice.u8(0..6) {
+        0 => format!("{site}[{of}sending]\nenabled = false\n"),
+        1 => enabled("simulate"),
+        2 => enabled("debug") + "failure_rate = 0.05\n",
+        // Nobody to report to.
+        3 => enabled("redirect"),
+        _ => enabled("redirect") + &format!("report_emails = [\"{REPORT}\"]\n"),
+    }
+}
 
 /// Makes trouble until it is calm.
 pub struct Chaos<'a> {
@@ -40,15 +62,12 @@ impl Chaos<'_> {
     pub fn of_the_house(&self, house: &mut House<'_>, dice: &mut fastrand::Rng) {
         std::thread::sleep(Duration::from_millis(dice.u64(200..4500)));
         let patient = house.event_log_is_due();
+        house.release_all();
         match if patient { 20 } else { dice.u32(0..100) } {
-            0..15 => {
-                house.configure(dice);
-                house.hang_up();
-                self.ledger.count("reloads");
-                return;
-            }
+            0..10 => return self.reload(house, dice, SITE),
+            10..20 => return self.switch_modes(house, dice),
             // Stopped by somebody who waits, or who does not wait long.
-            15..25 => {
+            20..30 => {
                 let patience = if patient || dice.bool() {
                     Duration::from_secs(60)
                 } else {
@@ -60,6 +79,32 @@ impl Chaos<'_> {
             }
             _ => house.kill(),
         }
+        self.start_again(house, dice);
+    }
+
+    fn reload(&self, house: &House<'_>, dice: &mut fastrand::Rng, modes: &str) {
+        house.configure(dice, modes);
+        house.hang_up();
+        self.ledger.count("reloads");
+    }
+
+    /// For a while mail does not go where it is addressed; the process may be killed meanwhile.
+    fn switch_modes(&self, house: &mut House<'_>, dice: &mut fastrand::Rng) {
+        for _ in 0..dice.usize(1..4) {
+            let modes = modes(dice);
+            self.reload(house, dice, &modes);
+            self.ledger.count("modes, sending or sites switched");
+            std::thread::sleep(Duration::from_millis(dice.u64(100..2000)));
+            if dice.u8(0..4) == 0 {
+                house.kill();
+                self.ledger.count("kills under a mode");
+                self.start_again(house, dice);
+            }
+        }
+        self.reload(house, dice, SITE);
+    }
+
+    fn start_again(&self, house: &mut House<'_>, dice: &mut fastrand::Rng) {
         house.spawn();
         while dice.u32(0..10) == 0 {
             // Killed while it starts.
@@ -75,8 +120,12 @@ impl Chaos<'_> {
         self.wait_for_start(house);
     }
 
-    /// Everything is well, and the proxy runs.
-    pub fn bring_up(&self, house: &mut House<'_>) {
+    /// Everything is well, no mode applies, and the proxy runs.
+    pub fn bring_up(&self, house: &mut House<'_>, dice: &mut fastrand::Rng) {
+        house.configure(dice, SITE);
+        if house.process.is_some() {
+            house.hang_up();
+        }
         if house.process.is_none() {
             house.spawn();
             self.wait_for_start(house);

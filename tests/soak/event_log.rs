@@ -3,10 +3,11 @@
 //! Read whenever the proxy has been stopped, often enough that nothing is trimmed before.
 
 use super::ledger::Ledger;
+use super::letter;
 use postroom::event::EventType;
 use postroom::mail::QueueId;
 use postroom::queue::redb::ReadOnlyQueue;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// Events that the proxy keeps: far more than it writes between two readings.
@@ -18,8 +19,10 @@ const PAGE: usize = 10_000;
 #[derive(Default)]
 pub struct EventLog {
     next: u64,
-    /// How often each queue id is called delivered.
+    /// How often each queue id is called delivered: to its recipient, to a report address, or by debug.
     pub delivered: HashMap<QueueId, u32>,
+    /// Numbers that debug has logged and nobody was sent, with their queue ids.
+    pub logged: BTreeMap<u64, BTreeSet<QueueId>>,
 }
 
 impl EventLog {
@@ -34,11 +37,20 @@ impl EventLog {
             }
             self.next = last.id + 1;
             for fact in events.into_iter().map(|event| event.fact) {
-                let is_delivery = fact.kind == EventType::Information
-                    && fact.recipient.is_some()
-                    && fact.message.starts_with("delivered");
-                if let Some(id) = fact.queue_id.filter(|_| is_delivery) {
-                    *self.delivered.entry(id).or_default() += 1;
+                let (Some(id), Some(recipient)) = (fact.queue_id, &fact.recipient) else { continue };
+                let is_logged = fact.message.starts_with("logged only");
+                let ends = ["delivered", "redirected: a report address took it"];
+                let is_delivery = is_logged || ends.iter().any(|end| fact.message.starts_with(end));
+                if fact.kind != EventType::Information || !is_delivery {
+                    continue;
+                }
+                *self.delivered.entry(id).or_default() += 1;
+                match letter::number_of(recipient) {
+                    Ok(number) if is_logged => {
+                        self.logged.entry(number).or_default().insert(id);
+                    }
+                    Ok(_) => {}
+                    Err(what) => ledger.wrong(format!("an event about <{recipient}>: {what}")),
                 }
             }
         }

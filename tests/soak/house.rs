@@ -54,8 +54,9 @@ impl House<'_> {
         self.folder.join("data")
     }
 
-    /// Writes a configuration; what may change while it runs depends on `dice`.
-    pub fn configure(&self, dice: &mut fastrand::Rng) {
+    /// Writes a configuration; what may change while it runs depends on `dice`. `modes`: what is said of sites, sending,
+    /// redirect, debug and simulate.
+    pub fn configure(&self, dice: &mut fastrand::Rng, modes: &str) {
         let retry = ["[\"1s\"]", "[\"1s\", \"2s\"]", "[\"500ms\", \"1s\", \"3s\"]"][dice.usize(0..3)];
         let mut text = format!(
             "hostname = \"proxy.test\"\ndata_dir = \"{}\"\n\
@@ -79,6 +80,7 @@ impl House<'_> {
                 dice.u32(4..12)
             ));
         }
+        text.push_str(modes);
         // Whoever reads it meanwhile finds the old one or the new one.
         let new = self.folder.join("postroom.toml.new");
         std::fs::write(&new, text).expect("a folder of our own");
@@ -172,6 +174,23 @@ impl House<'_> {
         }
     }
 
+    /// An operator releases all that is held. Nobody may be there to do so.
+    pub fn release_all(&self) {
+        let socket = self.data_dir().join("control.sock");
+        for body in
+            [r#"{"action":"release","all":true,"confirm":true}"#, r#"{"action":"release","all":true}"#]
+        {
+            let head = "POST /api/v1/messages/bulk HTTP/1.1\r\nContent-Type: application/json";
+            let request = format!(
+                "{head}\r\nContent-Length: {}\r\nHost: x\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            if exchange(&socket, &request).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                return;
+            }
+        }
+    }
+
     /// `GET /api/v1/stats`: messages in the queue and messages that failed; none while it cannot say.
     pub fn stats(&self) -> Option<(u64, u64)> {
         let text = ask(&self.data_dir().join("control.sock"), "/api/v1/stats").ok()?;
@@ -194,9 +213,13 @@ impl Drop for House<'_> {
 }
 
 fn ask(socket: &Path, path: &str) -> std::io::Result<String> {
+    exchange(socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+}
+
+fn exchange(socket: &Path, request: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

@@ -1,15 +1,16 @@
 //! The judgement: what the ledger and the proxy's own event log say together.
 //!
-//! - Every acknowledged message arrived, whole, under the very queue id that the client was told.
+//! - Every acknowledged message arrived, whole, under the very queue id that the client was told: at its recipient or, while
+//!   redirect was on, at the report address; or the event log says that debug has logged it.
 //! - What arrived was offered, and not more often than it may have been accepted.
 //! - A queue id that arrived twice has a reason that can be named, each time: the upstream withheld its reply, or the
 //!   process ended between the upstream's 250 and the commit of it. That it was before the commit is checked too: the
 //!   event log, written in the same commit, may call each queue id delivered only once.
 //! - Nothing is owed for what was not acknowledged.
 
+use super::event_log::EventLog;
 use super::ledger::{Arrival, Book, End};
-use postroom::mail::QueueId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A reply that left the upstream later than this after the final dot may have found nobody waiting for it: half of
@@ -30,6 +31,10 @@ pub struct Judgement {
     pub unknown: usize,
     /// Numbers that arrived.
     pub arrived: usize,
+    /// Of the acknowledged ones, logged by debug and sent to nobody.
+    pub logged: usize,
+    /// Messages of which a report address got a copy.
+    pub copies: usize,
     /// Tries that were answered with a refusal.
     pub refused: u64,
     /// Repeated arrivals, by the reason.
@@ -43,7 +48,8 @@ pub struct Judgement {
 }
 
 /// Judges all of it.
-pub fn judge(book: Book, delivered: &HashMap<QueueId, u32>) -> Judgement {
+pub fn judge(book: Book, events: &EventLog) -> Judgement {
+    let EventLog { delivered, logged, .. } = events;
     let Book { offered, mut arrivals, ends, wrong } = book;
     let mut found = Judgement { wrong, offered: offered.len(), ..Judgement::default() };
     found.unknown = offered.values().filter(|note| note.unknown > 0).count();
@@ -60,7 +66,12 @@ pub fn judge(book: Book, delivered: &HashMap<QueueId, u32>) -> Judgement {
         let came = by_number.get(number).map_or(&[][..], |came| came);
         let Some(id) = note.acknowledged else { continue };
         found.acknowledged += 1;
-        if came.is_empty() {
+        let logged = logged.get(number);
+        let is_logged = logged.is_some_and(|ids| id.is_none_or(|id| ids.contains(&id)));
+        found.logged += usize::from(is_logged);
+        if is_logged {
+            // Debug has taken it: nobody is to be sent it any more.
+        } else if came.is_empty() {
             found.wrong.push(format!("LOST: number {number}, acknowledged ({note:?}), never arrived"));
         } else if id.is_some_and(|id| came.iter().all(|arrival| arrival.queue_id != id)) {
             found.wrong.push(format!("LOST: number {number} arrived, but not as {id:?}: {came:?}"));
@@ -70,11 +81,15 @@ pub fn judge(book: Book, delivered: &HashMap<QueueId, u32>) -> Judgement {
         let messages = came.chunk_by(|one, other| one.queue_id == other.queue_id);
         let note = offered.get(number).cloned().unwrap_or_default();
         let accepted = usize::from(note.acknowledged.is_some()) + note.unknown as usize;
-        if messages.clone().count() > accepted {
+        let not_logged = messages
+            .clone()
+            .filter(|one| !logged.get(number).is_some_and(|ids| ids.contains(&one[0].queue_id)));
+        if not_logged.count() + logged.get(number).map_or(0, BTreeSet::len) > accepted {
             found.wrong.push(format!("number {number} arrived more often than {note:?}: {came:?}"));
         }
         found.resent += messages.clone().count() - 1;
         for message in messages {
+            found.copies += usize::from(message.iter().any(|arrival| arrival.is_copy));
             if let Err(what) = reasons(message, &ends, &mut found) {
                 found.wrong.push(what);
             }
@@ -123,6 +138,7 @@ fn reasons(
 mod tests {
     use super::*;
     use crate::soak::ledger::Offered;
+    use postroom::mail::QueueId;
     use std::time::Instant;
 
     /// The queue id of that number's message.
@@ -131,24 +147,35 @@ mod tests {
     }
 
     /// A ledger of four acknowledged numbers that arrived once, a second apart.
-    fn four(start: Instant) -> (Book, HashMap<QueueId, u32>) {
+    fn four(start: Instant) -> (Book, EventLog) {
         let acknowledged = |number| Offered { acknowledged: Some(Some(id(number))), ..Offered::default() };
         let offered = (0..4).map(|number| (number, acknowledged(number))).collect();
         let arrivals = (0..4).map(|number| arrival(number, start + Duration::from_secs(number))).collect();
         let book = Book { offered, arrivals, ends: Vec::new(), wrong: Vec::new() };
-        (book, (0..4).map(|number| (id(number), 1)).collect())
+        let delivered = (0..4).map(|number| (id(number), 1)).collect();
+        let mut events = EventLog::default();
+        events.delivered = delivered;
+        (book, events)
     }
 
     fn arrival(number: u64, at: Instant) -> Arrival {
-        Arrival { number, queue_id: id(number), begun: at, at, replied: Some(at), upstream: "first" }
+        Arrival {
+            number,
+            queue_id: id(number),
+            begun: at,
+            at,
+            replied: Some(at),
+            upstream: "first",
+            is_copy: false,
+        }
     }
 
     /// What is said to be wrong with four messages after `change`.
-    fn wrong(change: impl FnOnce(&mut Book, &mut HashMap<QueueId, u32>, Instant)) -> String {
+    fn wrong(change: impl FnOnce(&mut Book, &mut EventLog, Instant)) -> String {
         let start = Instant::now();
-        let (mut book, mut delivered) = four(start);
-        change(&mut book, &mut delivered, start);
-        judge(book, &delivered).wrong.join("\n")
+        let (mut book, mut events) = four(start);
+        change(&mut book, &mut events, start);
+        judge(book, &events).wrong.join("\n")
     }
 
     #[test]
@@ -232,15 +259,31 @@ mod tests {
 
     #[test]
     fn a_double_after_the_commit_is_seen_in_the_event_log() {
-        let said = wrong(|book, delivered, start| {
+        let said = wrong(|book, events, start| {
             book.arrivals.push(arrival(1, start + Duration::from_secs(5)));
             book.ends.push((start + Duration::from_secs(3), End::Kill));
-            delivered.insert(id(1), 2);
+            events.delivered.insert(id(1), 2);
         });
         assert!(said.starts_with("delivered Some(2) times in the event log"), "{said}");
         assert!(
-            wrong(|_, delivered, _| assert!(delivered.remove(&id(0)).is_some()))
+            wrong(|_, events, _| assert!(events.delivered.remove(&id(0)).is_some()))
                 .contains("delivered None times")
         );
+    }
+
+    #[test]
+    fn what_debug_logged_need_not_arrive_and_counts_as_one() {
+        let logged = |events: &mut EventLog| {
+            events.logged.insert(2, BTreeSet::from([id(2)]));
+        };
+        let not_arrived = wrong(|book, events, _| {
+            book.arrivals.remove(2);
+            logged(events);
+        });
+        assert_eq!(not_arrived, "");
+        let as_another = wrong(|_, events, _| {
+            events.logged.insert(2, BTreeSet::from([id(9)]));
+        });
+        assert!(as_another.contains("number 2 arrived more often than"), "{as_another}");
     }
 }

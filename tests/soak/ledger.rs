@@ -32,6 +32,8 @@ pub struct Arrival {
     pub at: Instant,
     /// When 250 had been written; none where the upstream failed before.
     pub replied: Option<Instant>,
+    /// It was for the report address.
+    pub is_copy: bool,
     /// Which upstream.
     pub upstream: &'static str,
 }

@@ -14,6 +14,19 @@ pub fn recipient(number: u64) -> String {
     format!("n{number}@soak.test")
 }
 
+/// Whose message it is, by its recipient.
+pub fn number_of(recipient: &str) -> Result<u64, String> {
+    let local = recipient.strip_suffix("@soak.test").ok_or_else(|| format!("<{recipient}> is nobody"))?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    match local.split_once("burst-") {
+        Some((place, burst)) => Ok(number(burst)? + number(place)?),
+        None => number(local.strip_prefix('n').ok_or_else(|| format!("{local} is nobody"))?),
+    }
+}
+
+/// Who gets mail while redirect is on.
+pub const REPORT: &str = "report@qa.test";
+
 /// A message of about `size` bytes, dots not doubled.
 pub fn write(number: u64, size: usize) -> Vec<u8> {
     let mut body = format!("Number {number}.\r\n").into_bytes();
@@ -71,6 +84,13 @@ pub fn read(rcpt: &str, letter: &[u8]) -> Result<(u64, QueueId), String> {
     let id = header.split_once("\r\n\twith ").and_then(|(_, rest)| rest.split_once(" id "));
     let id = id.and_then(|(_, rest)| rest.split_once(';')).ok_or("it has no queue id")?.0;
     let id = id.parse::<QueueId>().map_err(|error| error.to_string())?;
+    // A report copy names the recipient that it stands for.
+    let original = header.split_once("\r\nX-Original-To: ").and_then(|(_, rest)| rest.lines().next());
+    let rcpt = match (rcpt == REPORT, original) {
+        (true, Some(original)) => original,
+        (false, None) => rcpt,
+        _ => return Err(format!("for {original:?}: no report copy goes there, or no other mail")),
+    };
     let local = rcpt.strip_suffix("@soak.test").ok_or_else(|| format!("<{rcpt}> is nobody"))?;
     let number = match local.split_once("burst-") {
         Some((place, burst)) => read_burst(place, burst, body)?,

@@ -75,7 +75,7 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
         event_log: Default::default(),
         event_log_read: Instant::now(),
     };
-    house.configure(&mut dice);
+    house.configure(&mut dice, chaos::SITE);
     house.spawn();
     assert_eq!(house.wait_until_up(), Start::Up, "see {}", house.log_file().display());
 
@@ -113,7 +113,7 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
         for trouble in troubles {
             trouble.join().expect("a fault that is no mistake of its maker");
         }
-        chaos.bring_up(&mut house);
+        chaos.bring_up(&mut house, &mut dice);
         stop.store(true, Ordering::Relaxed);
     });
     let busy = start.elapsed();
@@ -123,7 +123,7 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
     }
     let counters = ledger.counters();
     let kills = ledger.kills();
-    let found = judgement::judge(ledger.take(), &house.event_log.delivered);
+    let found = judgement::judge(ledger.take(), &house.event_log);
     let figures = Figures { seed, found, counters, kills, busy, longest_silence, small_disk: disk.is_some() };
     let log = house.log_file();
     if !figures.found.wrong.is_empty() {
@@ -172,6 +172,7 @@ fn drain(house: &House<'_>) {
         if stats != last {
             (last, last_change) = (stats, Instant::now());
         }
+        house.release_all();
         assert!(last_change.elapsed() < STANDSTILL, "{stats:?} left; see {}", house.log_file().display());
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -194,6 +194,7 @@ impl Upstream {
                     begun,
                     at: Instant::now(),
                     replied: None,
+                    is_copy: rcpt == letter::REPORT,
                     upstream: self.name,
                 },
                 Err(what) => {

@@ -180,7 +180,7 @@ impl Run {
         let certain = eras(before, accepted).all(|era| {
             let applies =
                 |site: &&str| era.settings.of(site).is_some_and(|of| of.leading_mode() != Mode::AsAddressed);
-            sites.iter().all(|site| applies(site))
+            sites.iter().all(applies)
         });
         let letter = Letter {
             number,
