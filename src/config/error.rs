@@ -57,8 +57,8 @@ impl ConfigErrors {
     }
 
     /// A key whose value is sound and cannot be put into effect on this machine.
-    pub(crate) fn one(key: &str, what: impl fmt::Display) -> ConfigErrors {
-        let (wrong, right) = (what.to_string(), "give a value that works on this machine".to_owned());
+    pub(crate) fn one(key: &str, what: impl fmt::Display, right: &str) -> ConfigErrors {
+        let (wrong, right) = (what.to_string(), right.to_owned());
         let error = ConfigError { file: None, line: None, key: key.to_owned(), wrong, right };
         ConfigErrors { errors: vec![error], data_dir: None }
     }

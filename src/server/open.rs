@@ -30,14 +30,14 @@ pub(crate) enum StartError {
     #[error("{0}")]
     Bind(String),
     /// The control socket cannot be bound.
-    #[error("the control socket {} cannot be made: {error}", path.display())]
+    #[error("the control socket {} cannot be made: {error}; name a data_dir that this user may write, with a path under 100 bytes", path.display())]
     Control {
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
     /// `logemails.log` cannot be opened.
-    #[error("{0}")]
+    #[error("log_emails.path {0}; make its folder one that this user may write, or name another path")]
     LogEmails(String),
 }
 
@@ -64,8 +64,7 @@ pub(super) async fn open_queue(
 /// Opens `logemails.log` where it is enabled. The error says what cannot be opened.
 pub(super) fn open_log_emails(settings: &Settings) -> Result<Option<Arc<LogEmails>>, String> {
     let open = |path: &PathBuf| {
-        let said =
-            |error| format!("log_emails.path {} cannot be opened for writing: {error}", path.display());
+        let said = |error| format!("{} cannot be opened for writing: {error}", path.display());
         LogEmails::open(path).map(Arc::new).map_err(said)
     };
     settings.log_emails.as_ref().map(open).transpose()

@@ -18,6 +18,8 @@ use crate::queue::Queue;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+const LOG_EMAILS_FORM: &str = "make its folder one that this user may write, or name another path";
+
 /// What a reload changes, but for the listeners.
 pub(super) struct Reloader {
     /// Where the configuration comes from: the same as at the start.
@@ -75,10 +77,13 @@ impl Reloader {
         }
         let log_emails = match new.log_emails == old.log_emails {
             true => self.log_emails.borrow().clone(),
-            false => open_log_emails(&new).map_err(|what| ConfigErrors::one("log_emails.path", what))?,
+            false => open_log_emails(&new)
+                .map_err(|what| ConfigErrors::one("log_emails.path", what, LOG_EMAILS_FORM))?,
         };
         // Everything that can fail is done before anything changes.
-        listeners.change(&new.listeners).await.map_err(|what| ConfigErrors::one("listener", what))?;
+        listeners.change(&new.listeners).await.map_err(|what| {
+            ConfigErrors::one("listener", what, "give it an address of this machine and a free port")
+        })?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
