@@ -2,7 +2,7 @@
 //! decides, without I/O (RFC 5321 section 3.3); `super::transact` has the I/O.
 //!
 //! Everything that was answered counts, whatever happens to the session afterwards, unless replies and commands no
-//! longer match; what was not answered is undecided. From [`State::FinalDot`] on the server may have the message: only a
+//! longer match; what was not answered is undecided. From [`TransactionState::FinalDot`] on the server may have the message: only a
 //! valid reply to the content decides there, and a session that ends in any other way leaves it unknown (rule 5).
 
 use super::disposition::{self, Disposition, TransactionStep};
@@ -42,7 +42,7 @@ impl OutboundCommand {
 
 /// What a transaction has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum TransactionState {
     New,
     /// The first command has left. Nothing was answered but perhaps 421.
     Sent,
@@ -81,7 +81,7 @@ pub(super) enum UpstreamSessionEnd {
 /// One transaction, from its first command to the reply to its content.
 #[derive(Debug)]
 pub(super) struct OutboundTransaction {
-    state: State,
+    state: TransactionState,
     /// One for each recipient of the envelope, [`RecipientAnswer::Undecided`] until it is decided.
     answers: Vec<RecipientAnswer>,
     /// Places of the recipients with 2xx to RCPT: the reply to DATA or to the content decides about them.
@@ -94,7 +94,7 @@ impl OutboundTransaction {
         let answer =
             |missing: Option<Missing>| missing.map_or(RecipientAnswer::Undecided, RecipientAnswer::Unable);
         OutboundTransaction {
-            state: State::New,
+            state: TransactionState::New,
             answers: missing.map(answer).collect(),
             accepted: Vec::new(),
         }
@@ -111,24 +111,24 @@ impl OutboundTransaction {
 
     /// Whether the rest of the commands is worth sending: somebody is left to send to.
     pub(super) fn expects_commands(&self) -> bool {
-        self.state != State::MailRefused && self.answers.contains(&RecipientAnswer::Undecided)
+        self.state != TransactionState::MailRefused && self.answers.contains(&RecipientAnswer::Undecided)
     }
 
     /// Some of the commands leave.
     pub(super) fn on_commands_sent(&mut self) {
-        if self.state == State::New {
-            self.state = State::Sent;
+        if self.state == TransactionState::New {
+            self.state = TransactionState::Sent;
         }
     }
 
     /// Some command has left.
     pub(super) fn has_begun(&self) -> bool {
-        self.state != State::New
+        self.state != TransactionState::New
     }
 
     /// The server has answered something else than 421.
     pub(super) fn is_answered(&self) -> bool {
-        !matches!(self.state, State::New | State::Sent)
+        !matches!(self.state, TransactionState::New | TransactionState::Sent)
     }
 
     /// The reply to that command, the next one that had none.
@@ -143,12 +143,12 @@ impl OutboundTransaction {
         if means == Some(Disposition::SessionLost) {
             return Err(UpstreamSessionEnd::Lost(WireError::ServiceClosing(reply)));
         }
-        if self.state == State::Sent {
-            self.state = State::Answered;
+        if self.state == TransactionState::Sent {
+            self.state = TransactionState::Answered;
         }
         match (command, means) {
             (OutboundCommand::Mail, Some(means)) => {
-                self.state = State::MailRefused;
+                self.state = TransactionState::MailRefused;
                 let answer = RecipientAnswer::Refused { step, reply: reply.clone(), means };
                 if means == Disposition::NoSession {
                     self.answers.fill(answer);
@@ -158,16 +158,16 @@ impl OutboundTransaction {
                     *open = answer.clone();
                 }
             }
-            (OutboundCommand::Rcpt(_), _) if self.state == State::MailRefused => {}
+            (OutboundCommand::Rcpt(_), _) if self.state == TransactionState::MailRefused => {}
             (OutboundCommand::Rcpt(place), Some(means)) => {
                 self.answers[place] = RecipientAnswer::Refused { step, reply, means };
             }
             (OutboundCommand::Rcpt(place), None) if reply.is_positive() => self.accepted.push(place),
             (OutboundCommand::Data, Some(means)) => {
-                self.state = State::Ended;
+                self.state = TransactionState::Ended;
                 self.decide_accepted(&RecipientAnswer::Refused { step, reply, means });
             }
-            (OutboundCommand::Data, None) if reply.code == 354 => self.state = State::Content,
+            (OutboundCommand::Data, None) if reply.code == 354 => self.state = TransactionState::Content,
             (OutboundCommand::Reset | OutboundCommand::Mail, None) if reply.is_positive() => {}
             _ => {
                 let why = format!("{} was answered with {reply}", command.name());
@@ -180,20 +180,20 @@ impl OutboundTransaction {
     /// All commands that were sent have their replies.
     pub(super) fn after_commands(&self) -> AfterCommands {
         match self.state {
-            State::Content if self.accepted.is_empty() => AfterCommands::Close,
-            State::Content => AfterCommands::SendContent,
+            TransactionState::Content if self.accepted.is_empty() => AfterCommands::Close,
+            TransactionState::Content => AfterCommands::SendContent,
             _ => AfterCommands::Reset,
         }
     }
 
     /// The final dot is about to leave.
     pub(super) fn begin_final_dot(&mut self) {
-        self.state = State::FinalDot;
+        self.state = TransactionState::FinalDot;
     }
 
     /// Nothing of the final dot has left after all.
     pub(super) fn final_dot_not_sent(&mut self) {
-        self.state = State::Content;
+        self.state = TransactionState::Content;
     }
 
     /// A reply to the content: before the final dot only a refusal can come, behind it 2xx or a refusal.
@@ -202,27 +202,27 @@ impl OutboundTransaction {
         let answer = match self.state {
             _ if is_refusal(&reply) => {
                 let means = disposition::meaning(step, &reply, false);
-                self.state = State::Ended;
+                self.state = TransactionState::Ended;
                 if means == Disposition::SessionLost {
                     return Err(WireError::ServiceClosing(reply));
                 }
                 RecipientAnswer::Refused { step, reply, means }
             }
-            State::FinalDot if reply.is_positive() => RecipientAnswer::Accepted(reply),
-            State::FinalDot => {
+            TransactionState::FinalDot if reply.is_positive() => RecipientAnswer::Accepted(reply),
+            TransactionState::FinalDot => {
                 return Err(WireError::Protocol(format!("the final dot was answered with {reply}")));
             }
             _ => return Err(WireError::Protocol(format!("the content was interrupted by {reply}"))),
         };
-        self.state = State::Ended;
+        self.state = TransactionState::Ended;
         self.decide_accepted(&answer);
         Ok(())
     }
 
     /// The session is over before the transaction is. From the final dot on nobody knows then what the server did.
     pub(super) fn on_session_end(&mut self, why: String) {
-        if self.state == State::FinalDot {
-            self.state = State::Ended;
+        if self.state == TransactionState::FinalDot {
+            self.state = TransactionState::Ended;
             self.decide_accepted(&RecipientAnswer::Unknown(why));
         }
     }

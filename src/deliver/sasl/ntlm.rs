@@ -49,10 +49,10 @@ pub(in crate::deliver) struct Ntlm {
     client_challenge: [u8; 8],
     /// Tenths of microseconds since 1601.
     time: u64,
-    state: State,
+    state: NtlmState,
 }
 
-enum State {
+enum NtlmState {
     /// The server has not said that it is ready.
     Begun,
     /// The first message, which the integrity code covers.
@@ -86,7 +86,7 @@ impl Ntlm {
             domain,
             client_challenge,
             time,
-            state: State::Begun,
+            state: NtlmState::Begun,
         })
     }
 
@@ -95,7 +95,7 @@ impl Ntlm {
     pub(super) fn fixed(username: &str, password: &str, domain: &str, challenge: [u8; 8], time: u64) -> Ntlm {
         let (username, domain) = (username.to_owned(), domain.to_owned());
         let password = password.to_owned().into();
-        Ntlm { username, password, domain, client_challenge: challenge, time, state: State::Begun }
+        Ntlm { username, password, domain, client_challenge: challenge, time, state: NtlmState::Begun }
     }
 
     /// `info`: the server's target information. `has_time`: it holds the server's time.
@@ -170,15 +170,15 @@ impl Mechanism for Ntlm {
     }
 
     fn step(&mut self, challenge: &[u8]) -> Result<Vec<u8>, SaslError> {
-        match std::mem::replace(&mut self.state, State::Finished) {
+        match std::mem::replace(&mut self.state, NtlmState::Finished) {
             // `334 ntlm supported`, or whatever.
-            State::Begun => {
+            NtlmState::Begun => {
                 let negotiate = negotiate();
-                self.state = State::Negotiated(negotiate.clone());
+                self.state = NtlmState::Negotiated(negotiate.clone());
                 Ok(negotiate)
             }
-            State::Negotiated(negotiate) => self.authenticate(&negotiate, challenge),
-            State::Finished => Err(SaslError("the server asks for more than NTLM has")),
+            NtlmState::Negotiated(negotiate) => self.authenticate(&negotiate, challenge),
+            NtlmState::Finished => Err(SaslError("the server asks for more than NTLM has")),
         }
     }
 }

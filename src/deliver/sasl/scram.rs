@@ -31,10 +31,10 @@ pub(in crate::deliver) struct ScramSha256 {
     username: String,
     password: Secret,
     nonce: String,
-    state: State,
+    state: ScramState,
 }
 
-enum State {
+enum ScramState {
     /// The server has said nothing yet.
     Begun,
     /// The server has to prove itself with this key and message.
@@ -56,7 +56,7 @@ impl ScramSha256 {
 
     pub(super) fn with_nonce(username: &str, password: &Secret, nonce: String) -> ScramSha256 {
         let username = username.replace('=', "=3D").replace(',', "=2C");
-        ScramSha256 { username, password: password.clone(), nonce, state: State::Begun }
+        ScramSha256 { username, password: password.clone(), nonce, state: ScramState::Begun }
     }
 
     fn first_message(&self) -> String {
@@ -91,7 +91,7 @@ impl ScramSha256 {
         let signature = hmac::sign(&stored_key, auth_message.as_bytes());
         let proof: Vec<u8> =
             client_key.as_ref().iter().zip(signature.as_ref()).map(|(key, sign)| key ^ sign).collect();
-        self.state = State::ProofSent {
+        self.state = ScramState::ProofSent {
             server_key: hmac::Key::new(hmac::HMAC_SHA256, server_key.as_ref()),
             auth_message,
         };
@@ -110,22 +110,22 @@ impl Mechanism for ScramSha256 {
 
     fn step(&mut self, challenge: &[u8]) -> Result<Vec<u8>, SaslError> {
         let text = str::from_utf8(challenge).map_err(|_| MALFORMED)?;
-        match std::mem::replace(&mut self.state, State::Failed) {
-            State::Begun => self.prove(text),
+        match std::mem::replace(&mut self.state, ScramState::Failed) {
+            ScramState::Begun => self.prove(text),
             // `e=` says why the server refuses; its reply to the empty response will, too.
-            State::ProofSent { .. } if text.starts_with("e=") => Ok(Vec::new()),
-            State::ProofSent { server_key, auth_message } => {
+            ScramState::ProofSent { .. } if text.starts_with("e=") => Ok(Vec::new()),
+            ScramState::ProofSent { server_key, auth_message } => {
                 let signature = text.split(',').next().and_then(|first| first.strip_prefix("v="));
                 let signature = signature.and_then(|text| BASE64.decode(text).ok()).ok_or(MALFORMED)?;
                 hmac::verify(&server_key, auth_message.as_bytes(), &signature).map_err(|_| NOT_PROVEN)?;
-                self.state = State::Proven;
+                self.state = ScramState::Proven;
                 Ok(Vec::new())
             }
-            State::Proven | State::Failed => Err(MALFORMED),
+            ScramState::Proven | ScramState::Failed => Err(MALFORMED),
         }
     }
 
     fn is_server_proven(&self) -> bool {
-        matches!(self.state, State::Proven)
+        matches!(self.state, ScramState::Proven)
     }
 }
