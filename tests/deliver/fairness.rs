@@ -1,9 +1,10 @@
 //! Backlog and news: what comes in while much waits.
 
 use super::stage::Stage;
+use crate::support::free_address;
 use crate::support::recorder::Recorder;
 use postroom::mail::{Class, QueueId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After an outage a password reset waited behind the whole backlog, for hours.
 // CASES H10
@@ -27,5 +28,43 @@ async fn a_password_reset_that_finds_a_hundred_thousand_waiting_leaves_within_te
     let taken = only.wait(12);
     let place = taken.iter().position(|message| message.rcpt == ["<reset@y.test>"]);
     assert!(place.is_some_and(|place| place <= 10), "{place:?}");
+    stage.abandon().await;
+}
+
+/// A site that is down delays no other, however much of its mail waits (rule 2): the other's mail takes as long with 100,000
+/// of its messages in the queue as with none. Figures: docs/benchmarks.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_messages_of_a_site_that_is_down_delay_no_other() {
+    const OTHERS: usize = 1_000;
+    let well = Recorder::start();
+    let sites = "[site.down]\nglobal_upstreams = false\n[site.other]\n";
+    let down =
+        format!("[upstream.down]\nhost = \"{}\"\ntls = \"none\"\nsites = [\"down\"]\n", free_address());
+    let stage = Stage::start(&format!("{sites}{down}{}", well.upstream("well"))).await;
+    let put = async |site: &'static str, count: usize| {
+        let one = |_| stage.put_changed(&["b@y.test"], move |message| message.site = site.to_owned());
+        let _: Vec<QueueId> = futures_util::future::join_all((0..count).map(one)).await;
+    };
+    let mut taken = 0;
+    let mut time_of_others = async || {
+        let start = Instant::now();
+        put("other", OTHERS).await;
+        taken += OTHERS;
+        well.wait(taken);
+        start.elapsed()
+    };
+    time_of_others().await;
+    let alone = time_of_others().await;
+    for _ in 0..100 {
+        put("down", 1_000).await;
+    }
+    let beside = time_of_others().await.min(time_of_others().await);
+    let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+    println!(
+        "{OTHERS} messages: {alone:?} alone, {beside:?} beside 100,000 of a site that is down: {ratio:.2}"
+    );
+    assert!(ratio < 3.0, "{alone:?} alone, {beside:?} beside them");
+    let only_they_wait = async || (stage.queue.status().queued == 100_000).then_some(());
+    stage.until("nothing to wait but the mail of the site that is down", only_they_wait).await;
     stage.abandon().await;
 }
