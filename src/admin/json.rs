@@ -122,6 +122,12 @@ pub(crate) struct UpstreamJson {
     pub last_error: Option<String>,
     /// UTC; when it did.
     pub last_error_at: Option<Timestamp>,
+    /// UTC; when `rate_limit` lets another message go. Null while it does.
+    pub rate_limit_free_at: Option<Timestamp>,
+    /// UTC; when the OAuth 2 token expires. Null where there is none.
+    pub token_expires_at: Option<Timestamp>,
+    /// Why there is no OAuth 2 token.
+    pub token_error: Option<String>,
 }
 
 /// Figures of the queue.

@@ -61,6 +61,9 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
         effective_limit: status.effective_limit,
         last_error: status.last_error,
         last_error_at: status.last_error_at,
+        rate_limit_free_at: status.rate_limit_free_at,
+        token_expires_at: status.token.as_ref().and_then(|token| token.expires_at),
+        token_error: status.token.and_then(|token| token.error),
     }
 }
 

@@ -22,6 +22,9 @@ enum UpstreamVerb {
     List,
 }
 
+/// Where the token of OAuth 2 is shown, once some upstream has asked for one.
+const TOKEN_COLUMN: usize = 4;
+
 /// Runs the verb.
 pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     let UpstreamVerb::List = args.verb;
@@ -35,6 +38,8 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
         say!("{}", to_json(&upstreams)?);
         return Ok(());
     }
+    let has_token = |one: &UpstreamJson| one.token_expires_at.is_some() || one.token_error.is_some();
+    let has_tokens = upstreams.iter().any(has_token);
     let rows: Vec<Vec<String>> = upstreams
         .iter()
         .map(|upstream| {
@@ -46,10 +51,27 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
             };
             let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
             let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
-            let state = upstream.state.to_string();
-            vec![upstream.name.clone(), upstream.priority.clone(), state, connections, at, error]
+            let state = match upstream.rate_limit_free_at {
+                Some(at) => format!("{} until {at:.0}", upstream.state),
+                None => upstream.state.to_string(),
+            };
+            let token = match (&upstream.token_expires_at, &upstream.token_error) {
+                (_, Some(_)) => "none".to_owned(),
+                (Some(at), None) => format!("until {at:.0}"),
+                (None, None) => "-".to_owned(),
+            };
+            let mut row =
+                vec![upstream.name.clone(), upstream.priority.clone(), state, connections, at, error];
+            if has_tokens {
+                row.insert(TOKEN_COLUMN, token);
+            }
+            row
         })
         .collect();
-    table::print(&["NAME", "PRIORITY", "STATE", "IN USE", "ERROR AT", "LAST ERROR"], &rows)?;
+    let mut heading = vec!["NAME", "PRIORITY", "STATE", "IN USE", "ERROR AT", "LAST ERROR"];
+    if has_tokens {
+        heading.insert(TOKEN_COLUMN, "TOKEN");
+    }
+    table::print(&heading, &rows)?;
     Ok(())
 }

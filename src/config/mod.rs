@@ -31,6 +31,7 @@ mod parse;
 mod proxy_server;
 mod read_auth;
 mod read_handling;
+mod read_oauth2;
 mod read_secret;
 mod read_settings;
 mod read_upstream;

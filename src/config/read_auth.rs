@@ -1,9 +1,9 @@
 //! What an upstream is logged in to with: its own keys, or the shared `[credentials.default]`.
 
-use super::read_secret;
 use super::secret::Secret;
 use super::section::{ConfigReader, Section};
 use super::settings::Auth;
+use super::{read_oauth2, read_secret};
 use secrecy::ExposeSecret;
 
 /// What `auth` may say.
@@ -12,6 +12,7 @@ enum Kind {
     Anonymous,
     Basic,
     Ntlm,
+    OAuth2,
     Shared,
 }
 
@@ -19,6 +20,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("anonymous", Kind::Anonymous),
     ("basic", Kind::Basic),
     ("ntlm", Kind::Ntlm),
+    ("oauth2", Kind::OAuth2),
     ("default", Kind::Shared),
 ];
 
@@ -50,14 +52,21 @@ pub(super) fn shared(reader: &ConfigReader<'_>) -> Credentials {
 
 /// What the upstream's `auth` means.
 pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Credentials) -> Auth {
-    let kind = section.choice("auth", Kind::Anonymous, KINDS, &["oauth2"]);
+    let kind = section.choice("auth", Kind::Anonymous, KINDS, &[]);
     let own =
         Credentials { username: username(section), password: read_secret::read(reader, section, "password") };
     let domain = text(section, "domain");
     if !domain.is_empty() && kind != Kind::Ntlm && section.is_sound("auth") {
         section.wrong("domain", "is given without NTLM", "give auth = \"ntlm\", or leave it out");
     }
+    let oauth2 = read_oauth2::read(reader, section, &own.username, kind == Kind::OAuth2);
     match kind {
+        Kind::OAuth2 if !own.password.expose_secret().is_empty() => {
+            let password = section.path_of("password");
+            reader.warn(format!(
+                "{password} is given and not used: with auth = \"oauth2\" only tokens are sent"
+            ));
+        }
         Kind::Anonymous | Kind::Shared if !own.username.is_empty() && section.is_sound("auth") => {
             let (username, auth) = (section.path_of("username"), section.path_of("auth"));
             let kind = if kind == Kind::Shared { "default" } else { "anonymous" };
@@ -71,6 +80,7 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Cr
         Kind::Anonymous => Auth::Anonymous,
         Kind::Basic => Auth::Basic { username: own.username, password: own.password },
         Kind::Ntlm => ntlm(own, domain),
+        Kind::OAuth2 => Auth::OAuth2(oauth2),
         Kind::Shared => {
             let Credentials { username, password } = shared.clone();
             if username.is_empty() || password.expose_secret().is_empty() {

@@ -39,10 +39,11 @@ const OPPORTUNISTIC_AUTH: &str =
 
 /// `shared`: `[credentials.default]`.
 pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Credentials) -> Upstream {
-    let host = host(section);
+    let is_local =
+        section.choice("delivery", false, &[("network", false), ("local", true)], &["pickup", "pickup-iis"]);
+    let host = host(section, is_local);
     let priority = section.choice("priority", Priority::Normal, PRIORITIES, &[]);
     let enabled = section.flag("enabled");
-    section.choice("delivery", (), &[("network", ())], &["local", "pickup", "pickup-iis"]);
     let tls = section.choice("tls", None, TLS, &[]);
     let tls_ca = section.path_beside("tls_ca");
     if let Some(Err(wrong)) = tls_ca.as_deref().map(certificates) {
@@ -121,9 +122,14 @@ fn sender(section: &Section<'_>, username: Option<&str>) -> Option<Address> {
     })
 }
 
-/// The default is an example, so the key must be given.
-fn host(section: &Section<'_>) -> Host {
+/// The default is an example, so the key must be given, unless the server is that of this machine.
+fn host(section: &Section<'_>, is_local: bool) -> Host {
     if section.origin("host").layer == Layer::Default {
+        if is_local {
+            let host = Host { name: "127.0.0.1".to_owned(), port: 25 };
+            section.show("host", Shown::Text(format!("{}:{}", host.name, host.port)));
+            return host;
+        }
         section.wrong("host", "is missing", host::FORM);
         return Host::default();
     }

@@ -5,6 +5,7 @@ use super::handling::{AddressPattern, Handling, Site};
 use super::secret::Secret;
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
+use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -281,6 +282,31 @@ pub enum Auth {
         /// Windows domain; empty where the name says it (`user@example.com`) or the server needs none.
         domain: String,
     },
+    /// An access token: XOAUTH2, else OAUTHBEARER.
+    OAuth2(OAuth2),
+}
+
+/// Where tokens come from: the authorization server, and who we are there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct OAuth2 {
+    /// Whose mail is sent.
+    pub username: String,
+    /// https, or http on loopback.
+    pub token_url: String,
+    pub client_id: String,
+    /// Never shown. Empty for public clients.
+    pub client_secret: Secret,
+    /// Never shown. Empty: the client asks in its own name (client credentials).
+    pub refresh_token: Secret,
+    /// Empty: the server's default.
+    pub scope: String,
+}
+
+impl OAuth2 {
+    /// Whether tokens are for somebody who has allowed that, and not for the client itself.
+    pub fn has_refresh_token(&self) -> bool {
+        !self.refresh_token.expose_secret().is_empty()
+    }
 }
 
 impl Auth {
@@ -289,6 +315,7 @@ impl Auth {
         match self {
             Auth::Anonymous => None,
             Auth::Basic { username, .. } | Auth::Ntlm { username, .. } => Some(username),
+            Auth::OAuth2(OAuth2 { username, .. }) => Some(username),
         }
     }
 }

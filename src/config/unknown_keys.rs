@@ -21,7 +21,6 @@ const LATER_KEYS: &[&str] = &[
     "queue.enabled",
     "queue.url",
     "queue.url_file",
-    "upstream.*.oauth2",
     "upstream.*.pickup_directory",
 ];
 

@@ -37,6 +37,16 @@ pub(super) struct UpstreamState {
     /// By the wall clock.
     pub(super) last_error_at: Option<Timestamp>,
     pub(super) sent: SentTimes,
+    token: Option<TokenStatus>,
+}
+
+/// How the OAuth 2 token of an upstream fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// By the wall clock; none where there is no token.
+    pub expires_at: Option<Timestamp>,
+    /// Why there is none.
+    pub error: Option<String>,
 }
 
 /// Slots in use, by what is known of their connections.
@@ -91,6 +101,10 @@ pub struct UpstreamStatus {
     pub last_error: Option<String>,
     /// When, by the wall clock.
     pub last_error_at: Option<Timestamp>,
+    /// When `rate_limit` lets another message go, by the wall clock; none while it does.
+    pub rate_limit_free_at: Option<Timestamp>,
+    /// Of an upstream with `auth = "oauth2"`, once one was asked for.
+    pub token: Option<TokenStatus>,
 }
 
 impl UpstreamHealth {
@@ -166,8 +180,16 @@ impl UpstreamHealth {
                 effective_limit: state.limit.known(upstream.connection_limit),
                 last_error: state.last_error.clone(),
                 last_error_at: state.last_error_at,
+                rate_limit_free_at: state.rate_limit_free_in(upstream, now).and_then(|wait| {
+                    self.clock.wall().checked_add(jiff::SignedDuration::try_from(wait).ok()?).ok()
+                }),
+                token: state.token.clone(),
             }
         })
+    }
+
+    pub(super) fn note_token(&self, upstream: &str, status: TokenStatus) {
+        self.update(upstream, |state, _| state.token = Some(status));
     }
 
     /// Changes what is known of that upstream.
@@ -195,6 +217,13 @@ impl UpstreamHealth {
 }
 
 impl UpstreamState {
+    /// How long `rate_limit` lets no further message go; none while it does.
+    fn rate_limit_free_in(&mut self, upstream: &Upstream, now: Duration) -> Option<Duration> {
+        let limit = upstream.rate_limit?;
+        let waits = !self.sent.allow_another(limit, now);
+        waits.then(|| self.sent.allow_another_at(limit)).flatten().map(|at| at.saturating_sub(now))
+    }
+
     pub(super) fn note_error(&mut self, text: String, at: Timestamp) {
         (self.last_error, self.last_error_at) = (Some(text), Some(at));
     }

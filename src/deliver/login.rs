@@ -1,15 +1,15 @@
 //! The login of a session: which mechanisms an upstream's `auth` allows, the strongest first.
 
 use super::capabilities::Capabilities;
+use super::oauth2::Token;
 use super::peer_cache::PeerCache;
-use super::sasl::{AuthFailure, Login, Mechanism, Ntlm, Plain, ScramSha256, authenticate};
+use super::sasl::{
+    AuthFailure, Login, Mechanism, Ntlm, OAuthBearer, Plain, ScramSha256, XOAuth2, authenticate,
+};
 use super::session_error::SessionErrorKind;
 use super::wire::Wire;
 use crate::config::Secret;
-use crate::config::settings::{Auth, Upstream};
-
-/// What carries a password out in clear text stays at home.
-const NOT_ENCRYPTED: &str = "AUTH: the connection is not encrypted, so the password was not sent; set tls = \"starttls\" or \"implicit\"";
+use crate::config::settings::{Auth, OAuth2, Upstream};
 
 /// Logs in as the settings say; nothing where they ask for no login.
 pub(super) async fn log_in(
@@ -22,7 +22,11 @@ pub(super) async fn log_in(
         return Ok(());
     }
     if !wire.is_encrypted() && !upstream.danger_allow_plaintext_auth {
-        return Err(AuthFailure { kind: SessionErrorKind::Auth, text: NOT_ENCRYPTED.to_owned() });
+        let what = if matches!(upstream.auth, Auth::OAuth2(_)) { "token" } else { "password" };
+        let text = format!(
+            "AUTH: the connection is not encrypted, so the {what} was not sent; set tls = \"starttls\" or \"implicit\""
+        );
+        return Err(AuthFailure { kind: SessionErrorKind::Auth, text });
     }
     let within = upstream.connect_timeout;
     match &upstream.auth {
@@ -38,7 +42,50 @@ pub(super) async fn log_in(
             let mechanisms = ntlm.map(|ntlm| vec![Box::new(ntlm) as Box<dyn Mechanism>]).unwrap_or_default();
             authenticate(wire, offered, mechanisms, &[password], within).await.map(drop)
         }
+        Auth::OAuth2(oauth2) => {
+            let began = peer_cache.clock.monotonic();
+            let token = token(peer_cache, upstream, oauth2, None).await?;
+            let refused = match log_in_with_token(wire, offered, upstream, oauth2, &token).await {
+                Err(refused) if refused.kind == SessionErrorKind::AuthRefused => refused,
+                done => return done,
+            };
+            // One that was new a moment ago would be refused again, and the account locked.
+            if token.is_newer_than(began) {
+                return Err(refused);
+            }
+            let token = self::token(peer_cache, upstream, oauth2, Some(&token)).await?;
+            log_in_with_token(wire, offered, upstream, oauth2, &token).await
+        }
     }
+}
+
+async fn token(
+    peer_cache: &PeerCache,
+    upstream: &Upstream,
+    oauth2: &OAuth2,
+    refused: Option<&Token>,
+) -> Result<Token, AuthFailure> {
+    let got = peer_cache.tokens().get(&peer_cache.tls, upstream, oauth2, refused).await;
+    got.map_err(|error| {
+        let kind = if error.is_refusal { SessionErrorKind::AuthRefused } else { SessionErrorKind::Auth };
+        AuthFailure { kind, text: format!("AUTH: {error}") }
+    })
+}
+
+/// XOAUTH2 first, which the servers that offer both document.
+async fn log_in_with_token(
+    wire: &mut Wire,
+    offered: &Capabilities,
+    upstream: &Upstream,
+    oauth2: &OAuth2,
+    token: &Token,
+) -> Result<(), AuthFailure> {
+    let (username, secret) = (&oauth2.username, &token.secret);
+    let mechanisms: Vec<Box<dyn Mechanism>> = vec![
+        Box::new(XOAuth2::new(username, secret)),
+        Box::new(OAuthBearer::new(username, secret, &upstream.host, upstream.port)),
+    ];
+    authenticate(wire, offered, mechanisms, &[secret], upstream.connect_timeout).await.map(drop)
 }
 
 /// `known`: the one that this upstream took last. It comes first, so that an account that the server has no SCRAM secret

@@ -28,6 +28,7 @@ mod holding;
 mod login;
 mod lost_sessions;
 mod mode_attempt;
+pub mod oauth2;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;

@@ -1,6 +1,7 @@
 //! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING,
 //! mechanisms of AUTH that were accepted.
 
+use super::oauth2::Tokens;
 use super::tls::Tls;
 use crate::clock::{Clock, SystemClock};
 use std::collections::{HashMap, HashSet};
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// PIPELINING is tried again.
 pub struct PeerCache {
     pub(super) clock: Arc<dyn Clock>,
+    /// Kept over reloads.
+    tokens: Arc<Tokens>,
     pub(super) tls: Tls,
     pub(super) addresses: PreferredAddresses,
     broken_pipelining: Mutex<HashSet<String>>,
@@ -20,20 +23,31 @@ pub struct PeerCache {
 
 impl Default for PeerCache {
     fn default() -> PeerCache {
-        PeerCache::new(Arc::<SystemClock>::default())
+        let clock = Arc::<SystemClock>::default();
+        PeerCache::new(clock.clone(), Arc::new(Tokens::in_memory(clock)))
     }
 }
 
 impl PeerCache {
     /// Nothing is known yet.
-    pub fn new(clock: Arc<dyn Clock>) -> PeerCache {
+    pub fn new(clock: Arc<dyn Clock>, tokens: Arc<Tokens>) -> PeerCache {
         PeerCache {
             clock,
+            tokens,
             tls: Tls::default(),
             addresses: PreferredAddresses::default(),
             broken_pipelining: Mutex::default(),
             mechanisms: Mutex::default(),
         }
+    }
+
+    /// As new, but with the same tokens.
+    pub fn renewed(&self) -> PeerCache {
+        PeerCache::new(self.clock.clone(), self.tokens.clone())
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Whether this upstream says PIPELINING and cannot do it (CASES F13).

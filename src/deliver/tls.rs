@@ -47,6 +47,18 @@ impl Tls {
         TlsConnector::from(client).connect(name, stream).await.map_err(|error| describe(&error, upstream))
     }
 
+    /// The handshake with a server of HTTP. `roots`: as `tls_ca`.
+    pub(super) async fn connect_https(
+        &self,
+        roots: Option<&Path>,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let client = self.client(Trust::Roots { extra: roots.map(Path::to_owned) }).await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no host"))?;
+        TlsConnector::from(client).connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
+    }
+
     async fn client(&self, trust: Trust) -> Result<Arc<ClientConfig>, String> {
         let known = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&trust).cloned();
         if let Some(client) = known {

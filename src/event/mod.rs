@@ -112,6 +112,8 @@ impl Serialize for Event {
 
 /// The upper-case words of docs/rules.md#events: codes of facts that are about no single recipient.
 pub mod code {
+    /// An OAuth 2 token could not be had, or can be had again.
+    pub const TOKEN: &str = "TOKEN";
     /// A message was accepted.
     pub const QUEUED: &str = "QUEUED";
     /// A message was deferred.

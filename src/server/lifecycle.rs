@@ -12,6 +12,7 @@ use crate::deliver::context::Services;
 use crate::deliver::dice::Dice;
 use crate::deliver::engine::{Engine, Stop};
 use crate::deliver::health::UpstreamHealth;
+use crate::deliver::oauth2::Tokens;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::deliver::transactions_under_way::TransactionsUnderWay;
@@ -71,9 +72,10 @@ impl Server {
 
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
         let (log_sender, log_receiver) = watch::channel(log_emails);
-        let (peer_cache_sender, peer_cache) = watch::channel(Arc::new(PeerCache::new(clock.clone())));
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = UpstreamHealth::new(clock.clone());
+        let tokens = Arc::new(Tokens::new(clock.clone(), &settings.data_dir, health.clone(), queue.clone()));
+        let (peer_cache_sender, peer_cache) = watch::channel(Arc::new(PeerCache::new(clock.clone(), tokens)));
         let pool = Arc::new(Pool::default());
         let smtp = SmtpServer::new(
             settings_receiver.clone(),

@@ -93,7 +93,7 @@ impl Reloader {
         self.content_memory.resize(new.limits.content_memory);
         self.queue.keep_events(new.events_keep);
         self.log_emails.send_replace(log_emails);
-        self.peer_cache.send_replace(Arc::new(PeerCache::new(self.clock.clone())));
+        self.peer_cache.send_modify(|known| *known = Arc::new(known.renewed()));
         self.settings.send_replace(new.clone());
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);

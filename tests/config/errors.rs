@@ -73,13 +73,6 @@ const ROWS: &[Row] = &[
         "high",
     ),
     (
-        "[upstream.a]\nhost = \"a.test\"\nauth = \"oauth2\"",
-        3,
-        "upstream.a.auth",
-        "not in this version",
-        "basic",
-    ),
-    (
         "[upstream.a]\nhost = \"a.test\"\ndelivery = \"pickup\"",
         3,
         "upstream.a.delivery",

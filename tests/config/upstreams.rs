@@ -97,6 +97,60 @@ fn ntlm_has_a_domain_and_nothing_else_has() {
 }
 
 #[test]
+fn oauth2_says_what_is_missing_and_sends_no_secret_in_clear_text() {
+    let keys = |url: &str, more: &str| {
+        format!(
+            "auth = \"oauth2\"\nusername = \"u\"\noauth2 = {{ token_url = \"{url}\", client_id = \"c\"{more} }}\n"
+        )
+    };
+    let secret = ", refresh_token = \"r\"";
+    let whole = upstream("a.test", &keys("https://a.test/token", secret)).upstream("a");
+    assert!(matches!(&whole.auth, Auth::OAuth2(oauth2) if oauth2.has_refresh_token()));
+    assert_eq!(whole.tls, TlsMode::StartTls);
+    for url in ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]:80/token"] {
+        upstream("a.test", &keys(url, secret)).upstream("a");
+    }
+    for url in [
+        "http://a.test/token",
+        "ftp://a.test/",
+        "a.test",
+        "https://u:p@a.test/",
+        "/token",
+        "http://127.0.0.1.a.test/",
+    ] {
+        let error = upstream("a.test", &keys(url, secret)).error();
+        assert_eq!((error.line, error.key.as_str()), (Some(5), "upstream.a.oauth2.token_url"), "{url}");
+        assert!(!error.to_string().contains("u:p"), "{error}");
+    }
+    let error = upstream("a.test", &keys("https://a.test/token", "")).error();
+    assert_eq!(error.key, "upstream.a.oauth2.refresh_token");
+    let errors = upstream("a.test", "auth = \"oauth2\"\n").errors();
+    let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "upstream.a.username",
+            "upstream.a.oauth2.token_url",
+            "upstream.a.oauth2.client_id",
+            "upstream.a.oauth2.refresh_token"
+        ]
+    );
+}
+
+#[test]
+fn local_is_the_smtp_service_of_this_machine() {
+    let elsewhere = "[listener.a]\naddress = \"127.0.0.1:2525\"\n[upstream.a]\ndelivery = \"local\"\n";
+    let local = Desk::with(elsewhere).upstream("a");
+    assert_eq!((local.host.as_str(), local.port), ("127.0.0.1", 25));
+    let other = Desk::with(&format!("{elsewhere}host = \"localhost:587\"\n")).upstream("a");
+    assert_eq!((other.host.as_str(), other.port), ("localhost", 587));
+    // The listener that exists while none is configured.
+    let error = Desk::with("[upstream.a]\ndelivery = \"local\"\n").error();
+    assert_eq!(error.key, "upstream.a.host");
+    assert!(error.wrong.contains("own listener local"), "{error}");
+}
+
+#[test]
 fn rate_limit_and_source_address() {
     let upstream =
         upstream("a.test", "rate_limit = \"30/1m\"\nsource_address = \"192.0.2.9\"\n").upstream("a");

@@ -6,6 +6,7 @@ use crate::support::eventually;
 use crate::support::foreign::{have, missing};
 use crate::support::proxy::Proxy;
 use crate::support::real::{Dovecot, Postfix, set_mode};
+use crate::support::token_server::TokenServer;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -105,4 +106,22 @@ fn postfix_with_cyrus_takes_ntlm() {
     send_one(&proxy);
     let error = last_error(&proxy);
     assert!(error.contains("AUTH NTLM refused: 535"), "{error}");
+}
+
+#[test]
+fn dovecot_takes_tokens() {
+    for mechanism in ["xoauth2", "oauthbearer"] {
+        let tokens = TokenServer::start();
+        let Some(dovecot) = Dovecot::start(mechanism, Some(&tokens.introspection())) else { return };
+        let keys = tokens.keys("first") + "messages_per_connection = 1\n";
+        let proxy = Proxy::start(&(dovecot.upstream("upstream") + &keys));
+        send_one(&proxy);
+        dovecot.wait(1);
+        assert!(dovecot.log().contains(&format!("method={}", mechanism.to_uppercase())), "{}", dovecot.log());
+        // It is withdrawn: the server refuses it, and takes the next one on the same connection.
+        tokens.state().valid.clear();
+        send_one(&proxy);
+        dovecot.wait(2);
+        assert_eq!(tokens.state().requests.len(), 2, "{mechanism}");
+    }
 }

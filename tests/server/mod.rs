@@ -8,6 +8,7 @@ mod header;
 mod leaks;
 mod memory;
 mod modes;
+mod oauth2;
 mod reload;
 mod smuggling;
 mod systemd;

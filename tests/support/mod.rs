@@ -18,6 +18,7 @@ pub mod smtp_sink;
 mod stage;
 pub mod talk;
 pub mod tap;
+pub mod token_server;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -106,7 +106,7 @@ impl Script {
     }
 
     /// At every command that starts with `prefix` (case ignored), instead of the usual. The first rule that fits
-    /// counts.
+    /// counts. An empty one fits an empty line alone.
     pub fn on(mut self, prefix: &str, act: impl Into<Act>) -> Script {
         self.rules.push(Rule { prefix: prefix.to_owned(), act: act.into(), once: false });
         self
@@ -247,7 +247,9 @@ impl Shared {
     fn act(&self, command: &str) -> Option<Act> {
         let rules = &mut self.lock().script.rules;
         let fits = |rule: &Rule| {
-            command.get(..rule.prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(&rule.prefix))
+            let start = command.get(..rule.prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(&rule.prefix))
+                && (!rule.prefix.is_empty() || command.is_empty())
         };
         let at = rules.iter().position(fits)?;
         if rules[at].once { Some(rules.remove(at).act) } else { Some(rules[at].act.clone()) }

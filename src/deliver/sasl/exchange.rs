@@ -104,7 +104,13 @@ fn not_offered(offered: &Capabilities, wanted: &[&str], encrypted: bool) -> Stri
 
 /// The settings for what it offers instead.
 fn other_auth(offered: &Capabilities) -> String {
-    let settings = [("PLAIN", "basic"), ("LOGIN", "basic"), ("NTLM", "ntlm")];
+    let settings = [
+        ("PLAIN", "basic"),
+        ("LOGIN", "basic"),
+        ("NTLM", "ntlm"),
+        ("XOAUTH2", "oauth2"),
+        ("OAUTHBEARER", "oauth2"),
+    ];
     let mut fitting: Vec<String> = settings
         .iter()
         .filter(|(mechanism, _)| offered.offers(mechanism))

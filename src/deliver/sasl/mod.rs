@@ -3,11 +3,13 @@
 //!
 //! Promise: neither a password nor a token, nor anything that holds one, reaches an error, even where a server repeats it.
 
+mod bearer;
 mod exchange;
 mod ntlm;
 mod password;
 mod scram;
 
+pub(super) use bearer::{OAuthBearer, XOAuth2};
 pub(super) use exchange::{AuthFailure, authenticate};
 pub(super) use ntlm::Ntlm;
 pub(super) use password::{Login, Plain};

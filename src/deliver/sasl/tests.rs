@@ -1,7 +1,7 @@
 //! The examples of the mechanisms' own documents.
 
 use super::ntlm::Ntlm;
-use super::{Login, Mechanism, Plain, ScramSha256};
+use super::{Login, Mechanism, OAuthBearer, Plain, ScramSha256, XOAuth2};
 use crate::config::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -87,6 +87,26 @@ fn plain_and_login() {
     assert_eq!(login.step(b"Username:").unwrap(), b"tim");
     assert_eq!(login.step(b"").unwrap(), b"tanstaaftanstaaf");
     assert!(login.step(b"Anything else:").is_err());
+}
+
+// Google's "OAuth 2.0 Mechanism" and RFC 7628 section 4.1.
+#[test]
+fn bearer_tokens() {
+    let token = secret("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==");
+    let mut bearer = OAuthBearer::new("user@example.com", &token, "server.example.com", 587);
+    let expected = "n,a=user@example.com,\x01host=server.example.com\x01port=587\x01\
+                    auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01";
+    assert_eq!(bearer.initial_response().unwrap(), expected.as_bytes());
+    assert_eq!(bearer.step(br#"{"status":"invalid_token"}"#).unwrap(), [1]);
+    assert_eq!(bearer.refusal(), Some(r#"{"status":"invalid_token"}"#));
+    assert!(bearer.step(b"").is_err());
+
+    let mut bearer =
+        XOAuth2::new("someuser@example.com", &secret("ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg"));
+    let expected =
+        "user=someuser@example.com\x01auth=Bearer ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg\x01\x01";
+    assert_eq!(bearer.initial_response().unwrap(), expected.as_bytes());
+    assert_eq!(bearer.step(br#"{"status":"400"}"#).unwrap(), b"");
 }
 
 /// The target information of [MS-NLMP] section 4.2.4.

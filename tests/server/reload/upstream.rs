@@ -5,6 +5,7 @@ use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::scripted::{Act, Identity, Scripted};
+use crate::support::token_server::TokenServer;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::net::{IpAddr, TcpListener};
@@ -95,11 +96,16 @@ pub fn enabled() {
     first.wait(2);
 }
 
+/// Both say here where they go; what `local` alone means stands in tests/config.
 #[test]
 pub fn delivery() {
     let recorder = Recorder::start();
     let proxy = Proxy::start(&recorder.upstream("only"));
-    refused(&proxy, &(recorder.upstream("only") + "delivery = \"local\"\n"), "upstream.only.delivery");
+    reload(&proxy, &(recorder.upstream("only") + "delivery = \"local\"\n"));
+    let check = proxy.cli(&["check", "--json"]);
+    assert_eq!(check["upstream"]["only"]["delivery"], "local");
+    refused(&proxy, &(recorder.upstream("only") + "delivery = \"pickup\"\n"), "upstream.only.delivery");
+    recorder.wait(1);
 }
 
 #[test]
@@ -196,6 +202,60 @@ pub fn shared_username() {
 #[test]
 pub fn shared_password() {
     assert_eq!(told(&shared("u", "p"), &shared("u", "q")), [Some(U_P.to_owned()), Some(U_Q.to_owned())]);
+}
+
+/// What the authorization server is asked before and after a part of the upstream's keys has changed.
+fn asked(tokens: &TokenServer, old: &str, new: &str) -> [String; 2] {
+    let server = Scripted::start(|s| s.ehlo(&["AUTH XOAUTH2"]).on("AUTH", "235 2.7.0 welcome"));
+    let keys = tokens.keys("first");
+    assert!(keys.contains(old), "{old} in {keys}");
+    let proxy = Proxy::start(&only(server.port(), &keys));
+    send(&proxy);
+    server.wait_for(1);
+    reload(&proxy, &only(server.port(), &keys.replace(old, new)));
+    send(&proxy);
+    server.wait_for(2);
+    tokens.state().requests.clone().try_into().expect("one request before, and one after")
+}
+
+#[track_caller]
+fn asks_otherwise(old: &str, new: &str, before: &str, after: &str) {
+    let [first, second] = asked(&TokenServer::start(), old, new);
+    assert!(first.contains(before) && !first.contains(after), "{first}");
+    assert!(second.contains(after), "{second}");
+}
+
+#[test]
+pub fn oauth2_client_id() {
+    asks_otherwise("\"postroom\"", "\"other\"", "client_id=postroom", "client_id=other");
+}
+
+#[test]
+pub fn oauth2_client_secret() {
+    asks_otherwise("\"cl1ent\"", "\"0ther\"", "client_secret=cl1ent", "client_secret=0ther");
+}
+
+#[test]
+pub fn oauth2_refresh_token() {
+    asks_otherwise("\"first\"", "\"second\"", "refresh_token=first", "refresh_token=second");
+}
+
+#[test]
+pub fn oauth2_scope() {
+    asks_otherwise("\"send mail\"", "\"mail\"", "scope=send%20mail", "scope=mail");
+}
+
+#[test]
+pub fn oauth2_token_url() {
+    let (first, second) = (TokenServer::start(), TokenServer::start());
+    let server = Scripted::start(|s| s.ehlo(&["AUTH XOAUTH2"]).on("AUTH", "235 2.7.0 welcome"));
+    let proxy = Proxy::start(&only(server.port(), &first.keys("t")));
+    send(&proxy);
+    server.wait_for(1);
+    reload(&proxy, &only(server.port(), &second.keys("t")));
+    send(&proxy);
+    server.wait_for(2);
+    assert_eq!((first.state().requests.len(), second.state().requests.len()), (1, 1));
 }
 
 /// A challenge of NTLM, and how first and last messages begin, in base64.
