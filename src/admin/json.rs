@@ -91,15 +91,21 @@ pub(crate) struct MessagesJson {
     pub next_cursor: Option<String>,
 }
 
-/// What a bulk action did.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What a bulk action did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BulkJson {
+    /// Messages that are meant, as far as they have been found.
+    pub matching: u64,
     /// Messages that it changed.
-    pub changed: usize,
-    /// Messages that there was nothing to do about.
-    pub unchanged: usize,
+    pub changed: u64,
+    /// Messages that there was nothing to do about, or that the filter did not mean any more.
+    pub unchanged: u64,
+    /// Messages that a mode holds. Without `confirm` they are not released.
+    pub held_by_mode: u64,
     /// Ids that no message has.
     pub not_found: Vec<String>,
+    /// The newest message that can be meant; null in an empty queue, or with `ids`.
+    pub until: Option<String>,
 }
 
 /// An upstream in a listing.

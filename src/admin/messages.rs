@@ -1,30 +1,43 @@
 //! Messages: listed, shown, and what an operator does with them.
 
-use super::json::{BulkJson, MessageJson, MessagesJson};
+use super::json::{MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
-use super::query::{self, BulkQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
+use super::query::{self, ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
 use super::sent;
 use super::state::AdminState;
 use crate::mail::{Message, QueueId};
-use crate::queue::{ActionResult, Filter, MailStore, OperatorAction, QueueError};
-use axum::Json;
+use crate::queue::{ActionResult, Filter, FilterError, MailStore, OperatorAction, QueueError};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::tz::TimeZone;
 use std::sync::Arc;
+
+impl From<FilterError> for Problem {
+    fn from(error: FilterError) -> Problem {
+        let place = serde_json::json!({ "column": error.column(), "what": error.what() });
+        Problem { errors: vec![place], ..Problem::new(StatusCode::BAD_REQUEST, error) }
+    }
+}
 
 /// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
 pub(super) async fn list(
     State(admin): State<AdminState>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
-    let filter = query::filter(query.state.as_deref(), query.q.as_deref())?;
+    let expression = query.q.as_deref().unwrap_or_default();
+    let filter = query::states(query.state.as_deref())?.and(filter(&admin, expression)?);
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let page = admin.queue.list(filter, cursor, limit).await?;
     Ok(JsonResponse(MessagesJson::of(&page, |site, due| admin.queue.wall_of(site, due))))
+}
+
+/// What an expression of the filter language means now.
+pub(super) fn filter(admin: &AdminState, expression: &str) -> Result<Filter, Problem> {
+    Ok(Filter::parse(expression, &admin.clock.wall().to_zoned(TimeZone::system()))?)
 }
 
 /// `GET /api/v1/messages/{id}`: one in the queue, or one that was sent and is archived.
@@ -80,13 +93,19 @@ pub(super) async fn delete(
 pub(super) async fn act(
     State(admin): State<AdminState>,
     Path((name, name_of_action)): Path<(String, String)>,
+    body: Bytes,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let action = match name_of_action.as_str() {
         "delete" => Err(QueryError("a message is deleted with DELETE".into())),
         word => query::action(word),
     };
     let (id, action) = (id(&name)?, action?);
-    act_on(&admin, action, id).await?;
+    let query = match body.is_empty() {
+        true => None,
+        false => serde_json::from_slice::<Option<ActQuery>>(&body)
+            .map_err(|error| QueryError(format!("the body is not as it should be: {error}")))?,
+    };
+    act_on(&admin, query::confirmed(action, query.unwrap_or_default().confirm), id).await?;
     let message = admin.queue.show(id).await?;
     Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
 }
@@ -98,71 +117,16 @@ async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Resu
     }
     match results.first() {
         Some(ActionResult::NotFound) | None => Err(QueueError::NotFound(id).into()),
+        Some(ActionResult::HeldByMode) => Err(unconfirmed(&format!("message {id} is held"))),
         Some(ActionResult::Done | ActionResult::Unchanged) => Ok(()),
     }
 }
 
-/// `POST /api/v1/messages/bulk`: one action for many messages, by their ids or by a filter.
-pub(super) async fn bulk(
-    State(admin): State<AdminState>,
-    Json(query): Json<BulkQuery>,
-) -> Result<JsonResponse<BulkJson>, Problem> {
-    let action = query::action(&query.action)?;
-    let by_filter = query.all || query.state.is_some() || query.q.is_some();
-    if by_filter != query.ids.is_empty() {
-        let what = "name either `ids`, or `all`, `state` or `q`: what the action is for has to be said";
-        return Err(QueryError(what.into()).into());
-    }
-    let mut done = BulkJson::default();
-    if by_filter {
-        let filter = query::filter(query.state.as_deref(), query.q.as_deref())?;
-        each_page(&admin, action, filter, &mut done).await?;
-    } else {
-        let ids = query.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
-        act_on_all(&admin, action, ids, &mut done).await?;
-    }
-    if action == OperatorAction::Retry {
-        admin.health.probe_now();
-    }
-    Ok(JsonResponse(done))
-}
-
-/// Page by page, so that neither memory nor one commit follows the length of the queue.
-async fn each_page(
-    admin: &AdminState,
-    action: OperatorAction,
-    filter: Filter,
-    done: &mut BulkJson,
-) -> Result<(), Problem> {
-    let mut cursor = None;
-    loop {
-        let page = admin.queue.list(filter.clone(), cursor, LARGEST_PAGE).await?;
-        let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| action == OperatorAction::Delete);
-        let ids: Vec<QueueId> = page.messages.iter().map(|message| message.id).chain(damaged).collect();
-        act_on_all(admin, action, ids, done).await?;
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-async fn act_on_all(
-    admin: &AdminState,
-    action: OperatorAction,
-    ids: Vec<QueueId>,
-    done: &mut BulkJson,
-) -> Result<(), Problem> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let results = admin.queue.act(action, ids.clone()).await?;
-    for (id, result) in ids.iter().zip(results) {
-        match result {
-            ActionResult::Done => done.changed += 1,
-            ActionResult::Unchanged => done.unchanged += 1,
-            ActionResult::NotFound => done.not_found.push(id.to_string()),
-        }
-    }
-    Ok(())
+/// It has to be said that mail may go to people whom a mode kept it from.
+pub(super) fn unconfirmed(what: &str) -> Problem {
+    let detail = format!(
+        "{what} for another reason than that an operator said so (see held_because); released, it may go to the people whom it is \
+         addressed to: say \"confirm\": true if that is meant"
+    );
+    Problem::new(StatusCode::CONFLICT, detail)
 }

@@ -3,6 +3,8 @@
 //!
 //! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
+mod bulk;
+pub(crate) mod bulk_line;
 mod events;
 pub(crate) mod json;
 mod json_response;
@@ -26,7 +28,7 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/livez", get(service::live))
         .route("/readyz", get(service::ready))
         .route("/api/v1/messages", get(messages::list))
-        .route("/api/v1/messages/bulk", post(messages::bulk))
+        .route("/api/v1/messages/bulk", post(bulk::bulk))
         .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))
         .route("/api/v1/messages/{id}/raw", get(messages::raw))
         .route("/api/v1/messages/{id}/resend", post(sent::resend))

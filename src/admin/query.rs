@@ -1,9 +1,11 @@
 //! What the routes are asked, read from its words: which messages, and what to do with them.
 
 use super::json::state_word;
+use crate::event::{EventFilter, EventType};
 use crate::mail::id::NotAQueueId;
 use crate::mail::{MessageState, QueueId};
-use crate::queue::{Filter, OperatorAction};
+use crate::queue::{Filter, OperatorAction, parse_time};
+use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
 /// The query of a listing.
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct MessagesQuery {
     /// One state or several with commas between them.
     pub state: Option<String>,
-    /// Text to look for.
+    /// In the filter language.
     pub q: Option<String>,
     /// At most that many.
     pub limit: Option<usize>,
@@ -26,25 +28,31 @@ pub(crate) struct MessagesQuery {
 pub(crate) struct BulkQuery {
     /// `retry`, `hold`, `release` or `delete`.
     pub action: String,
-    /// These messages.
-    #[serde(default)]
+    /// These messages …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
-    /// Or all messages …
+    /// … or all …
     #[serde(default)]
     pub all: bool,
-    /// … in these states …
+    /// … or those that a filter means.
     #[serde(default)]
-    pub state: Option<String>,
-    /// … with this text.
+    pub filter: Option<String>,
+    /// Counts them and changes none.
     #[serde(default)]
-    pub q: Option<String>,
+    pub dry_run: bool,
+    /// Releases what a mode holds, too.
+    #[serde(default)]
+    pub confirm: bool,
+    /// None that is newer: `until` of an earlier answer, so that what was counted is what is meant.
+    #[serde(default)]
+    pub until: Option<String>,
 }
 
-/// What `POST /api/v1/messages/{id}/resend` takes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What `POST /api/v1/messages/{id}/release` and `resend` take; `retry` and `hold` take it, too, and need nothing of it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ResendQuery {
-    /// Also what no upstream has taken because of a mode.
+pub(crate) struct ActQuery {
+    /// Releases what a mode holds; sends again what no upstream has taken because of a mode.
     #[serde(default)]
     pub confirm: bool,
 }
@@ -64,41 +72,46 @@ pub(crate) fn id(text: &str) -> Result<QueueId, QueryError> {
     text.parse().map_err(|error: NotAQueueId| QueryError(error.to_string()))
 }
 
-/// The filter that `state` and `q` mean.
-pub(crate) fn filter(state: Option<&str>, q: Option<&str>) -> Result<Filter, QueryError> {
-    let states = state
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(|word| {
-            [
-                MessageState::Queued,
-                MessageState::Deferred,
-                MessageState::Held,
-                MessageState::Failed,
-                MessageState::Sent,
-            ]
-            .into_iter()
-            .find(|state| state_word(*state) == word)
-            .ok_or_else(|| {
-                QueryError(format!("`{word}` is no state: queued, deferred, held, failed or sent"))
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Filter { states, text: q.filter(|text| !text.is_empty()).map(str::to_owned) })
+/// What `state` means: one state or several with commas between them.
+pub(crate) fn states(state: Option<&str>) -> Result<Filter, QueryError> {
+    let words = state.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
+    let known = [
+        MessageState::Queued,
+        MessageState::Deferred,
+        MessageState::Held,
+        MessageState::Failed,
+        MessageState::Sent,
+    ];
+    let find = |word: &str| {
+        let found = known.into_iter().find(|state| state_word(*state) == word);
+        let none = || QueryError(format!("`{word}` is no state: queued, deferred, held, failed or sent"));
+        found.ok_or_else(none)
+    };
+    Ok(Filter::of_states(words.map(find).collect::<Result<_, _>>()?))
 }
 
-/// A filter as it is written on the command line: `state=failed`, and other words as text to look for.
-pub(crate) fn expression(text: &str) -> (Option<String>, Option<String>) {
-    let (mut state, mut words) = (None, Vec::new());
-    for word in text.split_whitespace() {
-        match word.strip_prefix("state=").or(word.strip_prefix("state:")) {
-            Some(value) => state = Some(value.to_owned()),
-            None => words.push(word.strip_prefix("q=").unwrap_or(word)),
-        }
-    }
-    (state, (!words.is_empty()).then(|| words.join(" ")))
+/// The filter that the words of a query mean.
+pub(crate) fn event_filter(
+    types: Option<&str>,
+    code: Option<&str>,
+    source: Option<&str>,
+    since: Option<&str>,
+    queue_id: Option<&str>,
+    now: &Zoned,
+) -> Result<EventFilter, QueryError> {
+    let words = types.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
+    let find = |word: &str| {
+        let known = [EventType::Information, EventType::Warning, EventType::Error];
+        let found = known.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(word));
+        found.ok_or_else(|| QueryError(format!("`{word}` is no type: Information, Warning or Error")))
+    };
+    Ok(EventFilter {
+        types: words.map(find).collect::<Result<_, _>>()?,
+        code: code.map(str::to_owned),
+        source: source.map(str::to_owned),
+        since: since.map(|since| parse_time(since, now)).transpose().map_err(QueryError)?,
+        queue_id: queue_id.map(id).transpose()?,
+    })
 }
 
 /// The action that a word names.
@@ -112,17 +125,24 @@ pub(crate) fn action(word: &str) -> Result<OperatorAction, QueryError> {
     }
 }
 
+/// The action, which for a release depends on whether it was confirmed that mail that a mode holds is meant.
+pub(crate) fn confirmed(action: OperatorAction, confirm: bool) -> OperatorAction {
+    match action {
+        OperatorAction::Release if !confirm => OperatorAction::ReleaseOwn,
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn states_and_expressions_are_read() {
-        let both = filter(Some("failed, held"), Some("ann")).unwrap();
-        assert_eq!(both.states, [MessageState::Failed, MessageState::Held]);
-        assert_eq!(both.text.as_deref(), Some("ann"));
-        assert!(filter(Some("lost"), None).unwrap_err().0.contains("`lost`"));
-        assert_eq!(expression("state=failed big shop"), (Some("failed".into()), Some("big shop".into())));
+    fn states_and_actions_are_read() {
+        let both = states(Some("failed, held")).unwrap();
+        assert_eq!(both.states(), Some(vec![MessageState::Held, MessageState::Failed]));
+        assert!(states(None).unwrap().is_all() && states(Some("")).unwrap().is_all());
+        assert!(states(Some("lost")).unwrap_err().0.contains("`lost`"));
         assert_eq!(
             action("resend"),
             Err(QueryError("`resend` is no action: retry, hold, release or delete".into()))

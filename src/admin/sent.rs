@@ -2,8 +2,9 @@
 
 use super::json::{ArchivedJson, MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
+use super::messages::filter;
 use super::problem::Problem;
-use super::query::{self, LARGEST_PAGE, MessagesQuery, PAGE, ResendQuery, id};
+use super::query::{ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, id};
 use super::state::AdminState;
 use crate::event::{EventType, Fact, code};
 use crate::mail::{Message, QueueId, Recipient};
@@ -19,7 +20,7 @@ pub(super) async fn list(
     State(admin): State<AdminState>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
-    let filter = query::filter(None, query.q.as_deref())?;
+    let filter = filter(&admin, query.q.as_deref().unwrap_or_default())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     Ok(JsonResponse(MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?)))
@@ -55,7 +56,7 @@ fn unreadable(error: std::io::Error) -> Problem {
 pub(super) async fn resend(
     State(admin): State<AdminState>,
     Path(name): Path<String>,
-    body: Option<Json<ResendQuery>>,
+    body: Option<Json<ActQuery>>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let id = id(&name)?;
     let sent = match admin.queue.show_sent(id).await {

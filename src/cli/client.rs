@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,7 +20,7 @@ use tokio::net::UnixStream;
 
 /// One connection to the running proxy.
 pub(super) struct Client {
-    send: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
 }
 
 impl Client {
@@ -36,9 +37,9 @@ impl Client {
                 return Err(anyhow::Error::new(error).context(what).into());
             }
         };
-        let (send, connection) = handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Some(Client { send }))
+        Ok(Some(Client { sender }))
     }
 
     /// Connects, or says that no proxy runs.
@@ -66,6 +67,12 @@ impl Client {
         self.ask(Method::POST, path, body).await
     }
 
+    /// POST, with an answer of lines of JSON that come as things go on.
+    pub(super) async fn lines(&mut self, path: &str, body: &impl Serialize) -> Result<Incoming, Failure> {
+        let request = Request::post(path).header("accept", "application/x-ndjson");
+        Ok(self.send(request, serde_json::to_vec(body)?).await?.into_body())
+    }
+
     async fn ask<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -90,13 +97,15 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<Response<Incoming>, Failure> {
         let body = if method == Method::GET { Vec::new() } else { serde_json::to_vec(body)? };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        self.send(Request::builder().method(method).uri(path), body).await
+    }
+
+    async fn send(&mut self, request: Builder, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
+        let request = request
             .header("host", "postroom")
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        let response = self.send.send_request(request).await.context("the proxy did not answer")?;
+        let response = self.sender.send_request(request).await.context("the proxy did not answer")?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -1,10 +1,13 @@
 //! `postroom events`: what happened, and what happens now.
 
-use super::client::Client;
+use super::client::{Client, query_value};
+use super::expression;
 use super::queue::open_file;
-use super::table::safe;
+use super::table::{coloured, safe, time_to_second};
 use super::{Failure, Global, small_runtime};
+use crate::admin::query;
 use crate::admin::safe_json::to_json;
+use crate::event::EventFilter;
 use anyhow::Context;
 use clap::Args;
 use http_body_util::BodyExt;
@@ -15,8 +18,10 @@ use std::io::Write;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   postroom events --limit 20
-  postroom events --follow
-  postroom events list --json")]
+  postroom events --follow --type Error,Warning
+  postroom events --since 1h --code CIRCUIT_OPEN
+  postroom events --id 01JD3Z5T8E3W6Q9Y0V7N2K4M1B --json
+  postroom events --code ann@example.com --since 2026-11-20")]
 pub(super) struct EventsArgs {
     /// `list` may be said or left out
     #[arg(value_parser = ["list"], hide = true)]
@@ -27,23 +32,65 @@ pub(super) struct EventsArgs {
     /// How many of the newest
     #[arg(long, default_value_t = 100)]
     limit: usize,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Args, Debug)]
+struct FilterArgs {
+    /// Information, Warning or Error; several with commas
+    #[arg(long = "type", value_name = "T")]
+    types: Option<String>,
+    /// With this code: a word such as DEFERRED, or the address of a recipient
+    #[arg(long, value_name = "C")]
+    code: Option<String>,
+    /// From this source: Mail, Queue, Upstream, Listener, Configuration, Service
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// Not earlier: an age (90s, 5m, 2h, 2d), a day (2026-11-20) or a time (2026-11-20T14:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// About this message
+    #[arg(long, value_name = "QUEUEID")]
+    id: Option<String>,
+}
+
+impl FilterArgs {
+    /// Read here too, so that wrong usage is told before anything is asked, and without a proxy.
+    fn filter(&self) -> Result<EventFilter, Failure> {
+        let FilterArgs { types, code, source, since, id } = self;
+        let (types, code, source) = (types.as_deref(), code.as_deref(), source.as_deref());
+        query::event_filter(types, code, source, since.as_deref(), id.as_deref(), &expression::now())
+            .map_err(|error| Failure::Usage(error.0))
+    }
+
+    /// `&type=…` and so on, for the query of a route.
+    fn parameters(&self) -> String {
+        let FilterArgs { types, code, source, since, id } = self;
+        let named = [("type", types), ("code", code), ("source", source), ("since", since), ("id", id)];
+        let given = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        given.map(|(name, value)| format!("&{name}={}", query_value(value))).collect()
+    }
 }
 
 /// Runs the verb.
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
     small_runtime()?.block_on(async {
+        let filter = args.filter.filter()?;
+        let parameters = args.filter.parameters();
         let socket = global.control_socket()?;
         if args.follow {
             // Connected before the listing, so that nothing falls between the two.
             let mut client = Client::must_connect(&socket).await?;
-            let stream = client.open("/api/v1/events/stream").await?;
-            let seen = list(global, &mut Client::must_connect(&socket).await?, args.limit).await?;
+            let stream = client.open(&format!("/api/v1/events/stream?{parameters}")).await?;
+            let seen =
+                list(global, &mut Client::must_connect(&socket).await?, args.limit, &parameters).await?;
             return follow(global, stream, seen).await;
         }
         match Client::connect(&socket).await? {
-            Some(mut client) => list(global, &mut client, args.limit).await.map(drop),
+            Some(mut client) => list(global, &mut client, args.limit, &parameters).await.map(drop),
             None => {
-                let events = open_file(global)?.events(None, args.limit)?;
+                let events = open_file(global)?.events_where(&filter, None, args.limit)?;
                 let events = events.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
                 print(global, &events, false)
             }
@@ -52,8 +99,8 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
 }
 
 /// Prints the newest and returns the id of the last.
-async fn list(global: &Global, client: &mut Client, limit: usize) -> Result<u64, Failure> {
-    let answer: Value = client.get(&format!("/api/v1/events?limit={limit}")).await?;
+async fn list(global: &Global, client: &mut Client, limit: usize, parameters: &str) -> Result<u64, Failure> {
+    let answer: Value = client.get(&format!("/api/v1/events?limit={limit}{parameters}")).await?;
     let events = answer["events"].as_array().cloned().unwrap_or_default();
     print(global, &events, false)?;
     Ok(events.last().and_then(|event| event["id"].as_u64()).unwrap_or(0))
@@ -92,14 +139,15 @@ fn print(global: &Global, events: &[Value], following: bool) -> Result<(), Failu
         let id = event["queue_id"].as_str().map(|id| format!(" [{id}]")).unwrap_or_default();
         let reply =
             event["reply"].as_str().map(|reply| format!(" ({})", safe(reply, 300))).unwrap_or_default();
-        writeln!(
-            out,
-            "{}  {:11} {}  {}{reply}{id}",
-            field("time"),
-            field("type"),
-            field("code"),
-            field("message")
-        )?;
+        let kind = field("type");
+        // The colour takes no columns.
+        let blanks = " ".repeat(11_usize.saturating_sub(kind.len()));
+        let (kind, time) = (coloured(&kind), time_of_event(&field("time")));
+        writeln!(out, "{time}  {kind}{blanks} {}  {}{reply}{id}", field("code"), field("message"))?;
     }
     Ok(out.flush()?)
+}
+
+fn time_of_event(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), time_to_second)
 }

@@ -15,8 +15,12 @@ mod client;
 mod content;
 mod demo;
 mod events;
+mod expression;
+mod listing;
 mod modes;
 mod queue;
+mod queue_bulk;
+mod queue_list;
 mod ready;
 mod reload;
 mod send;
@@ -31,6 +35,7 @@ mod upstream;
 use crate::admin::safe_json::to_json;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
 use crate::mail::printable;
+use crate::mail::printable::printable_lines;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -197,7 +202,7 @@ fn report(failure: Failure, json: bool) -> ExitCode {
         Failure::Failed(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
         Failure::Failed(error) => eprintln!("postroom: {}", printable(&format!("{error:#}"))),
         Failure::Usage(what) => {
-            eprintln!("postroom: {}\n\nSee `postroom --help`.", printable(&what));
+            eprintln!("postroom: {}\n\nSee `postroom --help`.", printable_lines(&what));
             return ExitCode::from(2);
         }
         Failure::Config(errors) => {

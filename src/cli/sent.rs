@@ -1,16 +1,18 @@
 //! `postroom sent`: list, show, resend. While no proxy runs, list and show open the queue file themselves.
 
 use super::client::{Client, query_value};
+use super::expression;
+use super::listing::{self, Listing};
 use super::queue::{self, open_file, parse};
-use super::table::{self, safe, size};
+use super::table::{self, Column};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::{MessageJson, MessagesJson};
-use crate::admin::query::{self, ResendQuery};
+use crate::admin::query::ActQuery;
 use crate::admin::safe_json::to_json;
 use crate::mail::QueueId;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 
 /// `postroom sent`.
@@ -30,7 +32,7 @@ Examples:
 enum SentVerb {
     /// List archived messages, newest first
     List {
-        /// Only those with this text in id, addresses, subject or reply
+        /// Only those that the filter means, as `postroom queue list --help` tells
         #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
         filter: Option<String>,
         /// At most that many [default: all]
@@ -75,66 +77,55 @@ async fn list(
     expression: Option<&str>,
     limit: Option<usize>,
 ) -> Result<(), Failure> {
-    let mut shown = 0;
+    let filter = expression::parse(expression.unwrap_or_default())?;
+    let mut listing = Listing::new(global.json, COLUMNS, row);
     let left = |shown: usize| limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
-    let show = |page: &MessagesJson, shown: usize| print_page(global.json, &page.messages, shown);
     if let Some(mut client) = Client::connect(socket).await? {
-        let mut rest = expression.map(|text| format!("&q={}", query_value(text))).unwrap_or_default();
-        let filter = rest.clone();
-        while left(shown) > 0 {
-            let page: MessagesJson = client.get(&format!("/api/v1/sent?limit={}{rest}", left(shown))).await?;
-            show(&page, shown)?;
-            shown += page.messages.len();
+        let query = expression.map(|text| format!("&q={}", query_value(text))).unwrap_or_default();
+        let mut cursor = String::new();
+        while left(listing.shown) > 0 {
+            let path = format!("/api/v1/sent?limit={}{query}{cursor}", left(listing.shown));
+            let page: MessagesJson = client.get(&path).await?;
+            listing.page(&page.messages)?;
             let Some(next) = page.next_cursor else { break };
-            rest = format!("{filter}&cursor={next}");
+            cursor = format!("&cursor={next}");
         }
     } else {
-        let filter = query::filter(None, expression).map_err(|error| Failure::Usage(error.0))?;
         let (queue, mut cursor) = (open_file(global)?, None);
-        while left(shown) > 0 {
-            let page = queue.list_sent(&filter, cursor, left(shown))?;
-            show(&MessagesJson::of_sent(&page), shown)?;
-            shown += page.messages.len();
+        while left(listing.shown) > 0 {
+            let page = queue.list_sent(&filter, cursor, left(listing.shown))?;
+            listing.page(&MessagesJson::of_sent(&page).messages)?;
             cursor = page.next;
             if cursor.is_none() {
                 break;
             }
         }
     }
-    match (global.json, shown) {
-        (true, 0) => writeln!(std::io::stdout(), "[]")?,
-        (true, _) => writeln!(std::io::stdout(), "]")?,
-        (false, 0) => writeln!(std::io::stdout(), "No messages.")?,
-        (false, _) => {}
-    }
-    Ok(())
+    listing.end()
 }
 
-fn print_page(json: bool, messages: &[MessageJson], shown: usize) -> Result<(), Failure> {
-    if json {
-        let mut out = std::io::stdout().lock();
-        for (place, message) in messages.iter().enumerate() {
-            let before = if shown + place == 0 { "[" } else { ",\n" };
-            write!(out, "{before}{}", to_json(message)?)?;
-        }
-    } else if !messages.is_empty() {
-        let rows: Vec<Vec<String>> = messages.iter().map(row).collect();
-        table::print(&["ID", "SENT", "SIZE", "THROUGH", "FROM", "TO", "SUBJECT"], &rows)?;
-    }
-    Ok(())
-}
+/// On a narrow terminal those with the highest rank are left out first.
+const COLUMNS: &[Column] = &[
+    Column::fixed("ID", 26),
+    Column::fixed("SENT", 12).rank(1),
+    Column::fixed("SIZE", 6).rank(4),
+    Column::text("THROUGH").rank(5),
+    Column::text("FROM").rank(3),
+    Column::text("TO"),
+    Column::text("SUBJECT").rank(2),
+];
 
 fn row(message: &MessageJson) -> Vec<String> {
     let last = message.recipients.iter().rev().find_map(|one| one.upstream.as_deref());
     let debugged = message.recipients.iter().any(|one| one.mode.is_some());
     vec![
         message.id.clone(),
-        message.sent_at.map(|time| format!("{time:.0}")).unwrap_or_default(),
-        size(message.size),
+        message.sent_at.map(table::time).unwrap_or_default(),
+        table::size(message.size),
         last.unwrap_or(if debugged { "(debug)" } else { "" }).to_owned(),
-        safe(message.reverse_path.as_deref().unwrap_or("<>"), 32),
-        safe(&queue::recipients_in_short(message), 32),
-        safe(&message.subject, 40),
+        message.reverse_path.clone().unwrap_or_else(|| "<>".to_owned()),
+        listing::recipients(message),
+        message.subject.clone(),
     ]
 }
 
@@ -156,7 +147,7 @@ async fn resend(global: &Global, socket: &Path, ids: &[String], yes: bool) -> Re
     let mut all: Vec<MessageJson> = Vec::new();
     for id in &ids {
         let path = format!("/api/v1/messages/{id}/resend");
-        let new: MessageJson = client.post(&path, &ResendQuery { confirm: kept_back > 0 }).await?;
+        let new: MessageJson = client.post(&path, &ActQuery { confirm: kept_back > 0 }).await?;
         if !global.json {
             say!("{id} is sent again as {}", new.id);
         }

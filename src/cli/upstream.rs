@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::modes;
-use super::table::{self, safe};
+use super::table::{self, Column, Table};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::UpstreamJson;
 use crate::admin::safe_json::to_json;
@@ -49,15 +49,15 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
                 true => format!("{in_flight}/{effective_limit} of {connection_limit}"),
                 false => format!("{in_flight}/{connection_limit}"),
             };
-            let error = safe(upstream.last_error.as_deref().unwrap_or("-"), 80);
-            let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
+            let error = upstream.last_error.clone().unwrap_or_else(|| "-".to_owned());
+            let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), table::time);
             let state = match upstream.rate_limit_free_at {
-                Some(at) => format!("{} until {at:.0}", upstream.state),
+                Some(at) => format!("{} until {}", upstream.state, table::time(at)),
                 None => upstream.state.to_string(),
             };
             let token = match (&upstream.token_expires_at, &upstream.token_error) {
                 (_, Some(_)) => "none".to_owned(),
-                (Some(at), None) => format!("until {at:.0}"),
+                (Some(at), None) => format!("until {}", table::time(*at)),
                 (None, None) => "-".to_owned(),
             };
             let mut row =
@@ -68,10 +68,18 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
             row
         })
         .collect();
-    let mut heading = vec!["NAME", "PRIORITY", "STATE", "IN USE", "ERROR AT", "LAST ERROR"];
-    if has_tokens {
-        heading.insert(TOKEN_COLUMN, "TOKEN");
-    }
-    table::print(&heading, &rows)?;
-    Ok(())
+    let columns = if has_tokens { WITH_TOKENS } else { COLUMNS };
+    Ok(Table::new(columns).rows(&mut std::io::stdout().lock(), &rows)?)
 }
+
+/// On a narrow terminal those with the highest rank are left out first.
+const COLUMNS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, ERROR_AT, LAST_ERROR];
+/// Where some upstream logs in with a token.
+const WITH_TOKENS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, TOKEN, ERROR_AT, LAST_ERROR];
+const NAME: Column = Column::text("NAME");
+const PRIORITY: Column = Column::fixed("PRIORITY", 8).rank(3);
+const STATE: Column = Column::fixed("STATE", 26).coloured(table::state_colour);
+const IN_USE: Column = Column::fixed("IN USE", 10).rank(1);
+const ERROR_AT: Column = Column::fixed("ERROR AT", 12).rank(2);
+const TOKEN: Column = Column::fixed("TOKEN", 18).rank(4);
+const LAST_ERROR: Column = Column::text("LAST ERROR");

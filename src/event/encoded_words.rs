@@ -26,7 +26,7 @@ pub fn decode_words(raw: &str) -> String {
 }
 
 /// As [`decode_words`], but whole.
-pub(super) fn decoded_line(raw: &str) -> String {
+pub fn decoded_line(raw: &str) -> String {
     if !raw.contains("=?") {
         return unfolded(raw);
     }

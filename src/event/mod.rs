@@ -2,9 +2,12 @@
 //! standard error ([`crate::log`]) is for diagnosis and has nothing to do with it.
 
 pub mod encoded_words;
+mod filter;
 pub mod header_fields;
 pub mod logemails;
 pub mod outcome;
+
+pub use filter::EventFilter;
 
 use crate::mail::QueueId;
 use jiff::Timestamp;

@@ -372,6 +372,11 @@ impl Message {
         }
     }
 
+    /// Whether something else than an operator holds it: released, it goes to people whom it was kept from.
+    pub fn is_held_by_mode(&self) -> bool {
+        self.hold.iter().any(|reason| *reason != HoldReason::Operator)
+    }
+
     /// The recipients that an attempt still has to decide, with their place in [`Message::recipients`].
     pub fn open_recipients(&self) -> impl Iterator<Item = (usize, &Recipient)> {
         self.recipients.iter().enumerate().filter(|(_, recipient)| recipient.state.is_open())

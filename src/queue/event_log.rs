@@ -1,7 +1,7 @@
 //! The event log: facts, numbered in the order of their commits.
 
 use super::error::Pending;
-use crate::event::{Event, Fact};
+use crate::event::{Event, EventFilter, Fact};
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
@@ -13,7 +13,12 @@ pub trait EventLog: Send + Sync + 'static {
     fn record(&self, facts: Vec<Fact>);
 
     /// At most `limit` events with an id of at least `from`, oldest first; without `from` the newest ones.
-    fn events(&self, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>>;
+    fn events(&self, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
+        self.events_where(EventFilter::default(), from, limit)
+    }
+
+    /// As [`EventLog::events`], of those that the filter means.
+    fn events_where(&self, filter: EventFilter, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>>;
 
     /// Receives every event that is committed from now on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>>;

@@ -30,6 +30,8 @@ pub mod archive;
 mod delivery_queue;
 mod error;
 mod event_log;
+mod filter;
+mod filter_parser;
 mod mail_store;
 mod operations;
 pub mod redb;
@@ -42,8 +44,10 @@ pub use delivery_queue::{
 };
 pub use error::{Pending, QueueError};
 pub use event_log::EventLog;
+pub use filter::{Filter, Needle};
+pub use filter_parser::{FilterError, parse_time};
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
-pub use operations::{ActionResult, Filter, Operations, OperatorAction, Page};
+pub use operations::{ActionResult, Operations, OperatorAction, Page};
 pub use sent_mail::{Day, SentMail, SentMessage, SentPage};
 pub use timeline::Timeline;
 

@@ -1,23 +1,16 @@
 //! What operators do with the queue: list it and act on messages.
 
 use super::error::Pending;
+use super::filter::Filter;
 use super::mail_store::MailStore;
-use crate::mail::{Message, MessageState, QueueId};
+use crate::mail::{Message, QueueId};
 use std::sync::Arc;
-
-/// Which messages a listing shows or a bulk action means.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only these states; none = all but sent.
-    pub states: Vec<MessageState>,
-    /// Only those with this text (ASCII case ignored) in id, reverse-path, a recipient, subject or a reply.
-    pub text: Option<String>,
-}
 
 /// A page of a listing, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// At most as many as asked for.
+    /// At most as many as asked for. Fewer, or none, do not mean that there are no more: a search ends its page after so many
+    /// records, so that no caller waits long.
     pub messages: Vec<Arc<Message>>,
     /// Records that could not be read, with what is wrong.
     pub damaged: Vec<(QueueId, String)>,
@@ -35,6 +28,9 @@ pub enum OperatorAction {
     Hold,
     /// Ends a hold; the time held does not count for expiry.
     Release,
+    /// As [`OperatorAction::Release`], but only where nobody but an operator holds the message
+    /// ([`Message::is_held_by_mode`]).
+    ReleaseOwn,
     /// Removes the message. With an attempt under way it is removed as soon as that has ended.
     Delete,
 }
@@ -44,8 +40,10 @@ pub enum OperatorAction {
 pub enum ActionResult {
     /// The message was changed or removed.
     Done,
-    /// There was nothing to do: already held, not held, or no recipient open or failed to retry.
+    /// There was nothing to do: already held, not held, no recipient open or failed to retry, or the filter does not mean it.
     Unchanged,
+    /// A mode holds it, and the action was [`OperatorAction::ReleaseOwn`].
+    HeldByMode,
     /// There is no such message.
     NotFound,
 }
@@ -54,8 +52,19 @@ pub enum ActionResult {
 pub trait Operations: MailStore {
     /// Carries out an action on each of these messages, and records a fact for each that changed. The results are in the
     /// order of the ids.
-    fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>>;
+    fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
+        self.act_where(action, ids, Filter::default())
+    }
 
-    /// A page of at most `limit` messages, newest first, from `cursor` on (inclusive).
+    /// As [`Operations::act`], but on no message that the filter does not mean at the moment at which it is changed.
+    fn act_where(
+        &self,
+        action: OperatorAction,
+        ids: Vec<QueueId>,
+        filter: Filter,
+    ) -> Pending<'_, Vec<ActionResult>>;
+
+    /// A page of at most `limit` messages, newest first, from `cursor` on (inclusive). What an index excludes is not read:
+    /// messages of other states, and those that are older or newer.
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;
 }

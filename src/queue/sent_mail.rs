@@ -1,8 +1,8 @@
 //! Sent mail that is archived: its records, kept beside the queue. The contents are files, see [`super::Archive`].
 
 use super::error::Pending;
+use super::filter::Filter;
 use super::mail_store::MailStore;
-use super::operations::Filter;
 use crate::clock::Moment;
 use crate::mail::{Message, QueueId};
 use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! Tests of the room `cli`.
 
+mod bulk;
 mod demo;
 mod documents;
 mod faults;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use postroom::clock::Moment;
-use postroom::event::{Event, Fact};
+use postroom::event::{Event, EventFilter, Fact};
 use postroom::mail::{BodyType, HeaderFacts, Message, Origin, QueueId, ReversePath};
 use postroom::queue::{EventLog, MailStore, Pending, QueueError, QueueStatus, Timeline};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl EventLog for Broken {
     fn record(&self, _: Vec<Fact>) {
         unreachable!()
     }
-    fn events(&self, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+    fn events_where(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
         unreachable!()
     }
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {

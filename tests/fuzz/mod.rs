@@ -169,3 +169,8 @@ fn headers() {
 fn changes_of_headers() {
     fuzz("changes", 1_000, targets::changes::run);
 }
+
+#[test]
+fn filters() {
+    fuzz("filter", 3_000, targets::filter::run);
+}

@@ -318,7 +318,8 @@ async fn listings_are_newest_first_page_by_page_and_filtered_by_state_and_text()
     }
     all.reverse();
     let list = async |states: &[MessageState], text: Option<&str>, limit| {
-        let filter = Filter { states: states.to_vec(), text: text.map(str::to_owned) };
+        let text = Filter::parse(text.unwrap_or_default(), &jiff::Zoned::default()).unwrap();
+        let filter = Filter::of_states(states.to_vec()).and(text);
         let (mut found, mut cursor) = (Vec::new(), None);
         loop {
             let page = queue.list(filter.clone(), cursor, limit).await.unwrap();
@@ -337,7 +338,7 @@ async fn listings_are_newest_first_page_by_page_and_filtered_by_state_and_text()
     assert_eq!(list(&[MessageState::Held, MessageState::Queued], None, 7).await, all, "merged in order");
     assert_eq!(list(&[MessageState::Failed, MessageState::Sent], None, 7).await, []);
     assert_eq!(list(&[], Some("R17@EXAMPLE"), 7).await, [all[22]]);
-    assert_eq!(list(&[], Some("order 3900"), 7).await, [all[0]]);
+    assert_eq!(list(&[], Some("\"order 3900\""), 7).await, [all[0]]);
     assert_eq!(list(&[], Some("sender@"), 9).await, all);
     assert_eq!(list(&[MessageState::Held], Some(&all[9].to_string()), 9).await, [all[9]]);
     assert_eq!(list(&[], Some("nowhere"), 9).await, []);

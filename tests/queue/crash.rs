@@ -170,7 +170,7 @@ async fn check(disk: Arc<Disk>, clock: &Arc<ManualClock>, known: &BTreeMap<Queue
         "{what}"
     );
     for state in [MessageState::Queued, MessageState::Deferred, MessageState::Held, MessageState::Failed] {
-        let filter = Filter { states: vec![state], text: None };
+        let filter = Filter::of_states(vec![state]);
         let page = queue.list(filter, None, 1_000).await.unwrap();
         assert_eq!(page.messages.len() as u64, count(state), "{what}");
     }

@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod failing;
 mod file;
+mod filter;
 mod follow_up;
 mod lanes;
 mod model;

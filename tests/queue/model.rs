@@ -272,7 +272,7 @@ async fn live(steps: Vec<Step>) {
             (MessageState::Held, health.held),
             (MessageState::Failed, health.failed),
         ] {
-            let filter = Filter { states: vec![state], text: None };
+            let filter = Filter::of_states(vec![state]);
             let of_state = queue.list(filter, None, 1_000).await.unwrap().messages.len();
             let expected = model.messages.values().filter(|one| one.state() == state).count();
             assert_eq!((of_state, counted), (expected, expected as u64), "step {number} {step:?} {state:?}");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use postroom::clock::Moment;
-use postroom::event::{Event, Fact};
+use postroom::event::{Event, EventFilter, Fact};
 use postroom::mail::{Message, QueueId};
 use postroom::queue::{CHUNK_SIZE, EventLog, MailStore, Pending, QueueError, QueueStatus, Timeline};
 use std::collections::HashMap;
@@ -56,7 +56,7 @@ impl EventLog for MemoryQueue {
     fn record(&self, facts: Vec<Fact>) {
         self.facts.lock().unwrap().extend(facts);
     }
-    fn events(&self, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+    fn events_where(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
         unused()
     }
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {

@@ -20,8 +20,9 @@ pub mod talk;
 pub mod tap;
 pub mod token_server;
 
+use socket2::{Domain, Socket, Type};
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -29,11 +30,18 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test fails. Long, because a busy machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An address on loopback that was free a moment ago.
+/// An address on loopback that nobody listens on, and that nobody else gets while this process lives: it stays bound, and
+/// whoever is told of it may listen there (with SO_REUSEADDR, as servers do).
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port on loopback")
+    let bind = || -> std::io::Result<SocketAddr> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let address = socket.local_addr()?.as_socket().expect("an address of loopback");
+        std::mem::forget(socket);
+        Ok(address)
+    };
+    bind().expect("a free port on loopback")
 }
 
 /// Asks `ready` again and again until it has an answer. Panics with `what` when [`PATIENCE`] is over.

@@ -1,6 +1,6 @@
 //! What operators do with messages: retry, hold, release, delete; and the removal of what failed long ago.
 
-use super::super::{ActionResult, HoldChange, OperatorAction};
+use super::super::{ActionResult, Filter, HoldChange, OperatorAction};
 use super::batch::Batch;
 use super::damage::set_aside;
 use super::index_entries::IndexEntries;
@@ -10,18 +10,29 @@ use crate::event::{EventType, code};
 use crate::mail::{HoldReason, QueueId, RecipientState};
 use redb::ReadableTable;
 
-/// Does it and records a fact, if it changes the message.
-pub(super) fn act_on(
+/// Does it, whatever the message is like.
+fn act_on(
     batch: &mut Batch<'_, '_>,
     action: OperatorAction,
     id: QueueId,
+) -> Result<ActionResult, redb::Error> {
+    act_where(batch, action, id, &Filter::default())
+}
+
+/// Does it where the filter means the message as it is now, and records a fact, if that changes it.
+pub(super) fn act_where(
+    batch: &mut Batch<'_, '_>,
+    action: OperatorAction,
+    id: QueueId,
+    filter: &Filter,
 ) -> Result<ActionResult, redb::Error> {
     let stored = match batch.tables.message(id)? {
         None => return Ok(ActionResult::NotFound),
         Some(_) if batch.shared.database.is_hidden(id) && action != OperatorAction::Delete => {
             return Ok(ActionResult::NotFound);
         }
-        Some(Err(what)) if action == OperatorAction::Delete => {
+        Some(Ok(stored)) if !filter.matches(&stored.message) => return Ok(ActionResult::Unchanged),
+        Some(Err(what)) if action == OperatorAction::Delete && filter.matches_unreadable(id) => {
             // Only its id is known, so the whole due index is searched for its entry; setting it aside finds the
             // entries in the other indexes.
             batch.tables.due_index.retain(|(_, _, _, number), _| number != id.number())?;
@@ -40,7 +51,8 @@ pub(super) fn act_on(
         }
         OperatorAction::Retry => retry(batch, stored, before),
         OperatorAction::Hold => hold(batch, stored, before),
-        OperatorAction::Release => release(batch, stored, before),
+        OperatorAction::ReleaseOwn if stored.message.is_held_by_mode() => Ok(ActionResult::HeldByMode),
+        OperatorAction::Release | OperatorAction::ReleaseOwn => release(batch, stored, before),
     }
 }
 

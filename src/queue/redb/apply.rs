@@ -41,8 +41,8 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
             Ok(())
         }
         Op::Settle { claim, settlement, .. } => settle::settle(batch, claim, settlement)?,
-        Op::Act { action, ids, .. } => {
-            let results = ids.iter().map(|id| actions::act_on(batch, *action, *id));
+        Op::Act { action, ids, filter, .. } => {
+            let results = ids.iter().map(|id| actions::act_where(batch, *action, *id, filter));
             return Ok(OpResult::Acted(results.collect::<Result<_, _>>()?));
         }
         Op::RemoveFailed { before_ms, limit, .. } => {

@@ -3,11 +3,12 @@
 //! Each type has a table of its own, so that the limit on Information, of which every message brings some, removes no warning and
 //! no error. Reading merges them by their ids, as if there were one table.
 
+use super::super::Needle;
 use super::layout::{EVENTS, events_of};
 use super::record;
 use super::stored::Metadata;
 use super::tables::Tables;
-use crate::event::{Event, EventType, Fact, code};
+use crate::event::{Event, EventFilter, EventType, Fact, code};
 use jiff::Timestamp;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableError};
 
@@ -46,43 +47,62 @@ pub(super) fn trim(tables: &mut Tables<'_>, added: u64, keep: u64) -> Result<(),
 /// The id behind the last one that is there; 1 in an empty event log.
 pub(super) fn next_event(snapshot: &ReadTransaction) -> Result<u64, redb::Error> {
     let mut next = 1;
-    for table in tables(snapshot)? {
+    for (_, table) in tables(snapshot)? {
         let last = table.last()?.map(|(id, _)| id.value().saturating_add(1));
         next = last.unwrap_or_default().max(next);
     }
     Ok(next)
 }
 
-/// At most `limit` events with an id of at least `from`, or the newest ones; oldest first.
+/// At most `limit` events that the filter means with an id of at least `from`, or the newest ones; oldest first. Of other types
+/// nothing is read. Else it goes through the log from its end until it has as many as are wanted, and decodes but those whose
+/// bytes hold what is looked for.
 pub(super) fn read(
     snapshot: &ReadTransaction,
+    filter: &EventFilter,
     from: Option<u64>,
     limit: usize,
 ) -> Result<Vec<Event>, redb::Error> {
-    let mut found = Vec::new();
-    for table in tables(snapshot)? {
-        let range = table.range(from.unwrap_or(0)..)?;
-        let mut add = |entry: Result<EventEntry, redb::StorageError>| -> Result<(), redb::Error> {
-            let (id, record) = entry?;
-            found.push((id.value(), record));
-            Ok(())
-        };
-        match from {
-            Some(_) => range.take(limit).try_for_each(&mut add)?,
-            None => range.rev().take(limit).try_for_each(&mut add)?,
+    let texts = [filter.code.as_deref(), filter.source.as_deref()].map(|text| text.map(Needle::new));
+    let id = filter.queue_id.map(|id| Needle::new(&id.to_string()));
+    let needles: Vec<Needle> = texts.into_iter().chain([id]).flatten().collect();
+    let meant = |entry: Result<EventEntry, redb::StorageError>| match entry {
+        Err(error) => Some(Err(error)),
+        Ok((id, record)) => event_if(filter, &needles, id.value(), record.value()).map(Ok),
+    };
+    let mut found: Vec<Event> = Vec::new();
+    let tables = tables(snapshot)?;
+    let are_apart = tables.len() == EVENTS.len();
+    for (kind, table) in tables {
+        if are_apart && !filter.has_type(kind) {
+            continue;
         }
+        let range = table.range(from.unwrap_or(0)..)?;
+        // As many of each type as could be wanted at most.
+        let events: Result<Vec<Event>, redb::StorageError> = match from {
+            Some(_) => range.filter_map(meant).take(limit).collect(),
+            None => range.rev().filter_map(meant).take(limit).collect(),
+        };
+        found.extend(events?);
     }
-    // As many of each type as could be wanted at most; only what is wanted is decoded.
-    found.sort_unstable_by_key(|(id, _)| *id);
+    found.sort_unstable_by_key(|event| event.id);
     let unwanted = found.len().saturating_sub(limit);
     match from {
         Some(_) => found.truncate(limit),
         None => drop(found.drain(..unwanted)),
     }
-    Ok(found.into_iter().map(|(id, record)| event(id, record.value())).collect())
+    Ok(found)
 }
 
 type EventEntry = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
+
+fn event_if(filter: &EventFilter, needles: &[Needle], id: u64, record: &[u8]) -> Option<Event> {
+    needles
+        .iter()
+        .all(|needle| needle.is_in_bytes(record))
+        .then(|| event(id, record))
+        .filter(|event| filter.matches(&event.fact))
+}
 
 fn event(id: u64, record: &[u8]) -> Event {
     let fact = record::read_fact(record).unwrap_or_else(|what| {
@@ -92,15 +112,18 @@ fn event(id: u64, record: &[u8]) -> Event {
     Event { id, fact }
 }
 
-/// The tables of events that are there: a file of format 1 that is only read has but the first.
-fn tables(snapshot: &ReadTransaction) -> Result<Vec<ReadOnlyTable<u64, &'static [u8]>>, redb::Error> {
+/// The tables of events that are there, with their types: a file of format 1 that is only read has but the first, in which are
+/// all.
+fn tables(snapshot: &ReadTransaction) -> Result<Vec<(EventType, EventTable)>, redb::Error> {
     let mut tables = Vec::with_capacity(EVENTS.len());
-    for table in EVENTS {
-        match snapshot.open_table(table) {
-            Ok(table) => tables.push(table),
+    for kind in [EventType::Information, EventType::Warning, EventType::Error] {
+        match snapshot.open_table(EVENTS[events_of(kind)]) {
+            Ok(table) => tables.push((kind, table)),
             Err(TableError::TableDoesNotExist(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(tables)
 }
+
+type EventTable = ReadOnlyTable<u64, &'static [u8]>;

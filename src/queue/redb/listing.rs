@@ -5,13 +5,16 @@ use super::layout::{DAMAGED, MESSAGES, STATES, state_number};
 use super::record;
 use super::redb_error::queue_error;
 use super::shared_database::SharedDatabase;
-use crate::mail::{Message, QueueId};
+use crate::mail::QueueId;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How many records one snapshot of a listing looks at.
 const SLICE: usize = 500;
+/// How many of them a page looks at: some hundredths of a second.
+const SLICES_OF_A_PAGE: usize = 20;
 
 /// See [`super::super::Operations::list`].
 pub(super) fn list(
@@ -21,10 +24,13 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Page, QueueError> {
     let mut listing = PageInProgress { database, filter, limit, page: Page::default() };
-    let mut from = Some(cursor.map_or(u128::MAX, QueueId::number));
-    while let Some(start) = from {
-        from = listing.slice(&database.begin_read()?, start).map_err(queue_error)?;
+    let ids = filter.ids();
+    let mut from = Some(cursor.map_or(u128::MAX, QueueId::number).min(*ids.end()));
+    for _ in 0..SLICES_OF_A_PAGE {
+        let Some(start) = from.filter(|start| start >= ids.start()) else { return Ok(listing.page) };
+        from = listing.slice(&database.begin_read()?, *ids.start()..=start).map_err(queue_error)?;
     }
+    listing.page.next = listing.page.next.or(from.map(QueueId::from_number));
     Ok(listing.page)
 }
 
@@ -36,12 +42,16 @@ struct PageInProgress<'a> {
 }
 
 impl PageInProgress<'_> {
-    /// Looks at some records from `start` on, in one snapshot. Returns where the next slice starts, if the page is
-    /// not full and there are more.
-    fn slice(&mut self, snapshot: &ReadTransaction, start: u128) -> Result<Option<u128>, redb::Error> {
+    /// Looks at some records from the end of the range on down, in one snapshot. Returns where the next slice starts, if the
+    /// page is not full and there are more.
+    fn slice(
+        &mut self,
+        snapshot: &ReadTransaction,
+        range: RangeInclusive<u128>,
+    ) -> Result<Option<u128>, redb::Error> {
         let messages = snapshot.open_table(MESSAGES)?;
         let set_aside = set_aside(snapshot)?;
-        for (looked_at, id) in newest_first(snapshot, self.filter, start)?.enumerate() {
+        for (looked_at, id) in newest_first(snapshot, self.filter, range)?.enumerate() {
             let number = id?;
             let id = QueueId::from_number(number);
             if looked_at == SLICE {
@@ -57,17 +67,15 @@ impl PageInProgress<'_> {
             let read = messages.get(number)?.map(|bytes| record::read_message(number, bytes.value()));
             match (read, set_aside.get(&id)) {
                 (None, _) => {}
-                (Some(Ok(stored)), None) if matches(self.filter, &stored.message) => {
+                (Some(Ok(stored)), None) if self.filter.matches(&stored.message) => {
                     self.page.messages.push(Arc::new(stored.message));
                 }
                 (Some(Ok(_)), None) => {}
-                (Some(Ok(stored)), Some(what)) if matches(self.filter, &stored.message) => {
+                (Some(Ok(stored)), Some(what)) if self.filter.matches(&stored.message) => {
                     self.page.damaged.push((id, what.clone()));
                 }
                 (Some(Ok(_)), Some(_)) => {}
-                (Some(Err(what)), _)
-                    if self.filter.text.as_ref().is_none_or(|text| holds(&id.to_string(), text)) =>
-                {
+                (Some(Err(what)), _) if self.filter.matches_unreadable(id) => {
                     self.page.damaged.push((id, what));
                 }
                 (Some(Err(_)), _) => {}
@@ -77,37 +85,22 @@ impl PageInProgress<'_> {
     }
 }
 
-/// Whether the message has the text of the filter.
-pub(super) fn matches(filter: &Filter, message: &Message) -> bool {
-    let Some(text) = &filter.text else { return true };
-    let in_recipient = |one: &crate::mail::Recipient| {
-        holds(one.address.as_str(), text) || one.reply.as_ref().is_some_and(|reply| holds(reply, text))
-    };
-    holds(&message.id.to_string(), text)
-        || holds(message.reverse_path.as_str(), text)
-        || message.header.subject.as_ref().is_some_and(|subject| holds(subject, text))
-        || message.recipients.iter().any(in_recipient)
-}
-
 type Ids<'a> = Box<dyn Iterator<Item = Result<u128, redb::StorageError>> + 'a>;
 
-/// Ids from `start` down, of the filter's states alone.
+/// Ids of a range, of the filter's states alone.
 fn newest_first(
     snapshot: &ReadTransaction,
     filter: &Filter,
-    start: u128,
+    range: RangeInclusive<u128>,
 ) -> Result<Ids<'static>, redb::Error> {
-    if filter.states.is_empty() {
+    let Some(states) = filter.states() else {
         let messages = snapshot.open_table(MESSAGES)?;
-        return Ok(Box::new(messages.range_owned(..=start)?.rev().map(|entry| Ok(entry?.0.value()))));
-    }
-    let states = snapshot.open_table(STATES)?;
-    let mut numbers: Vec<u8> = filter.states.iter().filter_map(|state| state_number(*state)).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
+        return Ok(Box::new(messages.range_owned(range)?.rev().map(|entry| Ok(entry?.0.value()))));
+    };
+    let index = snapshot.open_table(STATES)?;
     let mut sources = Vec::new();
-    for state in numbers {
-        let ids = states.range_owned((state, 0)..=(state, start))?.rev();
+    for state in states.into_iter().filter_map(state_number) {
+        let ids = index.range_owned((state, *range.start())..=(state, *range.end()))?.rev();
         sources.push(ids.map(|entry| entry.map(|(key, _)| key.value().1)).peekable());
     }
     Ok(Box::new(std::iter::from_fn(move || {
@@ -133,10 +126,4 @@ fn set_aside(snapshot: &ReadTransaction) -> Result<HashMap<QueueId, String>, red
         Ok((QueueId::from_number(id.value()), what.value().to_owned()))
     });
     entries.collect()
-}
-
-/// Whether `text` is somewhere in `whole`, ASCII case ignored.
-fn holds(whole: &str, text: &str) -> bool {
-    text.is_empty()
-        || whole.as_bytes().windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()))
 }

@@ -1,11 +1,12 @@
 //! The operations that the writer carries out, and their results.
 
-use super::super::{ActionResult, Claim, Day, HoldChange, OperatorAction, QueueError, Settlement};
+use super::super::{ActionResult, Claim, Day, Filter, HoldChange, OperatorAction, QueueError, Settlement};
 use super::due_key::DueKey;
 use super::space::Reservation;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Where the result of an operation goes. The caller may have been cancelled and wait for it no longer.
@@ -43,6 +44,7 @@ pub(super) enum Op {
     Act {
         action: OperatorAction,
         ids: Vec<QueueId>,
+        filter: Arc<Filter>,
         responder: Responder<Vec<ActionResult>>,
     },
     RemoveFailed {

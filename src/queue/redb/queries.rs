@@ -5,7 +5,7 @@ use super::layout::MESSAGES;
 use super::redb_error::queue_error;
 use super::shared_database::SharedDatabase;
 use super::{content, event_log, record};
-use crate::event::Event;
+use crate::event::{Event, EventFilter};
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -40,8 +40,9 @@ pub(super) fn chunk(database: &SharedDatabase, id: QueueId, number: u32) -> Resu
 
 pub(super) fn events(
     database: &SharedDatabase,
+    filter: &EventFilter,
     from: Option<u64>,
     limit: usize,
 ) -> Result<Vec<Event>, QueueError> {
-    event_log::read(&database.begin_read()?, from, limit).map_err(queue_error)
+    event_log::read(&database.begin_read()?, filter, from, limit).map_err(queue_error)
 }

@@ -10,7 +10,7 @@ use super::redb_error::{catch_redb_panic, queue_error};
 use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use crate::clock::Moment;
-use crate::event::Event;
+use crate::event::{Event, EventFilter};
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -66,7 +66,17 @@ impl ReadOnlyQueue {
 
     /// See [`super::super::EventLog::events`].
     pub fn events(&self, from: Option<u64>, limit: usize) -> Result<Vec<Event>, QueueError> {
-        events(&self.database, from, limit)
+        self.events_where(&EventFilter::default(), from, limit)
+    }
+
+    /// See [`super::super::EventLog::events_where`].
+    pub fn events_where(
+        &self,
+        filter: &EventFilter,
+        from: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, QueueError> {
+        events(&self.database, filter, from, limit)
     }
 
     /// See [`super::super::Timeline::wall_of`]: what the wall clock showed, or would show, if nobody sets it.

@@ -26,7 +26,7 @@ use super::timelines::Timelines;
 use super::writer::Writer;
 use super::writer_handle::WriterHandle;
 use crate::clock::{Clock, Moment};
-use crate::event::{Event, Fact};
+use crate::event::{Event, EventFilter, Fact};
 use crate::mail::{Message, MessageState, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -163,8 +163,8 @@ impl EventLog for RedbQueue {
         self.writer.send(Op::Record { facts });
     }
 
-    fn events(&self, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
-        Box::pin(self.read(move |shared| queries::events(&shared.database, from, limit)))
+    fn events_where(&self, filter: EventFilter, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
+        Box::pin(self.read(move |shared| queries::events(&shared.database, &filter, from, limit)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -361,7 +361,7 @@ impl DeliveryQueue for RedbQueue {
     }
 
     fn held(&self, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
-        let filter = Filter { states: vec![MessageState::Held], text: None };
+        let filter = Filter::of_states(vec![MessageState::Held]);
         Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
     }
 
@@ -381,12 +381,19 @@ fn number_of(group: &ClaimGroup) -> u64 {
 }
 
 impl Operations for RedbQueue {
-    fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
+    fn act_where(
+        &self,
+        action: OperatorAction,
+        ids: Vec<QueueId>,
+        filter: Filter,
+    ) -> Pending<'_, Vec<ActionResult>> {
         Box::pin(async move {
+            let filter = Arc::new(filter);
             let mut results = Vec::with_capacity(ids.len());
             for ids in ids.chunks(ACTIONS_PER_COMMIT) {
-                let ids = ids.to_vec();
-                results.extend(self.writer.request(|responder| Op::Act { action, ids, responder }).await?);
+                let (ids, filter) = (ids.to_vec(), filter.clone());
+                let act = |responder| Op::Act { action, ids, filter, responder };
+                results.extend(self.writer.request(act).await?);
             }
             Ok(results)
         })

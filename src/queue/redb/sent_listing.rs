@@ -2,19 +2,22 @@
 
 use super::super::{Day, Filter, QueueError, SentMessage, SentPage};
 use super::layout::{ARCHIVE_DAYS, SENT, open_if_made};
+use super::record;
 use super::redb_error::queue_error;
 use super::sent::FORGOTTEN;
 use super::shared_database::SharedDatabase;
 use super::stored::StoredMessage;
-use super::{listing, record};
 use crate::clock::Moment;
 use crate::mail::QueueId;
 use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How many records one snapshot of a listing looks at.
 const SLICE: usize = 500;
+/// How many of them a page looks at.
+const SLICES_OF_A_PAGE: usize = 20;
 
 /// See [`super::super::SentMail::list_sent`]. A record that cannot be read is left out: nothing depends on it.
 pub(super) fn list(
@@ -24,24 +27,28 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<SentPage, QueueError> {
     let mut page = SentPage::default();
-    let mut from = Some(cursor.map_or(u128::MAX, QueueId::number));
-    while let Some(start) = from {
-        from = slice(&database.begin_read()?, start, filter, limit, &mut page).map_err(queue_error)?;
+    let ids = filter.ids();
+    let mut from = Some(cursor.map_or(u128::MAX, QueueId::number).min(*ids.end()));
+    for _ in 0..SLICES_OF_A_PAGE {
+        let Some(start) = from.filter(|start| start >= ids.start()) else { return Ok(page) };
+        let range = *ids.start()..=start;
+        from = slice(&database.begin_read()?, range, filter, limit, &mut page).map_err(queue_error)?;
     }
+    page.next = page.next.or(from.map(QueueId::from_number));
     Ok(page)
 }
 
-/// Looks at some records from `start` on, in one snapshot. Returns where the next slice starts, if the page is not full and
+/// Looks at some records from the end of the range on down, in one snapshot. Returns where the next slice starts, if the page is not full and
 /// there are more.
 fn slice(
     snapshot: &ReadTransaction,
-    start: u128,
+    range: RangeInclusive<u128>,
     filter: &Filter,
     limit: usize,
     page: &mut SentPage,
 ) -> Result<Option<u128>, redb::Error> {
     let Some(sent) = open_if_made(snapshot, SENT)? else { return Ok(None) };
-    for (looked_at, entry) in sent.range(..=start)?.rev().enumerate() {
+    for (looked_at, entry) in sent.range(range)?.rev().enumerate() {
         let (id, bytes) = entry?;
         if looked_at == SLICE {
             return Ok(Some(id.value()));
@@ -51,9 +58,7 @@ fn slice(
             return Ok(None);
         }
         match record::read_message(id.value(), bytes.value()) {
-            Ok(stored) if listing::matches(filter, &stored.message) => {
-                page.messages.push(sent_message(stored))
-            }
+            Ok(stored) if filter.matches(&stored.message) => page.messages.push(sent_message(stored)),
             Ok(_) => {}
             Err(what) => tracing::warn!("the record of a sent message cannot be read: {what}"),
         }

@@ -13,6 +13,7 @@ pub mod changes;
 pub mod commands;
 pub mod configuration;
 pub mod content;
+pub mod filter;
 pub mod header;
 pub mod records;
 pub mod replies;

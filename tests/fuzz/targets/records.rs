@@ -129,7 +129,7 @@ async fn reads(
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!(page.messages.iter().any(|one| one.id == id), written.is_some());
     assert_eq!(page.damaged.iter().any(|one| one.0 == id), written.is_none());
-    let text = Filter { states: vec![MessageState::Queued], text: Some("SOUND".to_owned()) };
+    let text = Filter::parse("state:queued SOUND", &jiff::Zoned::default()).unwrap();
     assert!(queue.list(text, None, 10).await.unwrap().messages.iter().any(|one| one.id == sound().id));
 
     let events = queue.events(Some(EVENT), 1).await.unwrap();

@@ -366,6 +366,6 @@ fn a_release_while_redirect_is_on_sends_nothing_to_the_addressees_when_it_ends()
     eventually("the message to be held", || (messages(&proxy)[0]["state"] == "held").then_some(()));
     assert_eq!(messages(&proxy)[0]["held_because"][0], "mode_ended");
     // Released now, by somebody who knows that the mode has ended, it goes.
-    proxy.command(&["queue", "release", &id]);
+    proxy.command(&["queue", "release", &id, "--yes"]);
     assert_eq!(recipients(&recorder, 1), ["<b@b.test>"]);
 }
