@@ -5,7 +5,7 @@ use super::error::quoted;
 use super::handling::Handling;
 use super::host::Host;
 use super::section::{ConfigReader, Section};
-use super::settings::{Listener, Priority, Settings, Upstream};
+use super::settings::{BounceTo, Listener, Priority, Settings, Upstream};
 use crate::mail::Mode;
 use std::net::SocketAddr;
 
@@ -39,6 +39,9 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             section.wrong("host", wrong, "give it the server that mail is to be relayed to");
         }
     }
+    if settings.queue.bounce == BounceTo::Report {
+        somebody_is_reported_to(reader, settings);
+    }
     sites_exist(settings, &reader.root().named("listener"), &sections);
     for site in settings.sites.values().filter(|site| !site.global_upstreams) {
         if !settings.upstreams.iter().any(|upstream| upstream.enabled && upstream.sites.contains(&site.name))
@@ -53,6 +56,19 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
     let some_leaves = settings.handlings().any(|(_, handling)| leaves(handling));
     if some_leaves && !settings.upstreams.iter().any(|upstream| upstream.enabled) {
         reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());
+    }
+}
+
+/// Notices about any mail have somebody to go to.
+fn somebody_is_reported_to(reader: &ConfigReader<'_>, settings: &Settings) {
+    let nobody = |handling: &Handling| handling.redirect.enabled_addresses().next().is_none();
+    if let Some((site, _)) = settings.handlings().find(|(_, handling)| nobody(handling)) {
+        let whose = if site.is_empty() { String::new() } else { format!(" for mail of site {site}") };
+        reader.root().section("queue").wrong(
+            "bounce",
+            format!("is \"report\", and no report address is enabled{whose}"),
+            "add one to report_emails in [redirect], or give sender or none",
+        );
     }
 }
 

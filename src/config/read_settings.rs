@@ -6,7 +6,9 @@ use super::in_force::{InForce, Shown};
 use super::merged::Merged;
 use super::origin::Layer;
 use super::section::{ConfigReader, Section};
-use super::settings::{Aliases, BareNewline, Limits, Listener, LogSettings, QueueSettings, Settings};
+use super::settings::{
+    Aliases, BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings, Settings,
+};
 use super::{cross_checks, hostname, parse, read_auth, read_handling, read_upstream, unknown_keys};
 use crate::mail::Class;
 use crate::mail::printable::is_printable;
@@ -188,6 +190,12 @@ fn queue(section: &Section<'_>, data_dir: &Path) -> QueueSettings {
             texts => texts.iter().map(|text| parse::duration(text)).collect(),
         }),
         expire_after: section.duration("expire_after"),
+        bounce: section.choice(
+            "bounce",
+            BounceTo::Sender,
+            &[("sender", BounceTo::Sender), ("report", BounceTo::Report), ("none", BounceTo::Nobody)],
+            &[],
+        ),
         max_messages: section.number("max_messages", 0, i64::MAX),
         archive_days: section.number("archive_days", 0, 36_600),
         failed_days: section.number("failed_days", 0, 36_600),

@@ -173,6 +173,8 @@ pub struct QueueSettings {
     pub retry: Vec<Duration>,
     /// Life time of a message.
     pub expire_after: Duration,
+    /// Who is told of mail that failed.
+    pub bounce: BounceTo,
     /// 0 = no cap.
     pub max_messages: u64,
     /// Days that sent mail is kept in the archive.
@@ -181,6 +183,17 @@ pub struct QueueSettings {
     pub failed_days: u32,
     /// Bytes that must stay free on the queue's file system.
     pub min_free_space: u64,
+}
+
+/// Who gets notices about mail (rule 9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BounceTo {
+    /// Its reverse-path.
+    Sender,
+    /// The enabled report addresses of its site.
+    Report,
+    /// There are none. Written `none`.
+    Nobody,
 }
 
 /// A server that mail is relayed to: `[upstream.*]`.

@@ -17,7 +17,6 @@ const LATER_KEYS: &[&str] = &[
     "listener.*.certificate",
     "listener.*.private_key",
     "listener.*.tls",
-    "queue.bounce",
     "queue.enabled",
     "queue.url",
     "queue.url_file",

@@ -72,6 +72,8 @@ struct Attempt<'a> {
     handling_changed: bool,
     /// The queue knows that a mode applies to the message.
     mode_is_noted: bool,
+    /// Upstreams that report on delivery themselves.
+    offer_dsn: Vec<String>,
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_sessions: u32,
@@ -115,6 +117,7 @@ pub(super) async fn run(
         began: false,
         handling_changed: false,
         mode_is_noted: false,
+        offer_dsn: Vec::new(),
         logged: false,
         lost_sessions: 0,
         deadline: context.services.clock.monotonic() + MAX_ATTEMPT_TIME,
@@ -294,6 +297,9 @@ impl Attempt<'_> {
             size: 0,
             dsn: self.dsn_request(asked),
         };
+        if connection.capabilities().dsn && !self.offer_dsn.contains(&upstream.name) {
+            self.offer_dsn.push(upstream.name.clone());
+        }
         let (hostname, instance) = (&context.settings.hostname, context.services.queue.instance());
         let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
         let changes = changes.header(&facts, utf8);
@@ -441,8 +447,8 @@ impl Attempt<'_> {
             recipient.into_verdict(candidates, last_error.clone(), out_of_time)
         };
         let verdicts = std::mem::take(&mut self.recipients).into_iter().map(verdict).collect();
-        let Attempt { plan, began: counted, failed_upstream, delays, .. } = self;
-        let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, delays };
+        let Attempt { plan, began: counted, failed_upstream, offer_dsn, delays, .. } = self;
+        let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, offer_dsn, delays };
         let deferral = if self.handling_changed { Deferral::HandlingChanged } else { Deferral::Decided };
         settle(self.context, self.claim, outcome, deferral).await;
         AttemptEnd::Settled

@@ -10,6 +10,7 @@
 mod attempt;
 mod attempt_guard;
 mod attempt_record;
+mod bounce;
 mod capabilities;
 mod circuit;
 mod claim_groups;

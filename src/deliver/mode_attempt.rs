@@ -40,6 +40,13 @@ pub(super) async fn run(context: &AttemptContext, claim: &Claim, plan: &Plan) {
         in_queue: in_queue.try_into().unwrap_or_default(),
         ..Delays::default()
     };
-    let outcome = AttemptOutcome { verdicts, plan, counted: decides, failed_upstream: None, delays };
+    let outcome = AttemptOutcome {
+        verdicts,
+        plan,
+        counted: decides,
+        failed_upstream: None,
+        offer_dsn: Vec::new(),
+        delays,
+    };
     settle(context, claim, outcome, Deferral::Decided).await;
 }

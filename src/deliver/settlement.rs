@@ -1,14 +1,20 @@
 //! The end of an attempt: its verdicts, their log lines and events, and when the rest is due again, in one commit.
 
+use super::bounce;
 use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
 use crate::mail::{Address, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict};
+use crate::policy::bounce::told::{self, DueNotice};
 use crate::policy::plan::{self, Plan};
-use crate::queue::{Claim, RecipientVerdict, Settlement};
+use crate::queue::{Claim, QueueError, RecipientVerdict, Settlement};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+/// From here on a sender who asked for it is told that a message is late (RFC 3464 section 2.3.3).
+const LATE_AFTER: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Why something is deferred.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub(super) struct AttemptOutcome<'a> {
     pub(super) counted: bool,
     /// The upstream that failed last.
     pub(super) failed_upstream: Option<String>,
+    /// Upstreams that report on delivery themselves, because they offer DSN.
+    pub(super) offer_dsn: Vec<String>,
     pub(super) delays: Delays,
 }
 
@@ -43,7 +51,7 @@ pub(super) async fn settle(
     outcome: AttemptOutcome<'_>,
     deferral: Deferral,
 ) {
-    let AttemptOutcome { mut verdicts, plan, counted, failed_upstream, delays } = outcome;
+    let AttemptOutcome { mut verdicts, plan, counted, failed_upstream, offer_dsn, delays } = outcome;
     let message = &claim.message;
     let (now, wall) = (context.services.queue.now_of(&message.site), context.services.clock.wall());
     let rules = &context.settings.queue;
@@ -86,6 +94,9 @@ pub(super) async fn settle(
         facts.push(about_all(EventType::Error, code::EXPIRED, text));
     }
     let archived = archive(context, message, &verdicts).await;
+    let is_late = message.age(now) >= LATE_AFTER;
+    let offers_dsn = |name: &str| offer_dsn.iter().any(|one| one == name);
+    let notice = told::due(&context.settings, message, &verdicts, is_late, offers_dsn);
     let settlement = Settlement {
         verdicts: verdicts.clone(),
         dropped_copies: plan.dropped_copies.clone(),
@@ -99,7 +110,7 @@ pub(super) async fn settle(
         facts,
         follow_up: None,
     };
-    if commit(context, claim, settlement).await {
+    if commit_with_notice(context, claim, settlement, notice.as_ref()).await {
         // What the log says is on disk.
         outcomes(&verdicts).for_each(|outcome| outcome.log());
     }
@@ -133,16 +144,50 @@ async fn archive(
     context.services.archive.keep(message, rules.min_free_space.saturating_mul(2)).await
 }
 
+/// The verdicts and the notice about them are on disk together or not at all.
+async fn commit_with_notice(
+    context: &AttemptContext,
+    claim: &Claim,
+    settlement: Settlement,
+    notice: Option<&DueNotice<'_>>,
+) -> bool {
+    let Some(notice) = notice else { return commit(context, claim, settlement).await };
+    let message = &claim.message;
+    // With as much as was asked for; where that cannot be read or staged, with what can be.
+    for whole in [true, false] {
+        let follow_up = match bounce::follow_up(context, message, notice, whole).await {
+            Ok(follow_up) => follow_up,
+            Err(error) => {
+                tracing::warn!(queue_id = %message.id, "the notice about it returns less than it should: {error}");
+                continue;
+            }
+        };
+        let id = follow_up.message.id;
+        let with_notice = Settlement { follow_up: Some(follow_up), ..settlement.clone() };
+        match context.services.queue.settle(claim.clone(), with_notice).await {
+            Ok(()) => {
+                tracing::info!(queue_id = %message.id, notice = %id, recipients = notice.told.len(), "bounced");
+                return true;
+            }
+            Err(QueueError::StagedLost(_)) => {}
+            Err(error) => return not_recorded(claim, &error),
+        }
+    }
+    commit(context, claim, settlement).await
+}
+
 /// Whether it is on disk.
 pub(super) async fn commit(context: &AttemptContext, claim: &Claim, settlement: Settlement) -> bool {
     match context.services.queue.settle(claim.clone(), settlement).await {
         Ok(()) => true,
         // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
-        Err(error) => {
-            tracing::error!(queue_id = %claim.message.id, "the outcome could not be recorded: {error}");
-            false
-        }
+        Err(error) => not_recorded(claim, &error),
     }
+}
+
+fn not_recorded(claim: &Claim, error: &QueueError) -> bool {
+    tracing::error!(queue_id = %claim.message.id, "the outcome could not be recorded: {error}");
+    false
 }
 
 /// The verdicts on the original recipients of a redirected message: they follow from those on its copies.
@@ -229,8 +274,14 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
     let verdicts = message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
     let failed_upstream = message.failed_upstream.clone();
     let counted = deferral == Deferral::Decided;
-    let outcome =
-        AttemptOutcome { verdicts, plan: &plan, counted, failed_upstream, delays: Delays::default() };
+    let outcome = AttemptOutcome {
+        verdicts,
+        plan: &plan,
+        counted,
+        failed_upstream,
+        offer_dsn: Vec::new(),
+        delays: Delays::default(),
+    };
     settle(context, claim, outcome, deferral).await;
 }
 

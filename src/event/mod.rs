@@ -121,6 +121,8 @@ pub mod code {
     pub const QUEUED: &str = "QUEUED";
     /// A message was deferred.
     pub const DEFERRED: &str = "DEFERRED";
+    /// A notice about a message was queued: to whom, and about how many recipients.
+    pub const BOUNCED: &str = "BOUNCED";
     /// An upstream's circuit opened: it is not asked for a while.
     pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
     /// An upstream works again.

@@ -62,9 +62,9 @@ fn received(message: &Message, hostname: &str, instance: &str, date: &str, utf8:
     };
     // How it came to us, which the way out does not change (RFC 5321 section 4.4, RFC 6531 section 4.3).
     let protocol = harmless(&origin.protocol, false);
-    format!(
-        "Received: {from}by {hostname} (Postroom {instance})\r\n\twith {protocol} id {id};\r\n\t{date}\r\n"
-    )
+    // Our own notices came by no protocol.
+    let with = if origin.protocol.is_empty() { String::new() } else { format!("with {protocol} ") };
+    format!("Received: {from}by {hostname} (Postroom {instance})\r\n\t{with}id {id};\r\n\t{date}\r\n")
 }
 
 /// What a client called itself, as a word that cannot break the field, open a comment or hide the address behind it.
@@ -81,7 +81,7 @@ fn harmless(name: &str, utf8: bool) -> String {
 }
 
 /// RFC 5322 section 3.3, in UTC.
-fn date(time: Timestamp) -> String {
+pub(super) fn date(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 

@@ -2,6 +2,7 @@
 //! [`changes`] and [`added`] say what leaves otherwise than it came, [`notices`] tell people of it.
 
 pub mod added;
+pub mod bounce;
 pub mod changes;
 pub mod notices;
 pub mod plan;

@@ -215,7 +215,8 @@ fn two_proxies_that_send_to_each_other_stop_at_the_first_that_knows_the_message(
     let known = other.clone();
     let to_second = forwarder(move || known.lock().unwrap().expect("known before the first mail"));
     let first = Proxy::start(&upstream("second", to_second.port(), ""));
-    let second = Proxy::start(&upstream("first", first.address().port(), ""));
+    let bounce = "[queue]\nbounce = \"none\"\n";
+    let second = Proxy::start(&(upstream("first", first.address().port(), "") + bounce));
     *other.lock().unwrap() = Some(second.address());
     smtplib(first.address(), &ENVELOPE, MESSAGE, &[]);
     let failed = message(&second, "failed");

@@ -424,3 +424,18 @@ fn help_has_the_options_and_examples() {
         String::from_utf8_lossy(&all).contains("sendmail").then_some(())
     });
 }
+
+/// From the command line through the proxy to an upstream that offers DSN (RFC 3461).
+#[test]
+fn what_is_asked_of_notifications_reaches_the_upstream() {
+    let server = Scripted::start(|s| s.ehlo(&["PIPELINING", "DSN"]));
+    let upstream = format!("[upstream.only]\nhost = \"127.0.0.1:{}\"\ntls = \"none\"\n", server.port());
+    let proxy = Proxy::start(&upstream);
+    let arguments =
+        ["-N", "success,failure", "-R", "hdrs", "-V", "id+1", "-f", "a@x.test", "b@y.test", "c@y.test"];
+    ended(&sendmail(proxy.address(), &arguments, "Subject: t\n\nhello\n"), 0);
+    let sent = server.wait_for(1).remove(0);
+    assert_eq!(sent.mail, "<a@x.test> RET=HDRS ENVID=id+2B1");
+    let notify = "NOTIFY=SUCCESS,FAILURE";
+    assert_eq!(sent.recipients, [format!("<b@y.test> {notify}"), format!("<c@y.test> {notify}")]);
+}

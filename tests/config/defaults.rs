@@ -2,7 +2,7 @@
 
 use super::Desk;
 use postroom::config::settings::{
-    Aliases, Auth, BareNewline, Limits, LogSettings, Priority, QueueSettings, TlsMode,
+    Aliases, Auth, BareNewline, BounceTo, Limits, LogSettings, Priority, QueueSettings, TlsMode,
 };
 use postroom::mail::Mode;
 use std::time::Duration;
@@ -42,6 +42,7 @@ fn without_any_file_the_defaults_are_in_force() {
             batch_size: 50,
             retry: [1, 5, 15, 30, 60].map(|minutes| minutes * MINUTE).to_vec(),
             expire_after: 5 * DAY,
+            bounce: BounceTo::Sender,
             max_messages: 0,
             archive_days: 0,
             failed_days: 30,

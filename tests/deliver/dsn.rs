@@ -9,7 +9,7 @@ fn asked(message: &mut Message) {
     message.envelope_id = Some("QQ+2B1".to_owned());
     message.recipients[0].notify = Notify::Of { success: true, failure: true, delay: false };
     message.recipients[0].original_recipient = Some("rfc822;Bob@y.test".to_owned());
-    message.recipients[1].notify = Notify::Never;
+    message.recipients[2].notify = Notify::Unsaid;
 }
 
 async fn sent(extensions: &[&str], mode: &str) -> Received {

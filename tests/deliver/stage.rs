@@ -1,6 +1,7 @@
 //! An engine on a real queue file, with scripted upstreams and a clock that stands still until it is moved.
 
 use crate::support::scripted::{Script, Scripted};
+use bytes::Bytes;
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::config::{self, Settings, Sources};
@@ -10,10 +11,10 @@ use postroom::deliver::health::UpstreamHealth;
 use postroom::deliver::pool::Pool;
 use postroom::event::Event;
 use postroom::mail::{
-    Address, BodyType, HeaderFacts, Message, Origin, QueueId, Recipient, RecipientState, ReversePath,
+    Address, BodyType, HeaderFacts, Message, Notify, Origin, QueueId, Recipient, RecipientState, ReversePath,
 };
 use postroom::queue::redb::{Options, RedbQueue};
-use postroom::queue::{Archive, Queue, QueueError};
+use postroom::queue::{Archive, CHUNK_SIZE, Queue, QueueError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -101,8 +102,12 @@ impl Stage {
         change: impl FnOnce(&mut Message),
     ) -> QueueId {
         let now = self.queue.now();
-        let recipients =
-            recipients.iter().map(|text| Recipient::pending(text.parse::<Address>().unwrap())).collect();
+        // Nobody is told what becomes of it, unless a test says otherwise: then it is about that.
+        let recipient = |text: &&str| Recipient {
+            notify: Notify::Never,
+            ..Recipient::pending(text.parse::<Address>().unwrap())
+        };
+        let recipients = recipients.iter().map(recipient).collect();
         let wall = self.clock.wall();
         let mut message = Message {
             id: QueueId::fresh(wall.as_millisecond().try_into().unwrap()),
@@ -111,7 +116,7 @@ impl Stage {
             body: BodyType::SevenBit,
             smtp_utf8: false,
             size: content.len() as u64,
-            chunks: 1,
+            chunks: content.len().div_ceil(CHUNK_SIZE).try_into().unwrap(),
             header: HeaderFacts { starts_well: true, ..HeaderFacts::default() },
             origin: Origin {
                 listener: "l".into(),
@@ -128,7 +133,11 @@ impl Stage {
         };
         change(&mut message);
         let id = message.id;
-        self.queue.put(message, content.into(), vec![]).await.unwrap();
+        let mut rest = Bytes::from_static(content);
+        for number in 0..message.chunks - 1 {
+            self.queue.stage(id, number, rest.split_to(CHUNK_SIZE)).await.unwrap();
+        }
+        self.queue.put(message, rest, vec![]).await.unwrap();
         id
     }
 

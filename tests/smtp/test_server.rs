@@ -3,7 +3,7 @@
 use super::memory::MemoryQueue;
 use postroom::clock::{Clock, SystemClock};
 use postroom::config::Settings;
-use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
+use postroom::config::settings::{BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings};
 use postroom::smtp::{Shutdown, SmtpServer, listen};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ pub fn settings() -> Settings {
             batch_size: 50,
             retry: vec![Duration::from_secs(60)],
             expire_after: Duration::from_secs(60),
+            bounce: BounceTo::Sender,
             max_messages: 0,
             archive_days: 0,
             failed_days: 30,

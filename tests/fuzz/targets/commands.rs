@@ -4,7 +4,7 @@
 
 use super::Tape;
 use postroom::config::Settings;
-use postroom::config::settings::{BareNewline, Limits, Listener, LogSettings, QueueSettings};
+use postroom::config::settings::{BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings};
 use postroom::mail::address::parse_path;
 use postroom::mail::{Address, BodyType, RecipientDsn};
 use postroom::smtp::SessionContext;
@@ -321,6 +321,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             batch_size: 1,
             retry: vec![minute],
             expire_after: minute,
+            bounce: BounceTo::Sender,
             max_messages: 0,
             archive_days: 0,
             failed_days: 1,

@@ -39,6 +39,7 @@ const KEYS: &[(&str, fn())] = &[
     ("queue.batch_size", queue::batch_size),
     ("queue.retry", queue::retry),
     ("queue.expire_after", queue::expire_after),
+    ("queue.bounce", queue::bounce),
     ("queue.max_messages", queue::max_messages),
     ("queue.archive_days", queue::archive_days),
     ("queue.failed_days", queue::failed_days),

@@ -100,6 +100,26 @@ pub fn expire_after() {
 }
 
 #[test]
+pub fn bounce() {
+    let server = Scripted::start(|s| s.on("RCPT TO:<b@", "550 5.1.1 no"));
+    let config = |to: &str| upstream(&server) + &with(&format!("bounce = \"{to}\""));
+    let proxy = Proxy::start(&config("none"));
+    let failed = |count: usize| {
+        send(&proxy);
+        eventually("a failed message", || {
+            let states: Vec<_> = messages(&proxy).iter().map(|message| message["state"].clone()).collect();
+            (states.iter().filter(|state| *state == "failed").count() == count).then_some(())
+        });
+    };
+    failed(1);
+    refused(&proxy, &config("report"), "queue.bounce");
+    reload(&proxy, &config("sender"));
+    failed(2);
+    let told = server.wait_for(1);
+    assert!(told.len() == 1 && told[0].mail.starts_with("<>"), "{told:?}");
+}
+
+#[test]
 pub fn max_messages() {
     let proxy = Proxy::start("");
     assert!(send(&proxy).starts_with("250"));
