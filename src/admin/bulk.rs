@@ -10,7 +10,7 @@
 use super::bulk_line::BulkLine;
 use super::json::BulkJson;
 use super::json_response::JsonResponse;
-use super::messages::{filter, unconfirmed};
+use super::messages::unconfirmed;
 use super::problem::Problem;
 use super::query::{self, BulkQuery, QueryError, id};
 use super::safe_json::to_json;
@@ -91,7 +91,7 @@ async fn selection(admin: &AdminState, query: &BulkQuery) -> Result<Selection, P
             );
         }
     };
-    let filter = filter(admin, expression)?;
+    let filter = admin.filter(expression)?;
     let until = match &query.until {
         Some(until) => Some(id(until)?),
         None => newest(admin).await?,

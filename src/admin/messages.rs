@@ -7,20 +7,12 @@ use super::query::{self, ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError
 use super::sent;
 use super::state::AdminState;
 use crate::mail::{Message, QueueId};
-use crate::queue::{ActionResult, Filter, FilterError, MailStore, OperatorAction, QueueError};
+use crate::queue::{ActionResult, MailStore, OperatorAction, QueueError};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jiff::tz::TimeZone;
 use std::sync::Arc;
-
-impl From<FilterError> for Problem {
-    fn from(error: FilterError) -> Problem {
-        let place = serde_json::json!({ "column": error.column(), "what": error.what() });
-        Problem { errors: vec![place], ..Problem::new(StatusCode::BAD_REQUEST, error) }
-    }
-}
 
 /// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
 pub(super) async fn list(
@@ -28,16 +20,11 @@ pub(super) async fn list(
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
     let expression = query.q.as_deref().unwrap_or_default();
-    let filter = query::states(query.state.as_deref())?.and(filter(&admin, expression)?);
+    let filter = query::states(query.state.as_deref())?.and(admin.filter(expression)?);
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     let page = admin.queue.list(filter, cursor, limit).await?;
     Ok(JsonResponse(MessagesJson::of(&page, |site, due| admin.queue.wall_of(site, due))))
-}
-
-/// What an expression of the filter language means now.
-pub(super) fn filter(admin: &AdminState, expression: &str) -> Result<Filter, Problem> {
-    Ok(Filter::parse(expression, &admin.clock.wall().to_zoned(TimeZone::system()))?)
 }
 
 /// `GET /api/v1/messages/{id}`: one in the queue, or one that was sent and is archived.

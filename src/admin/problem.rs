@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use super::query::QueryError;
+use crate::queue::FilterError;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,13 @@ impl IntoResponse for Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl From<FilterError> for Problem {
+    fn from(error: FilterError) -> Problem {
+        let place = serde_json::json!({ "column": error.column(), "what": error.what() });
+        Problem { errors: vec![place], ..Problem::new(StatusCode::BAD_REQUEST, error) }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::json::{ArchivedJson, MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
-use super::messages::filter;
 use super::problem::Problem;
 use super::query::{ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, id};
 use super::state::AdminState;
@@ -20,7 +19,7 @@ pub(super) async fn list(
     State(admin): State<AdminState>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
-    let filter = filter(&admin, query.q.as_deref().unwrap_or_default())?;
+    let filter = admin.filter(query.q.as_deref().unwrap_or_default())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
     Ok(JsonResponse(MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?)))

@@ -3,7 +3,8 @@
 use crate::clock::Clock;
 use crate::config::{ConfigErrors, Settings};
 use crate::deliver::health::UpstreamHealth;
-use crate::queue::{Archive, Queue};
+use crate::queue::{Archive, Filter, FilterError, Queue};
+use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,4 +24,11 @@ pub(crate) struct AdminState {
     /// The listeners are up and nobody has asked for a stop.
     pub(crate) listening: Arc<AtomicBool>,
     pub(crate) reload: mpsc::Sender<ReloadRequest>,
+}
+
+impl AdminState {
+    /// What an expression of the filter language means now.
+    pub(super) fn filter(&self, expression: &str) -> Result<Filter, FilterError> {
+        Filter::parse(expression, &self.clock.wall().to_zoned(TimeZone::system()))
+    }
 }
