@@ -1,5 +1,5 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
-//! limit on open files, the space on a file system, the names of users.
+//! limit on open files, the space on a file system, the names of users, terminals without echo.
 //! A port to another system has to replace this module alone.
 
 use std::fs::File;
@@ -112,6 +112,23 @@ pub(crate) fn inherited_listeners() -> Vec<(SocketAddr, TcpListener)> {
         .filter_map(|place| inherited.take_tcp_listener(place).ok().flatten())
         .filter_map(|listener| Some((listener.local_addr().ok()?, listener)))
         .collect()
+}
+
+/// Asks for a line from the terminal on standard input, which does not show it.
+pub(crate) fn read_hidden_line(prompt: &str) -> io::Result<String> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin)?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    // Hidden before anybody is asked, so that a quick answer is neither shown nor lost.
+    tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
+    eprint!("{prompt}");
+    let mut line = String::new();
+    let read = stdin.read_line(&mut line);
+    eprintln!();
+    tcsetattr(&stdin, OptionalActions::Now, &before)?;
+    read.map(|_| line)
 }
 
 /// The login name of whoever runs this process, by the system's users; none where they do not know the user id, as in many

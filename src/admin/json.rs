@@ -45,6 +45,8 @@ pub(crate) struct MessageJson {
     pub client: Option<String>,
     /// The listener that took it.
     pub listener: String,
+    /// Who the client authenticated as, if it did.
+    pub user: Option<String>,
 }
 
 /// A recipient in a listing.
@@ -191,6 +193,7 @@ impl MessageJson {
             archived: None,
             client: message.origin.client.map(|client| client.to_string()),
             listener: message.origin.listener.clone(),
+            user: message.origin.user.clone(),
         }
     }
 }
@@ -230,6 +233,7 @@ impl MessagesJson {
             archived: None,
             client: None,
             listener: String::new(),
+            user: None,
         });
         let messages =
             page.messages.iter().map(|message| MessageJson::of(message, &wall)).chain(damaged).collect();

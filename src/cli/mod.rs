@@ -16,6 +16,7 @@ mod content;
 mod demo;
 mod events;
 mod expression;
+mod hash;
 mod listing;
 mod modes;
 mod queue;
@@ -103,6 +104,11 @@ enum Verb {
     Events(events::EventsArgs),
     /// Show how the upstreams fare
     Upstream(upstream::UpstreamArgs),
+    /// Read a password, print its hash for password_hash under [user.*]
+    #[command(
+        after_help = "Examples:\n  postroom hash\n  printf %s \"$PASSWORD\" | postroom hash\n\nA terminal shows nothing of what is typed, and asks twice."
+    )]
+    Hash,
     /// Load the configuration again; a wrong one changes nothing and says why (exit code 78)
     #[command(after_help = "Example:\n  postroom reload -c postroom.toml")]
     Reload,
@@ -186,6 +192,7 @@ pub fn run() -> ExitCode {
         Verb::Sent(args) => sent::run(&global, args),
         Verb::Events(args) => events::run(&global, &args),
         Verb::Upstream(args) => upstream::run(&global, &args),
+        Verb::Hash => hash::run(),
         Verb::Reload => reload::run(&global),
         Verb::Ready(args) => ready::run(&global, &args),
     };

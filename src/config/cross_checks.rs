@@ -5,7 +5,7 @@ use super::error::quoted;
 use super::handling::Handling;
 use super::host::Host;
 use super::section::{ConfigReader, Section};
-use super::settings::{BounceTo, Listener, Priority, Settings, Upstream};
+use super::settings::{BounceTo, InboundAuth, Listener, Priority, Settings, Upstream};
 use crate::mail::Mode;
 use std::net::SocketAddr;
 
@@ -42,7 +42,15 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
     if settings.queue.bounce == BounceTo::Report {
         somebody_is_reported_to(reader, settings);
     }
-    sites_exist(settings, &reader.root().named("listener"), &sections);
+    sites_exist(settings, &reader.root(), &sections);
+    for listener in &settings.listeners {
+        let asks = matches!(listener.auth, InboundAuth::Optional | InboundAuth::Required);
+        if asks && settings.users.is_empty() {
+            let name = &listener.name;
+            reader
+                .warn(format!("listener.{name}.auth: nobody can authenticate, because there is no [user.*]"));
+        }
+    }
     for site in settings.sites.values().filter(|site| !site.global_upstreams) {
         if !settings.upstreams.iter().any(|upstream| upstream.enabled && upstream.sites.contains(&site.name))
         {
@@ -101,7 +109,7 @@ fn only_one_default(settings: &Settings, sections: &[Section<'_>]) {
 }
 
 /// Every site that is named somewhere is configured.
-fn sites_exist(settings: &Settings, listeners: &[Section<'_>], upstreams: &[Section<'_>]) {
+fn sites_exist(settings: &Settings, root: &Section<'_>, upstreams: &[Section<'_>]) {
     let check = |section: &Section<'_>, key: &str, site: &str| {
         if settings.sites.contains_key(site) {
             return;
@@ -113,9 +121,12 @@ fn sites_exist(settings: &Settings, listeners: &[Section<'_>], upstreams: &[Sect
         };
         section.wrong(key, format!("there is no site {}", quoted(site)), right);
     };
-    for (listener, section) in settings.listeners.iter().zip(listeners) {
-        if let Some(site) = &listener.site {
-            check(section, "site", site);
+    let of_listeners = settings.listeners.iter().map(|listener| &listener.site);
+    let of_users = settings.users.values().map(|user| &user.site);
+    let sections = root.named("listener").into_iter().chain(root.named("user"));
+    for (site, section) in of_listeners.chain(of_users).zip(sections) {
+        if let Some(site) = site {
+            check(&section, "site", site);
         }
     }
     for (upstream, section) in settings.upstreams.iter().zip(upstreams) {

@@ -72,7 +72,7 @@ fn from_file(path: &Path) -> Result<String, String> {
 }
 
 /// Others than the owner may read a secret.
-fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
+pub(super) fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
     if let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) {
         let path = path.display();
         let warning =

@@ -9,11 +9,11 @@ use super::section::{ConfigReader, Section};
 use super::settings::{
     Aliases, BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings, Settings,
 };
-use super::{cross_checks, hostname, parse, read_auth, read_handling, read_upstream, unknown_keys};
-use crate::mail::Class;
+use super::{
+    cross_checks, hostname, parse, read_auth, read_handling, read_listener, read_upstream, read_user,
+    unknown_keys,
+};
 use crate::mail::printable::is_printable;
-use ipnet::IpNet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +36,9 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
     root.show("default_domain", Shown::Text(default_domain.clone()));
     let data_dir = data_dir(&root);
     let listeners: Vec<Listener> =
-        root.named("listener").iter().map(|section| listener(&reader, section)).collect();
+        root.named("listener").iter().map(|section| read_listener::read(&reader, section)).collect();
+    let user = |section: &Section<'_>| (section.name().to_owned(), read_user::read(&reader, section));
+    let users = root.named("user").iter().map(user).collect();
     let limits = limits(&root.section("limits"));
     let queue = queue(&root.section("queue"), &data_dir);
     let handling = read_handling::handling(&reader, &root);
@@ -56,6 +58,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         aliases: aliases(&root.section("aliases")),
         data_dir,
         listeners,
+        users,
         limits,
         queue,
         handling,
@@ -116,43 +119,6 @@ pub(super) fn data_dir_alone(merged: &Merged) -> Option<PathBuf> {
     let reader = ConfigReader::new(merged);
     let root = reader.root();
     if root.origin("data_dir").layer == Layer::Default { None } else { root.path_beside("data_dir") }
-}
-
-/// The empty word leaves it to the message's own header.
-const CLASSES: &[(&str, Option<Class>)] = &[
-    ("urgent", Some(Class::Urgent)),
-    ("normal", Some(Class::Normal)),
-    ("bulk", Some(Class::Bulk)),
-    ("", None),
-];
-
-/// Whether there is such a site is looked at when all are read.
-const SITE_FORM: &str = "give it the name of a site, or \"\"";
-
-fn listener(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener {
-    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let form = r#"give it an IP address and a port such as "127.0.0.1:25" or "[::1]:25""#;
-    let address = section.read("address", form, nowhere, |text: String| parse::socket_address(&text));
-    let form = r#"give it a list of networks such as ["127.0.0.0/8", "::1", "private"]"#;
-    let allow: Vec<IpNet> =
-        section.read("allow", form, Vec::new(), |texts: Vec<String>| parse::networks(&texts));
-    let open = section.flag("danger_open_relay");
-    if open {
-        let path = section.path_of("danger_open_relay");
-        reader.warn(format!("{path} is on: this listener may be an open relay"));
-    } else if parse::cover_all_addresses(&allow)
-        && !address.ip().to_canonical().is_loopback()
-        && section.is_sound("address")
-    {
-        section.wrong(
-            "allow",
-            format!("lets the whole world relay through {address} without AUTH: an open relay"),
-            "name your own networks, or set danger_open_relay = true if that is what you want",
-        );
-    }
-    let class = section.choice("class", None, CLASSES, &[]);
-    let site = section.read("site", SITE_FORM, None, |text: String| Ok((!text.is_empty()).then_some(text)));
-    Listener { name: section.name().to_owned(), address, allow, site, class }
 }
 
 /// Far beyond what a machine can do, and far from what a counter can hold.

@@ -2,7 +2,8 @@
 
 use super::error::ConfigError;
 use super::handling::Handling;
-use super::settings::Settings;
+use super::settings::{Listener, Settings};
+use jiff::Timestamp;
 
 /// What a reload must not change: it takes a restart. Empty where nothing of it has changed.
 pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
@@ -19,6 +20,24 @@ pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
         .collect()
 }
 
+/// Certificates that have ended, where the ones in force have not: a reload keeps those.
+pub fn expired(old: &Settings, new: &Settings, now: Timestamp) -> Vec<ConfigError> {
+    let ended = |listener: &Listener| {
+        let certificate = listener.certificate.as_ref().filter(|certificate| certificate.is_expired(now))?;
+        let before = old.listeners.iter().find(|before| before.name == listener.name)?;
+        before.certificate.as_ref().filter(|before| !before.is_expired(now))?;
+        Some(ConfigError {
+            file: None,
+            line: None,
+            key: format!("listener.{}.certificate", listener.name),
+            wrong: certificate.describe_end(),
+            right: "give one that has not ended: the certificate that was read before is still good"
+                .to_owned(),
+        })
+    };
+    new.listeners.iter().filter_map(ended).collect()
+}
+
 /// What has changed, in words, for people. Values are not told, they may be secrets.
 pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     // Named one by one, so that the compiler asks about a field that is added.
@@ -28,6 +47,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         aliases,
         data_dir,
         listeners,
+        users,
         limits,
         queue,
         handling,
@@ -55,6 +75,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("events", *events_keep != new.events_keep);
     note("log", *log != new.log);
     changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));
+    let (users, new_users): (Vec<_>, Vec<_>) = (users.values().collect(), new.users.values().collect());
+    changes.extend(changed_tables("user", &users, &new_users, |user| &user.name));
     let (sites, new_sites): (Vec<_>, Vec<_>) = (sites.values().collect(), new.sites.values().collect());
     changes.extend(changed_tables("site", &sites, &new_sites, |site| &site.name));
     changes.extend(changed_tables("upstream", upstreams, &new.upstreams, |upstream| &upstream.name));

@@ -2,7 +2,9 @@
 //! `schema.rs`. Whoever holds one needs no other check.
 
 use super::handling::{AddressPattern, Handling, Site};
+use super::password::StoredPassword;
 use super::secret::Secret;
+use super::server_certificate::ServerCertificate;
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -26,6 +28,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Sorted by name. Never empty.
     pub listeners: Vec<Listener>,
+    /// Who may authenticate at listeners, by name.
+    pub users: BTreeMap<String, User>,
     /// Of sessions with clients.
     pub limits: Limits,
     pub queue: QueueSettings,
@@ -121,12 +125,55 @@ pub struct Listener {
     /// `[a-z0-9_-]+`, without `__`, a letter or digit at both ends; unique, `-` and `_` taken for the same.
     pub name: String,
     pub address: SocketAddr,
-    /// Networks that may relay.
+    /// How sessions are protected. Any but `None` has a certificate.
+    pub tls: TlsMode,
+    /// What clients see in the handshake.
+    pub certificate: Option<Arc<ServerCertificate>>,
+    /// Who has to authenticate.
+    pub auth: InboundAuth,
+    /// AUTH without TLS is offered to other machines.
+    pub danger_allow_plaintext_auth: bool,
+    /// Networks that may relay without AUTH.
     pub allow: Vec<IpNet>,
     /// Site of all mail that comes in here; none: what its reverse-path says.
     pub site: Option<String>,
     /// Class of all mail that comes in here; none: what its header says.
     pub class: Option<Class>,
+}
+
+impl Listener {
+    /// Whether the address is within `allow`.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.contains(&client))
+    }
+}
+
+/// Who has to authenticate at a listener before mail is relayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InboundAuth {
+    /// Nobody can.
+    None,
+    /// Clients outside `allow`.
+    Optional,
+    /// Everybody.
+    Required,
+    /// Nobody; within `allow` every name and password is taken.
+    Any,
+}
+
+/// Who may authenticate: `[user.*]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct User {
+    /// Made like a listener's.
+    pub name: String,
+    /// What the password is held against.
+    pub password: StoredPassword,
+    /// Site of all their mail; none: what the listener says.
+    pub site: Option<String>,
+    /// Class of all their mail; none: what the listener says.
+    pub class: Option<Class>,
+    /// The reverse-paths that they may use; empty: any.
+    pub senders: Vec<AddressPattern>,
 }
 
 /// What a client may use up. A change holds for new sessions.

@@ -12,11 +12,6 @@ use figment::value::{Dict, Value};
 const LATER_KEYS: &[&str] = &[
     "admin",
     "pickup",
-    "user",
-    "listener.*.auth",
-    "listener.*.certificate",
-    "listener.*.private_key",
-    "listener.*.tls",
     "queue.enabled",
     "queue.url",
     "queue.url_file",

@@ -143,6 +143,8 @@ pub mod code {
     pub const LOW_DISK: &str = "LOW_DISK";
     /// Sending, redirect, debug, simulate or sender was switched, or a mode is in force at the start.
     pub const MODE: &str = "MODE";
+    /// A listener's certificate ends within two weeks, or has ended.
+    pub const CERTIFICATE: &str = "CERTIFICATE";
     /// The proxy started.
     pub const STARTED: &str = "STARTED";
     /// The proxy stopped.

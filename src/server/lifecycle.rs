@@ -1,5 +1,6 @@
 //! Start, work, stop.
 
+use super::certificate_watch::CertificateWatch;
 use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::{StartError, bind_control, open_log_emails, open_queue};
@@ -37,6 +38,8 @@ const GRACE: Duration = Duration::from_secs(25);
 const ABORT_GRACE: Duration = Duration::from_secs(2);
 /// How often free space and counted refusals are looked at.
 const SMTP_EVENTS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often certificates are looked at, beside each reload.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The task that delivers has ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,7 @@ pub(crate) struct DeliveryEnded;
 pub(crate) struct Server {
     queue: Arc<dyn Queue>,
     events: ServiceEvents,
+    certificates: CertificateWatch,
     reloader: Reloader,
     listeners: Listeners,
     /// The listeners are up and nobody has asked for a stop.
@@ -127,6 +131,7 @@ impl Server {
                 settings_sender.subscribe(),
             )),
             events: ServiceEvents::new(queue.clone(), clock.clone()),
+            certificates: CertificateWatch::new(clock.clone()),
             queue: queue.clone(),
             listeners,
             listening,
@@ -172,6 +177,7 @@ impl Server {
     /// # Errors
     /// Delivery ended without being asked to. Accepting mail that never leaves would help nobody, so the proxy stops.
     pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), DeliveryEnded> {
+        let mut certificates_due = tokio::time::interval(CERTIFICATES_INTERVAL);
         let result = loop {
             tokio::select! {
                 _ = &mut self.engine => {
@@ -187,6 +193,7 @@ impl Server {
                     // The client that asked may be gone.
                     let _ = request.send(self.reload("postroom reload").await);
                 }
+                _ = certificates_due.tick() => self.look_at_certificates(),
             }
         };
         // A second signal ends the process at once: all mail that 250 was replied to is on disk.
@@ -199,7 +206,16 @@ impl Server {
 
     /// `by`: who asked for it.
     async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
-        self.reloader.reload(&mut self.listeners, &self.events, by).await
+        let result = self.reloader.reload(&mut self.listeners, &self.events, by).await;
+        self.look_at_certificates();
+        result
+    }
+
+    fn look_at_certificates(&mut self) {
+        let settings = self.reloader.settings.borrow().clone();
+        for text in self.certificates.due(&settings) {
+            self.events.warning(code::CERTIFICATE, text);
+        }
     }
 
     /// Listeners first, then attempts, then the queue.

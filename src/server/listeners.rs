@@ -246,6 +246,7 @@ fn explain(listener: &Listener, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::{InboundAuth, TlsMode};
 
     // CASES G6
     #[test]
@@ -253,6 +254,10 @@ mod tests {
         let listener = Listener {
             name: "local".into(),
             address: ([127, 0, 0, 1], 25).into(),
+            tls: TlsMode::None,
+            certificate: None,
+            auth: InboundAuth::None,
+            danger_allow_plaintext_auth: false,
             allow: vec![],
             site: None,
             class: None,

@@ -7,6 +7,7 @@
 //! - A stop goes from the outside inwards (rule 11): listeners first, so that no mail comes in that cannot be finished; then
 //!   attempts; the queue last, so that every outcome is stored.
 
+mod certificate_watch;
 mod content_memory;
 mod lifecycle;
 mod listeners;

@@ -71,7 +71,8 @@ impl Reloader {
         let old = self.settings.borrow().clone();
         let loaded = config::load(&self.sources)?;
         let new = Arc::new(loaded.settings);
-        let refused = config::unreloadable(&old, &new);
+        let mut refused = config::unreloadable(&old, &new);
+        refused.extend(config::expired(&old, &new, self.clock.wall()));
         if !refused.is_empty() {
             return Err(ConfigErrors::new(refused, Some(old.data_dir.clone())));
         }

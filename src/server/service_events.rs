@@ -26,6 +26,11 @@ impl ServiceEvents {
         self.record(EventType::Error, code, text);
     }
 
+    pub(super) fn warning(&self, code: &str, text: String) {
+        tracing::warn!("{text}");
+        self.record(EventType::Warning, code, text);
+    }
+
     /// What happens to mail was switched by somebody; `site` is empty for all mail.
     pub(super) fn mode(&self, site: &str, text: String) {
         tracing::warn!(site = (!site.is_empty()).then_some(site), "{text}");

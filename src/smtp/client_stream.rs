@@ -3,9 +3,11 @@
 //! Replies are collected and sent in one write, before the session waits for the client. Buffers are small while a session
 //! waits for commands (ten thousand idle sessions need little memory) and grow only while content comes.
 
+use super::inbound_stream::InboundStream;
 use super::reply::ReplyToClient;
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,6 +21,8 @@ const MAX_SKIPPED: usize = 64 * 1024;
 const COMMAND_READ: usize = 2048;
 /// Replies to pipelined commands are collected up to this size.
 const MAX_OUTPUT: usize = 16 * 1024;
+/// How a TLS client begins: a handshake record of version 3 (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 /// How long the end of a session takes at most: sending the last reply, and reading on so that the reply arrives.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -32,6 +36,8 @@ pub(super) enum SessionEnd {
     Stopping,
     /// A command line is longer than [`MAX_SKIPPED`].
     EndlessLine,
+    /// The client begins a TLS handshake in place of a command line.
+    TlsHello,
 }
 
 /// A command line that has arrived.
@@ -43,10 +49,19 @@ pub(super) enum CommandLine {
     TooLong,
 }
 
+/// Why a TLS handshake came to nothing. The connection is closed.
+#[derive(Debug)]
+pub(super) enum HandshakeError {
+    /// The session ends as it would without a handshake.
+    Ended(SessionEnd),
+    /// The two sides do not agree, or the client speaks no TLS.
+    Failed(std::io::Error),
+}
+
 /// A connection to a client, with its buffers. The connection may be anything that reads and writes.
 #[derive(Debug)]
 pub(super) struct ClientStream<'s, S> {
-    stream: &'s mut S,
+    stream: &'s mut InboundStream<S>,
     input: BytesMut,
     output: Vec<u8>,
     /// The input buffer has grown for content.
@@ -59,7 +74,7 @@ pub(super) struct ClientStream<'s, S> {
 impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
     /// Nothing read or sent yet.
     pub(super) fn new(
-        stream: &'s mut S,
+        stream: &'s mut InboundStream<S>,
         write_timeout: Duration,
         grace_over: &'s CancellationToken,
     ) -> ClientStream<'s, S> {
@@ -83,6 +98,27 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
         self.input.advance(count);
     }
 
+    /// Sends the collected replies, then waits for the TLS handshake of the client. What it has sent before in clear text is
+    /// dropped unread (CVE-2011-0411).
+    pub(super) async fn start_tls(
+        &mut self,
+        config: Arc<rustls::ServerConfig>,
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) -> Result<(), HandshakeError> {
+        self.flush().await.map_err(HandshakeError::Ended)?;
+        self.input = BytesMut::new();
+        let handshake = async {
+            tokio::select! {
+                biased;
+                done = self.stream.start_tls(config) => done.map_err(HandshakeError::Failed),
+                () = stop.cancelled() => Err(HandshakeError::Ended(SessionEnd::Stopping)),
+            }
+        };
+        let done = timeout_at(deadline, handshake).await;
+        done.unwrap_or(Err(HandshakeError::Ended(SessionEnd::TimedOut)))
+    }
+
     /// Waits for a whole command line.
     pub(super) async fn line(
         &mut self,
@@ -98,6 +134,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
                 }
                 self.input.advance(length);
                 return Ok(CommandLine::TooLong);
+            }
+            if skipped == 0 && self.input.starts_with(&TLS_HANDSHAKE) {
+                return Err(SessionEnd::TlsHello);
             }
             searched = self.input.len();
             if skipped > 0 || searched > MAX_LINE {
@@ -167,7 +206,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
         let write = async {
             tokio::select! {
                 biased;
-                written = self.stream.write_all(&self.output) => written.map_err(|_| SessionEnd::Closed),
+                written = send(self.stream, &self.output) => written.map_err(|_| SessionEnd::Closed),
                 () = self.grace_over.cancelled() => Err(SessionEnd::Stopping),
             }
         };
@@ -187,7 +226,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
             last.write_to(&mut self.output);
         }
         let closing = async {
-            let _ = self.stream.write_all(&self.output).await;
+            let _ = send(self.stream, &self.output).await;
             let _ = self.stream.shutdown().await;
             if linger {
                 self.input = BytesMut::with_capacity(COMMAND_READ);
@@ -203,4 +242,13 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> ClientStream<'s, S> {
         };
         let _ = timeout(LINGER, closing).await;
     }
+}
+
+/// Writes it all; within TLS what was written stays in a buffer until it is flushed.
+async fn send<S>(stream: &mut InboundStream<S>, bytes: &[u8]) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }

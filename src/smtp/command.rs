@@ -6,6 +6,7 @@
 use super::completion::AddressCompletion;
 use super::parameters::{MAX_DIGITS, MailParameters, rcpt_parameters, with_line_feed};
 use super::reply::{self, ReplyToClient};
+use crate::config::Secret;
 use crate::mail::address::{AddressError, parse_path_with};
 use crate::mail::printable::is_printable;
 use crate::mail::{Address, RecipientDsn, ReversePath};
@@ -31,6 +32,10 @@ pub enum Command {
         /// Whether the message ends with them.
         last: bool,
     },
+    /// STARTTLS.
+    StartTls,
+    /// AUTH (RFC 4954) and what stands behind it, which may hold a password.
+    Auth(Secret),
     /// RSET.
     Rset,
     /// NOOP.
@@ -104,6 +109,13 @@ pub fn parse<'a>(line: &[u8], completion: impl Into<AddressCompletion<'a>>) -> R
     if verb.eq_ignore_ascii_case(b"RCPT") {
         return recipient(rest, completion).map(Command::Rcpt).map_err(CommandError::from);
     }
+    if verb.eq_ignore_ascii_case(b"AUTH") {
+        return Ok(Command::Auth(String::from_utf8_lossy(rest).into_owned().into()));
+    }
+    if verb.eq_ignore_ascii_case(b"STARTTLS") {
+        let is_alone = rest.trim_ascii().is_empty();
+        return if is_alone { Ok(Command::StartTls) } else { Err(reply::STARTTLS_SYNTAX.into()) };
+    }
     if (verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"RSET"))
         && !rest.trim_ascii().is_empty()
     {
@@ -118,11 +130,6 @@ pub fn parse<'a>(line: &[u8], completion: impl Into<AddressCompletion<'a>>) -> R
         Ok(Request::Help { .. }) => Ok(Command::Help),
         Ok(Request::Vrfy { .. }) | Err(Error::SyntaxError { syntax: "VRFY string" }) => Ok(Command::Vrfy),
         Ok(Request::Quit) => Ok(Command::Quit),
-        Ok(Request::StartTls) => Err(reply::STARTTLS_NOT_OFFERED.into()),
-        Ok(Request::Auth { .. })
-        | Err(Error::SyntaxError { syntax: "AUTH mechanism [initial-response]" }) => {
-            Err(reply::AUTH_NOT_OFFERED.into())
-        }
         Ok(_) => Err(reply::COMMAND_NOT_OFFERED.into()),
         Err(Error::UnknownCommand) => Err(reply::UNKNOWN_COMMAND.into()),
         Err(Error::SyntaxError { syntax: syntax @ ("EHLO domain" | "HELO domain") }) => {
@@ -363,9 +370,10 @@ mod tests {
             ("DATA x\r\n", 501),
             ("EXPN x\r\n", 502),
             ("ETRN\r\n", 502),
-            ("AUTH LOGIN\r\n", 502),
-            ("AUTH\r\n", 502),
-            ("STARTTLS\r\n", 502),
+            ("AUTH LOGIN\r\n", 250),
+            ("AUTH\r\n", 250),
+            ("STARTTLS\r\n", 250),
+            ("starttls x\r\n", 501),
             ("BOGUS\r\n", 500),
             ("\r\n", 500),
             ("GET / HTTP/1.1\r\n", 554),

@@ -4,13 +4,17 @@
 //! Promise: what comes out depends on nothing but the lines so far and the context of the session. The order of commands,
 //! limits and relay control are decided here; [`super::session`] reads, writes, keeps deadlines and fills the queue.
 
+use super::auth_exchange::{AuthCommand, AuthExchange, AuthStep, Credentials};
+use super::authenticator::AuthResult;
 use super::command::{self, Command, CommandError, MailCommand, RcptCommand};
 use super::completion::AddressCompletion;
+use super::failed_logins::MAX_BY_SESSION;
 use super::reply::{self, ReplyToClient};
 use super::session_context::SessionContext;
-use crate::config::Settings;
 use crate::config::handling::Site;
+use crate::config::{Secret, Settings};
 use crate::mail::{Address, ReversePath};
+use secrecy::ExposeSecret;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -21,6 +25,10 @@ pub enum SessionAction {
     Reply(ReplyToClient),
     /// Give this reply and end the session.
     ReplyAndClose(ReplyToClient),
+    /// Reply 220, then the TLS handshake and [`Dialogue::tls_started`].
+    StartTls,
+    /// Check them, then [`Dialogue::password_checked`].
+    CheckPassword(Credentials),
     /// Reply 354, then receive content up to CRLF.CRLF.
     ReceiveData,
     /// Receive a chunk of content; then reply 250, or end the message where it was the last chunk.
@@ -59,6 +67,10 @@ pub struct Dialogue {
     client_name: Option<ClientName>,
     /// The transaction that is open, if one is.
     envelope: Option<InboundEnvelope>,
+    /// AUTH was said and the client's next line belongs to it.
+    exchange: Option<AuthExchange>,
+    /// Wrong passwords.
+    failed_logins: u32,
     /// Refused commands since the last message that was accepted.
     errors: u32,
 }
@@ -74,7 +86,7 @@ pub(super) struct ClientName {
 impl Dialogue {
     /// The session has just been greeted.
     pub fn new(context: SessionContext) -> Dialogue {
-        Dialogue { context, client_name: None, envelope: None, errors: 0 }
+        Dialogue { context, client_name: None, envelope: None, exchange: None, failed_logins: 0, errors: 0 }
     }
 
     pub(super) fn context(&self) -> &SessionContext {
@@ -107,6 +119,37 @@ impl Dialogue {
         }
     }
 
+    /// Whether the next line is no command but belongs to AUTH.
+    pub fn is_in_exchange(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// TLS is on from now on. What the client said in clear text is forgotten (RFC 3207 section 4.2).
+    pub fn tls_started(&mut self) {
+        self.context.is_tls = true;
+        self.context.user = None;
+        (self.client_name, self.envelope, self.exchange) = (None, None, None);
+    }
+
+    /// What follows from the check of a name and its password.
+    pub fn password_checked(&mut self, name: String, result: AuthResult) -> SessionAction {
+        match result {
+            AuthResult::Accepted => {
+                self.context.user = Some(name);
+                SessionAction::Reply(reply::AUTH_OK)
+            }
+            AuthResult::Refused(_) => {
+                self.failed_logins += 1;
+                match self.failed_logins < MAX_BY_SESSION {
+                    true => self.refuse(reply::AUTH_FAILED),
+                    false => SessionAction::ReplyAndClose(reply::TOO_MANY_FAILED_LOGINS),
+                }
+            }
+            AuthResult::TooMany => SessionAction::ReplyAndClose(reply::TOO_MANY_FAILED_LOGINS),
+            AuthResult::NotChecked => SessionAction::Reply(reply::PASSWORD_NOT_CHECKED),
+        }
+    }
+
     /// Executes a command line. `now` is monotonic; `reserve` is called by MAIL with the announced size and says why a
     /// message of that size cannot be taken now.
     pub fn execute_line(
@@ -117,10 +160,13 @@ impl Dialogue {
     ) -> SessionAction {
         let Settings { default_domain, aliases, .. } = &*self.context.settings;
         let completion = AddressCompletion { domain: default_domain, aliases: Some(aliases) };
-        let action = match command::parse(line, completion) {
-            Ok(command) => self.execute(command, now, reserve),
-            Err(CommandError::Refused(reply)) => SessionAction::Reply(reply),
-            Err(CommandError::Fatal(reply)) => SessionAction::ReplyAndClose(reply),
+        let action = match self.exchange.take() {
+            Some(exchange) => self.continue_auth(exchange.on_response(without_line_end(line))),
+            None => match command::parse(line, completion) {
+                Ok(command) => self.execute(command, now, reserve),
+                Err(CommandError::Refused(reply)) => SessionAction::Reply(reply),
+                Err(CommandError::Fatal(reply)) => SessionAction::ReplyAndClose(reply),
+            },
         };
         match action {
             SessionAction::Reply(reply) if reply.is_permanent() => self.refuse(reply),
@@ -128,8 +174,10 @@ impl Dialogue {
         }
     }
 
-    /// Counts a refused command; the session ends when there were more than `errors_per_session`.
+    /// Counts a refused command; the session ends when there were more than `errors_per_session`. A refused line of AUTH ends
+    /// the exchange.
     pub(super) fn refuse(&mut self, reply: ReplyToClient) -> SessionAction {
+        self.exchange = None;
         self.errors += 1;
         if self.errors > self.context.settings.limits.errors_per_session {
             return SessionAction::ReplyAndClose(reply::TOO_MANY_ERRORS);
@@ -148,6 +196,8 @@ impl Dialogue {
             Command::Helo(name) => self.hello(ClientName { name, extended: false }),
             Command::Mail(mail) => SessionAction::Reply(self.mail(mail, now, reserve)),
             Command::Rcpt(rcpt) => SessionAction::Reply(self.rcpt(rcpt)),
+            Command::StartTls => self.start_tls(),
+            Command::Auth(rest) => self.auth(&rest),
             Command::Data => self.data(),
             Command::Bdat { size, last } => self.bdat(size, last),
             Command::Rset => {
@@ -169,11 +219,51 @@ impl Dialogue {
         self.envelope = None;
         let Settings { hostname, limits, .. } = &*self.context.settings;
         let reply = match client_name.extended {
-            true => reply::ehlo(hostname, limits.message_size),
+            true => {
+                let auth = self.context.may_authenticate().is_ok();
+                reply::ehlo(hostname, limits.message_size, self.context.offers_starttls(), auth)
+            }
             false => reply::helo(hostname),
         };
         self.client_name = Some(client_name);
         SessionAction::Reply(reply)
+    }
+
+    fn start_tls(&self) -> SessionAction {
+        match self.context.offers_starttls() {
+            true if self.envelope.is_some() => SessionAction::Reply(reply::TRANSACTION_OPEN),
+            true => SessionAction::StartTls,
+            false if self.context.is_tls => SessionAction::Reply(reply::TLS_ALREADY),
+            false => SessionAction::Reply(reply::STARTTLS_NOT_OFFERED),
+        }
+    }
+
+    /// AUTH. Where it is not offered nobody looks at what stands behind it.
+    fn auth(&mut self, rest: &Secret) -> SessionAction {
+        if let Err(reply) = self.context.may_authenticate() {
+            return SessionAction::Reply(reply);
+        }
+        if self.envelope.is_some() {
+            return SessionAction::Reply(reply::TRANSACTION_OPEN);
+        }
+        if self.client_name.is_none() {
+            return SessionAction::Reply(reply::HELLO_FIRST);
+        }
+        match AuthCommand::parse(rest.expose_secret().as_bytes()) {
+            Ok(command) => self.continue_auth(command.begin()),
+            Err(reply) => SessionAction::Reply(reply),
+        }
+    }
+
+    fn continue_auth(&mut self, step: AuthStep) -> SessionAction {
+        match step {
+            AuthStep::Challenge(reply, exchange) => {
+                self.exchange = Some(exchange);
+                SessionAction::Reply(reply)
+            }
+            AuthStep::Credentials(said) => SessionAction::CheckPassword(said),
+            AuthStep::Refused(reply) => SessionAction::Reply(reply),
+        }
     }
 
     fn mail(
@@ -187,6 +277,9 @@ impl Dialogue {
         }
         if self.envelope.is_some() {
             return reply::TRANSACTION_OPEN;
+        }
+        if let Err(reply) = self.context.may_send(&mail.reverse_path) {
+            return reply;
         }
         let limit = self.context.settings.limits.message_size;
         if mail.parameters.size > limit {
@@ -212,9 +305,8 @@ impl Dialogue {
         if envelope.chunked {
             return reply::RCPT_AFTER_BDAT;
         }
-        if !self.context.may_relay {
-            let SessionContext { client, listener, .. } = &self.context;
-            return reply::may_not_relay(*client, listener);
+        if let Err(reply) = self.context.may_relay() {
+            return reply;
         }
         if !rcpt.address.is_ascii() && !envelope.mail.parameters.smtp_utf8 {
             return reply::NEEDS_SMTPUTF8;
@@ -255,4 +347,9 @@ impl Dialogue {
             Some(envelope) => Ok(envelope),
         }
     }
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -3,6 +3,7 @@
 //! Promises: a client without a permit gets 421 and is disconnected; no error of accept ends the loop, and none makes it spin;
 //! a panic in one session ends only that one.
 
+use super::inbound_stream::InboundStream;
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
 use super::session;
@@ -86,7 +87,7 @@ fn serve(
     server: &Arc<SmtpServer>,
     listener: &Listener,
     name: &Arc<str>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     client: IpAddr,
     shutdown: &Shutdown,
 ) {
@@ -102,13 +103,14 @@ fn serve(
     tracing::debug!(%client, listener = %name, "connected");
     // Replies are sent whole, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
-    let allow = &settings.listeners.iter().find(|one| one.name == listener.name).unwrap_or(listener).allow;
-    let may_relay = allow.iter().any(|network| network.contains(&client));
-    let context = SessionContext { listener: name.clone(), client, may_relay, settings };
+    let listener =
+        settings.listeners.iter().find(|one| one.name == listener.name).unwrap_or(listener).clone();
+    let context = SessionContext::new(settings, Arc::new(listener), client);
     let (server, shutdown) = (server.clone(), shutdown.clone());
     shutdown.sessions.clone().spawn(async move {
         let _permit = permit;
         let early_talker = has_input(&stream);
+        let mut stream = InboundStream::Plain(stream);
         // What sessions share is left whole by each of its methods, so a panic between two of them breaks nothing.
         let served = AssertUnwindSafe(session::run(&server, &mut stream, context, early_talker, &shutdown))
             .catch_unwind()

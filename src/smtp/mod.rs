@@ -1,25 +1,28 @@
 //! Mail in: takes mail from applications and has it in the queue before it replies 250 (RFC 5321).
 //!
 //! From the socket inwards: `listener` accepts clients, each with a permit (`session_permit`); [`session`] runs a session, with
-//! the I/O in `client_stream`; [`dialogue`] decides what each command means, [`command`] and `parameters` read its line,
+//! the I/O in `client_stream`, over an `inbound_stream` that may change to TLS; [`dialogue`] decides what each command means, [`command`] and `parameters` read its line,
 //! `completion` gives a domain to addresses that have none; [`content`] reads what follows DATA and BDAT, and `reception`
 //! carries it into the queue; `disk_space` says whether there is space for it; [`reply`] has every reply; [`refusals`] makes
-//! events of refused clients. `server` is what they share.
+//! events of refused clients. `session_context` says what a client may do; `auth_exchange` reads what it says of itself and
+//! `authenticator` checks that, with `failed_logins` in mind. `server` is what they share.
 //!
 //! # Promises
 //! - The reply to the end of data is 250 only when the queue has the message durably.
 //! - Whatever bytes a client sends, one DATA is one message and no content becomes a command.
 //! - A client uses up no more than `[limits]` allows: memory, time, sessions.
-//!
-//! # Limits
-//! No TLS and no AUTH yet: who may relay is decided by the client's address alone.
+//! - No password is taken in clear text from another machine unless the owner says so, and none reaches a log.
 
+mod auth_exchange;
+mod authenticator;
 mod client_stream;
 pub mod command;
 mod completion;
 pub mod content;
 pub mod dialogue;
 mod disk_space;
+mod failed_logins;
+mod inbound_stream;
 mod listener;
 mod parameters;
 mod reception;
@@ -30,7 +33,10 @@ pub mod session;
 mod session_context;
 mod session_permit;
 
+pub use auth_exchange::Credentials;
+pub use authenticator::AuthResult;
 pub use disk_space::DiskSpace;
+pub use inbound_stream::InboundStream;
 pub use listener::{listen, serve_waiting};
 pub use parameters::MailParameters;
 pub use server::{Shutdown, SmtpServer};

@@ -199,9 +199,10 @@ impl<'q> Reception<'q> {
         self.space.stored(u64::MAX);
         match stored.await {
             Ok(()) => {
-                let SessionContext { client, listener, .. } = dialogue.context();
+                let SessionContext { client, listener, user, .. } = dialogue.context();
+                let (listener, user) = (&listener.name, user.as_deref());
                 let (id, from) = (self.id, envelope.mail.reverse_path.as_str());
-                tracing::info!(queue_id = %id, %client, %listener, from, size, recipients, "accepted");
+                tracing::info!(queue_id = %id, %client, %listener, user, from, size, recipients, "accepted");
                 reply::queued(id)
             }
             Err(error) => {
@@ -217,11 +218,6 @@ impl<'q> Reception<'q> {
         let (helo, extended) = dialogue
             .client_name()
             .map_or((String::new(), false), |client| (client.name.clone(), client.extended));
-        let protocol = match (extended, envelope.mail.parameters.smtp_utf8) {
-            (false, _) => "SMTP",
-            (true, false) => "ESMTP",
-            (true, true) => "UTF8SMTP",
-        };
         let site = self.site(context, envelope);
         // Of this moment: the session may have begun under other settings, and what was accepted under a mode must be known
         // to have been.
@@ -237,11 +233,11 @@ impl<'q> Reception<'q> {
             chunks: self.staged + u32::from(!self.chunks.filling.is_empty()),
             header: self.scan.facts(),
             origin: Origin {
-                listener: context.listener.to_string(),
+                listener: context.listener.name.clone(),
                 client: Some(context.client),
-                user: None,
+                user: context.user.clone(),
                 helo,
-                protocol: protocol.to_owned(),
+                protocol: protocol(context, extended, envelope),
             },
             under_mode: handling.is_some_and(|handling| handling.mode().is_some()),
             site,
@@ -258,7 +254,7 @@ impl<'q> Reception<'q> {
 }
 
 impl Reception<'_> {
-    /// The listener's site, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
+    /// The site of the user or the listener, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
     fn site(&self, context: &SessionContext, envelope: &InboundEnvelope) -> String {
         let of_sender = |address: &Address| context.settings.site_of_sender(address);
         let of_author = || {
@@ -275,6 +271,17 @@ impl Reception<'_> {
         };
         site.map(|site| site.name.clone()).unwrap_or_default()
     }
+}
+
+/// The transmission type (RFC 3848, RFC 6531): S with TLS, A with AUTH.
+fn protocol(context: &SessionContext, extended: bool, envelope: &InboundEnvelope) -> String {
+    if !extended {
+        return "SMTP".to_owned();
+    }
+    let name = if envelope.mail.parameters.smtp_utf8 { "UTF8SMTP" } else { "ESMTP" };
+    let tls = if context.is_tls { "S" } else { "" };
+    let auth = if context.user.is_some() { "A" } else { "" };
+    format!("{name}{tls}{auth}")
 }
 
 impl Drop for Reception<'_> {

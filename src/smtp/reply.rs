@@ -100,6 +100,18 @@ pub(super) const INTERNAL_ERROR: ReplyToClient =
 
 pub(super) const BYE: ReplyToClient = fixed(221, 0, 0, "bye");
 
+pub(super) const TLS_HELLO: ReplyToClient = fixed(
+    554,
+    5,
+    1,
+    "this port does not speak TLS from the first byte: use STARTTLS, or no TLS, or another port",
+);
+
+/// For events alone: where a handshake fails, nobody is left to read a reply.
+pub(super) fn handshake_failed(error: &str) -> ReplyToClient {
+    written(454, 7, 0, format!("the TLS handshake failed: {error}"))
+}
+
 // Command lines of any kind.
 
 pub(super) const ENDLESS_LINE: ReplyToClient =
@@ -125,8 +137,67 @@ pub(super) const COMMAND_NOT_OFFERED: ReplyToClient =
 pub(super) const STARTTLS_NOT_OFFERED: ReplyToClient =
     fixed(502, 5, 1, "STARTTLS is not offered here: connect without TLS");
 
+pub(super) const STARTTLS_SYNTAX: ReplyToClient = fixed(501, 5, 4, "STARTTLS takes no argument");
+
+pub(super) const STARTTLS_READY: ReplyToClient = fixed(220, 0, 0, "ready for the TLS handshake");
+
+pub(super) const TLS_ALREADY: ReplyToClient = fixed(503, 5, 1, "this session is within TLS already");
+
+/// RFC 3207 section 4.
+pub(super) const TLS_REQUIRED: ReplyToClient =
+    fixed(530, 7, 0, "say STARTTLS first: mail is taken within TLS alone");
+
 pub(super) const AUTH_NOT_OFFERED: ReplyToClient =
     fixed(502, 5, 1, "AUTH is not offered here: switch authentication off in the client");
+
+// AUTH (RFC 4954).
+
+pub(super) const AUTH_SYNTAX: ReplyToClient =
+    fixed(501, 5, 4, "syntax: AUTH PLAIN [initial response], or AUTH LOGIN [user name], in base64");
+
+pub(super) const UNKNOWN_MECHANISM: ReplyToClient =
+    fixed(504, 5, 4, "this mechanism is not offered here: use PLAIN or LOGIN");
+
+pub(super) const AUTH_NEEDS_TLS: ReplyToClient =
+    fixed(538, 7, 11, "AUTH is offered within TLS alone: no password has been looked at");
+
+pub(super) const AUTHENTICATED_ALREADY: ReplyToClient =
+    fixed(503, 5, 1, "this session is authenticated already");
+
+pub(super) const AUTH_CONTINUE: ReplyToClient = plain(334, Cow::Borrowed(""));
+
+/// `Username:` in base64, as every client of LOGIN expects it.
+pub(super) const AUTH_USERNAME: ReplyToClient = plain(334, Cow::Borrowed("VXNlcm5hbWU6"));
+
+/// `Password:`.
+pub(super) const AUTH_PASSWORD: ReplyToClient = plain(334, Cow::Borrowed("UGFzc3dvcmQ6"));
+
+pub(super) const AUTH_CANCELLED: ReplyToClient = fixed(501, 7, 0, "authentication given up");
+
+pub(super) const AUTH_NOT_BASE64: ReplyToClient = fixed(501, 5, 2, "the response is not in base64");
+
+pub(super) const AUTH_OK: ReplyToClient = fixed(235, 7, 0, "authenticated");
+
+pub(super) const AUTH_FAILED: ReplyToClient = fixed(535, 7, 8, "wrong user name or password");
+
+pub(super) const TOO_MANY_FAILED_LOGINS: ReplyToClient =
+    fixed(421, 7, 0, "too many wrong passwords: correct it in the client, and wait for ten minutes");
+
+pub(super) const PASSWORD_NOT_CHECKED: ReplyToClient =
+    fixed(454, 7, 0, "too many passwords are being checked: try again later");
+
+pub(super) const AUTH_REQUIRED: ReplyToClient =
+    fixed(530, 7, 0, "authentication is required: give the client a user name and a password");
+
+/// The user's `senders` do not have the reverse-path.
+pub(super) fn sender_not_of_user(user: &str) -> ReplyToClient {
+    written(
+        553,
+        7,
+        1,
+        format!("user {user} may not send with this address: add it to `senders` of [user.{user}]"),
+    )
+}
 
 pub(super) const WRONG_ARGUMENT: ReplyToClient = fixed(501, 5, 4, "the command's argument is not understood");
 
@@ -152,10 +223,16 @@ pub(super) const NO_TRANSACTION: ReplyToClient = fixed(503, 5, 1, "there is no t
 
 // EHLO, HELO, RSET, NOOP, HELP, VRFY.
 
-pub(super) fn ehlo(hostname: &str, message_size: u64) -> ReplyToClient {
-    let text = format!(
+pub(super) fn ehlo(hostname: &str, message_size: u64, starttls: bool, auth: bool) -> ReplyToClient {
+    let mut text = format!(
         "{hostname}\nSIZE {message_size}\n8BITMIME\nPIPELINING\nCHUNKING\nSMTPUTF8\nDSN\nENHANCEDSTATUSCODES\nHELP"
     );
+    if starttls {
+        text += "\nSTARTTLS";
+    }
+    if auth {
+        text += "\nAUTH PLAIN LOGIN";
+    }
     plain(250, Cow::Owned(text))
 }
 
@@ -179,7 +256,7 @@ pub(super) const HELP: ReplyToClient = fixed(
     214,
     0,
     0,
-    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\n\
+    "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\n\
      Postroom stores mail and relays it; its owner sets it up in postroom.toml",
 );
 

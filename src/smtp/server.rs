@@ -1,5 +1,6 @@
 //! What all listeners and sessions share, and how they are stopped.
 
+use super::authenticator::Authenticator;
 use super::disk_space::DiskSpace;
 use super::refusals::Refusals;
 use super::session_permit::SessionPermits;
@@ -22,6 +23,7 @@ pub struct SmtpServer {
     /// `content_memory` in permits of one KiB, shared with delivery.
     pub(super) content_memory: Arc<Semaphore>,
     pub(super) permits: Arc<SessionPermits>,
+    pub(super) authenticator: Authenticator,
     /// Whether there is space for mail.
     pub disk_space: DiskSpace,
     /// Which clients were refused.
@@ -38,6 +40,7 @@ impl SmtpServer {
     ) -> SmtpServer {
         SmtpServer {
             permits: Arc::default(),
+            authenticator: Authenticator::new(clock.clone()),
             disk_space: DiskSpace::new(queue.clone(), clock.clone()),
             refusals: Refusals::new(queue.clone(), clock.clone()),
             settings,

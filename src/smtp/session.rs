@@ -4,25 +4,31 @@
 //! sends a byte now and then ends like one that is silent. When the server stops, a session without a transaction ends at
 //! once, and a transaction may finish within the grace.
 
-use super::client_stream::{ClientStream, CommandLine, SessionEnd};
+use super::auth_exchange::Credentials;
+use super::authenticator::AuthResult;
+use super::client_stream::{ClientStream, CommandLine, HandshakeError, SessionEnd};
 use super::command::{announces_chunk, announces_content, announces_mail};
 use super::content::ContentReader;
 use super::dialogue::{Dialogue, SessionAction};
 use super::disk_space::SpaceReservation;
+use super::inbound_stream::InboundStream;
 use super::reception::{RESERVATION, Reception};
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
 use super::session_context::SessionContext;
-use crate::config::settings::{BareNewline, Limits};
+use crate::config::settings::{BareNewline, Limits, TlsMode};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// What is read at once of a chunk that is skipped.
 const SKIP_READ: usize = 16 * 1024;
 /// The longest wait for a share of `content_memory`.
 const MEMORY_WAIT: Duration = Duration::from_secs(60);
+/// A TLS handshake takes no longer, nor than `command_timeout`.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Session<'d, S> {
     server: &'d SmtpServer,
@@ -38,28 +44,34 @@ struct Session<'d, S> {
 }
 
 /// Serves a client from the greeting to the end. `early_talker`: the client has sent something before the greeting (CASES
-/// B25).
+/// B25); with implicit TLS that is the handshake, and what counts is what comes behind it.
 pub async fn run<S>(
     server: &SmtpServer,
-    stream: &mut S,
+    stream: &mut InboundStream<S>,
     context: SessionContext,
-    early_talker: bool,
+    mut early_talker: bool,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let timeout = context.settings.limits.command_timeout;
-    let mut stream = ClientStream::new(stream, timeout, &shutdown.grace_over);
-    if early_talker {
-        tracing::info!(client = %context.client, listener = %context.listener, "refused: spoke before the greeting");
-        server.refusals.add(context.client, &context.listener, &reply::EARLY_TALKER);
-        return stream.close(Some(&reply::EARLY_TALKER), true).await;
-    }
-    let greeted = stream.reply(&reply::greeting(&context.settings.hostname)).await;
+    let stream = ClientStream::new(stream, timeout, &shutdown.grace_over);
     let dialogue = Dialogue::new(context);
     let mut session =
         Session { server, shutdown, stream, dialogue, space: None, reception: None, data_refused: false };
-    let ended = match greeted {
+    if session.dialogue.context().listener.tls == TlsMode::Implicit {
+        if Box::pin(session.start_tls(&shutdown.started)).await.is_err() {
+            return;
+        }
+        early_talker = session.stream.has_more().await;
+    }
+    if early_talker {
+        session.log(&reply::EARLY_TALKER);
+        session.count_refusal(&reply::EARLY_TALKER);
+        return session.stream.close(Some(&reply::EARLY_TALKER), true).await;
+    }
+    let greeting = reply::greeting(&session.dialogue.context().settings.hostname);
+    let ended = match session.stream.reply(&greeting).await {
         Ok(()) => session.converse().await,
         Err(end) => Err(end),
     };
@@ -69,10 +81,11 @@ pub async fn run<S>(
         Err(SessionEnd::TimedOut) => Some(reply::TIMEOUT),
         Err(SessionEnd::Stopping) => Some(reply::STOPPING),
         Err(SessionEnd::EndlessLine) => Some(reply::ENDLESS_LINE),
+        Err(SessionEnd::TlsHello) => Some(reply::TLS_HELLO),
     };
     if let Some(last) = &last {
         session.log(last);
-        if ended == Err(SessionEnd::EndlessLine) {
+        if matches!(ended, Err(SessionEnd::EndlessLine | SessionEnd::TlsHello)) {
             session.count_refusal(last);
         }
     }
@@ -102,6 +115,22 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     }
                     return self.reply(&reply).await;
                 }
+                SessionAction::StartTls => {
+                    self.reply(&reply::STARTTLS_READY).await?;
+                    Box::pin(self.start_tls(&self.shutdown.started)).await?;
+                }
+                SessionAction::CheckPassword(said) => {
+                    let action = Box::pin(self.check_password(said)).await?;
+                    let (reply, closes) = match action {
+                        SessionAction::ReplyAndClose(reply) => (reply, true),
+                        SessionAction::Reply(reply) => (reply, false),
+                        _ => continue,
+                    };
+                    self.reply(&reply).await?;
+                    if closes {
+                        return Ok(());
+                    }
+                }
                 // Boxed, so that the memory that content needs exists only while it comes.
                 SessionAction::ReceiveData => {
                     if !Box::pin(self.receive_data()).await? {
@@ -117,6 +146,53 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                 }
             }
         }
+    }
+
+    /// The TLS handshake. After an error the connection is closed.
+    async fn start_tls(&mut self, stop: &CancellationToken) -> Result<(), SessionEnd> {
+        let Some(certificate) = self.dialogue.context().listener.certificate.clone() else {
+            return Err(SessionEnd::Closed);
+        };
+        let deadline = Instant::now() + self.limits().command_timeout.min(HANDSHAKE_TIMEOUT);
+        let failed = match self.stream.start_tls(certificate.tls.clone(), deadline, stop).await {
+            Ok(()) => {
+                self.dialogue.tls_started();
+                return Ok(());
+            }
+            Err(HandshakeError::Ended(SessionEnd::TimedOut)) => "it did not end in time".to_owned(),
+            Err(HandshakeError::Ended(end)) => return Err(end),
+            Err(HandshakeError::Failed(error)) => error.to_string(),
+        };
+        let refusal = reply::handshake_failed(&failed);
+        self.log(&refusal);
+        self.count_refusal(&refusal);
+        Err(SessionEnd::Closed)
+    }
+
+    /// Checks a password, and waits where it was wrong.
+    async fn check_password(&mut self, said: Credentials) -> Result<SessionAction, SessionEnd> {
+        self.stream.flush().await?;
+        let context = self.dialogue.context();
+        let result = self.server.authenticator.check(context, &said).await;
+        // Other names may be anything, even passwords that were typed into the wrong field.
+        let user = context.settings.users.get(&said.name).map(|user| user.name.clone());
+        if let AuthResult::Refused(wait) = result {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.shutdown.started.cancelled() => return Err(SessionEnd::Stopping),
+            }
+        }
+        let action = self.dialogue.password_checked(said.name, result);
+        if let SessionAction::Reply(reply) | SessionAction::ReplyAndClose(reply) = &action
+            && matches!(result, AuthResult::Refused(_) | AuthResult::TooMany)
+        {
+            let of_user = user.map(|user| format!(" (user {user})")).unwrap_or_default();
+            self.count_refusal(&ReplyToClient {
+                text: format!("{}{of_user}", reply.text).into(),
+                ..reply.clone()
+            });
+        }
+        Ok(action)
     }
 
     async fn next_action(&mut self) -> Result<SessionAction, SessionEnd> {
@@ -147,9 +223,10 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
     /// Executes the command line that is the first `length` bytes of the input.
     fn execute_line(&mut self, length: usize) -> SessionAction {
         let line = &self.stream.input()[..length];
+        let is_command = !self.dialogue.is_in_exchange();
         let strict = self.limits().bare_newline == BareNewline::Reject;
         let action = if strict && !line.ends_with(b"\r\n") {
-            match announces_chunk(line) {
+            match is_command && announces_chunk(line) {
                 true => SessionAction::ReplyAndClose(reply::BARE_LF_IN_COMMAND),
                 false => self.dialogue.refuse(reply::BARE_LF_IN_COMMAND),
             }
@@ -161,7 +238,8 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             };
             self.dialogue.execute_line(line, self.server.clock.monotonic(), reserve)
         };
-        let (is_data, is_mail) = (announces_content(line), announces_mail(line));
+        let is_data = is_command && announces_content(line);
+        let is_mail = is_command && announces_mail(line);
         self.stream.consume(length);
         if let SessionAction::Reply(reply) = &action {
             self.data_refused = is_data;
@@ -181,6 +259,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         self.reply(reply).await?;
         if content_follows {
             let SessionContext { client, listener, .. } = self.dialogue.context();
+            let listener = &listener.name;
             tracing::info!(%client, %listener, "closed: the client sent on behind a DATA that was refused");
             self.count_refusal(reply);
         }
@@ -308,6 +387,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
 
     fn log(&self, reply: &ReplyToClient) {
         let SessionContext { client, listener, .. } = self.dialogue.context();
+        let listener = &listener.name;
         tracing::info!(%client, %listener, code = reply.code, "refused: {}", reply.text);
     }
 
@@ -321,7 +401,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
 
     fn count_refusal(&self, reply: &ReplyToClient) {
         let SessionContext { client, listener, .. } = self.dialogue.context();
-        self.server.refusals.add(*client, listener, reply);
+        self.server.refusals.add(*client, &listener.name, reply);
     }
 
     fn limits(&self) -> &Limits {

@@ -74,6 +74,13 @@ fn g5_an_open_relay_needs_the_key_that_says_so() {
         let loaded = listener(address, allow, "danger_open_relay = true\n").loaded();
         assert!(loaded.warnings.iter().any(|warning| warning.contains("danger_open_relay")));
     }
+    // Who has to show a password may come from anywhere; where any password will do, that is no password.
+    let all = "[\"0.0.0.0/0\"]";
+    listener("0.0.0.0:25", all, "auth = \"required\"\n").loaded();
+    for auth in ["none", "optional", "any"] {
+        let error = listener("0.0.0.0:25", all, &format!("auth = \"{auth}\"\n")).error();
+        assert_eq!(error.key, "listener.a.allow", "{auth}");
+    }
     listener("127.0.0.1:25", "[\"0.0.0.0/0\"]", "").loaded();
     listener("0.0.0.0:25", "[\"private\"]", "").loaded();
     listener("0.0.0.0:25", "[]", "").loaded();

@@ -4,6 +4,8 @@ mod reference;
 
 mod addresses;
 mod archive;
+mod certificates;
+mod front_door;
 mod header;
 mod leaks;
 mod memory;

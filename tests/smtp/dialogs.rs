@@ -18,7 +18,8 @@
 
 use super::test_server::{Client, TestServer, settings};
 use postroom::config::Settings;
-use postroom::config::settings::BareNewline;
+use postroom::config::password::StoredPassword;
+use postroom::config::settings::{BareNewline, InboundAuth, User};
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,6 +157,25 @@ fn set(settings: &mut Settings, setting: &str) {
         "received_hops" => limits.received_hops = value.parse().unwrap(),
         "max_messages" => settings.queue.max_messages = value.parse().unwrap(),
         "min_free_space" => settings.queue.min_free_space = value.parse().unwrap(),
+        "user" => {
+            let (name, password) = value.split_once(' ').expect("a name and a password");
+            let user = User {
+                name: name.to_owned(),
+                password: StoredPassword::Plain(password.to_owned().into()),
+                site: None,
+                class: None,
+                senders: vec!["@x.test".parse().unwrap()],
+            };
+            settings.users.insert(name.to_owned(), user);
+        }
+        "auth" => {
+            settings.listeners[0].auth = match value {
+                "optional" => InboundAuth::Optional,
+                "required" => InboundAuth::Required,
+                "any" => InboundAuth::Any,
+                _ => panic!("no auth {value}"),
+            }
+        }
         "allow" => settings.listeners[0].allow = vec![value.parse().unwrap()],
         _ => panic!("no setting {name}"),
     }

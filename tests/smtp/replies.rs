@@ -3,7 +3,7 @@
 use super::memory::MemoryQueue;
 use super::test_server::{settings, within};
 use postroom::clock::SystemClock;
-use postroom::smtp::{SessionContext, Shutdown, SmtpServer, session};
+use postroom::smtp::{InboundStream, SessionContext, Shutdown, SmtpServer, session};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,13 +50,9 @@ async fn replies_to_pipelined_commands_leave_in_one_write() {
     let server = SmtpServer::new(receiver, queue.clone(), Arc::new(SystemClock::default()), memory);
     let writes = Arc::new(AtomicUsize::new(0));
     let (ours, mut client) = tokio::io::duplex(64 * 1024);
-    let mut stream = Counted(ours, writes.clone());
-    let context = SessionContext {
-        settings,
-        listener: "local".into(),
-        client: "127.0.0.1".parse().unwrap(),
-        may_relay: true,
-    };
+    let mut stream = InboundStream::Plain(Counted(ours, writes.clone()));
+    let listener = Arc::new(settings.listeners[0].clone());
+    let context = SessionContext::new(settings, listener, "127.0.0.1".parse().unwrap());
     let served = tokio::spawn(async move {
         session::run(&server, &mut stream, context, false, &Shutdown::default()).await;
     });

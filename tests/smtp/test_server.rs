@@ -3,7 +3,9 @@
 use super::memory::MemoryQueue;
 use postroom::clock::{Clock, SystemClock};
 use postroom::config::Settings;
-use postroom::config::settings::{BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings};
+use postroom::config::settings::{
+    BareNewline, BounceTo, InboundAuth, Limits, Listener, LogSettings, QueueSettings, TlsMode,
+};
 use postroom::smtp::{Shutdown, SmtpServer, listen};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,10 +24,15 @@ pub fn settings() -> Settings {
         listeners: vec![Listener {
             name: "local".into(),
             address: "127.0.0.1:0".parse().unwrap(),
+            tls: TlsMode::None,
+            certificate: None,
+            auth: InboundAuth::None,
+            danger_allow_plaintext_auth: false,
             allow: vec!["127.0.0.0/8".parse().unwrap()],
             site: None,
             class: None,
         }],
+        users: Default::default(),
         limits: Limits {
             message_size: 25 * 1024 * 1024,
             recipients: 1000,

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each room of tests uses its part")]
 
+pub mod certificate;
 pub mod clients;
 pub mod foreign;
 pub mod lax;

@@ -1,16 +1,19 @@
 //! Command lines, and the dialogue that they make, against a plain model of what RFC 5321 says of their order.
 //!
-//! An input: flags, then lines. Flags: 1 not allowed to relay, 2 few recipients and little patience, 4 content is refused.
+//! An input: flags, then lines. Flags: 1 not allowed to relay, 2 few recipients and little patience, 4 content is refused,
+//! 8 AUTH is offered, and needed where the client is not allowed to relay.
 
 use super::Tape;
 use postroom::config::Settings;
-use postroom::config::settings::{BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings};
+use postroom::config::settings::{
+    BareNewline, BounceTo, InboundAuth, Limits, Listener, LogSettings, QueueSettings, TlsMode,
+};
 use postroom::mail::address::parse_path;
 use postroom::mail::{Address, BodyType, RecipientDsn};
-use postroom::smtp::SessionContext;
 use postroom::smtp::command::{Command, CommandError, MailCommand, RcptCommand, parse};
 use postroom::smtp::dialogue::{Dialogue, SessionAction};
 use postroom::smtp::reply::ReplyToClient;
+use postroom::smtp::{AuthResult, SessionContext};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -20,15 +23,19 @@ pub fn run(data: &[u8]) {
     let mut tape = Tape(data);
     let flags = tape.byte();
     let settings = if flags & 2 == 0 { &GENEROUS } else { &STRICT };
-    let context = SessionContext {
-        settings: Arc::clone(settings),
-        listener: "local".into(),
-        client: [192, 0, 2, 1].into(),
-        may_relay: flags & 1 == 0,
+    let listener = Listener {
+        allow: if flags & 1 == 0 { vec!["0.0.0.0/0".parse().unwrap()] } else { Vec::new() },
+        auth: if flags & 8 == 0 { InboundAuth::None } else { InboundAuth::Optional },
+        danger_allow_plaintext_auth: true,
+        ..settings.listeners[0].clone()
     };
+    let context = SessionContext::new(Arc::clone(settings), Arc::new(listener), [192, 0, 2, 1].into());
     let mut dialogue = Dialogue::new(context);
     let mut model = Model {
         may_relay: flags & 1 == 0,
+        auth: flags & 8 != 0,
+        authenticated: false,
+        failed_logins: 0,
         limits: settings.limits.clone(),
         greeted: false,
         transaction: None,
@@ -37,6 +44,13 @@ pub fn run(data: &[u8]) {
     for line in tape.0.split_inclusive(|byte| *byte == b'\n') {
         let command = parse(line, HOST);
         line_alone(line, &command);
+        let in_exchange = dialogue.is_in_exchange();
+        if in_exchange || matches!(command, Ok(Command::Auth(_))) {
+            if model.auth(&mut dialogue, line, in_exchange) {
+                return;
+            }
+            continue;
+        }
         let expected = model.step(&command);
         let step = dialogue.execute_line(line, Duration::ZERO, |_| Ok(()));
         assert_eq!(Kind::of(&step), expected, "{line:?} after which {step:?}");
@@ -51,6 +65,7 @@ pub fn run(data: &[u8]) {
             SessionAction::ReplyAndClose(reply) => return is_well_said(&reply),
             SessionAction::Reply(reply) | SessionAction::SkipChunk { reply, .. } => is_well_said(&reply),
             SessionAction::ReceiveChunk { .. } => {}
+            SessionAction::StartTls | SessionAction::CheckPassword(_) => panic!("{step:?} of {line:?}"),
         }
     }
 }
@@ -186,6 +201,7 @@ enum Kind {
     Data,
     Chunk(u64, bool),
     Skip(u64),
+    Handled,
 }
 
 impl Kind {
@@ -196,6 +212,7 @@ impl Kind {
             SessionAction::ReceiveData => Kind::Data,
             SessionAction::ReceiveChunk { size, last } => Kind::Chunk(*size, *last),
             SessionAction::SkipChunk { size, .. } => Kind::Skip(*size),
+            SessionAction::StartTls | SessionAction::CheckPassword(_) => Kind::Handled,
         }
     }
 }
@@ -203,6 +220,9 @@ impl Kind {
 /// A session as section 4.1.4 has it.
 struct Model {
     may_relay: bool,
+    auth: bool,
+    authenticated: bool,
+    failed_logins: u32,
     limits: Limits,
     greeted: bool,
     /// Recipients so far, whether they may be UTF-8, whether a chunk has come.
@@ -226,6 +246,40 @@ impl Model {
         kind
     }
 
+    /// A line that is AUTH or belongs to it: none of it is a command, whatever it says. Whether the session ends.
+    fn auth(&mut self, dialogue: &mut Dialogue, line: &[u8], in_exchange: bool) -> bool {
+        let offered = self.auth && !self.authenticated && self.greeted && self.transaction.is_none();
+        let mut step = dialogue.execute_line(line, Duration::ZERO, |_| Ok(()));
+        assert!(in_exchange || offered || matches!(Kind::of(&step), Kind::Say(502 | 503) | Kind::Close(421)));
+        if let SessionAction::CheckPassword(said) = step {
+            let is_right = said.name == "user";
+            let result = if is_right { AuthResult::Accepted } else { AuthResult::Refused(Duration::ZERO) };
+            self.authenticated |= is_right;
+            self.failed_logins += u32::from(!is_right);
+            step = dialogue.password_checked(said.name, result);
+            assert!(is_right || self.failed_logins < 3 || Kind::of(&step) == Kind::Close(421));
+            assert!(!is_right || Kind::of(&step) == Kind::Say(235));
+        }
+        let recipients = dialogue.envelope().map(|envelope| envelope.recipients.iter());
+        let recipients = recipients.map(|all| all.map(|one| one.address.clone()).collect::<Vec<_>>());
+        assert_eq!(recipients, self.recipients());
+        match &step {
+            SessionAction::Reply(reply) => {
+                assert!(matches!(reply.code, 235 | 334 | 501..=504 | 535), "{reply:?}");
+                assert_eq!(dialogue.is_in_exchange(), reply.code == 334);
+                self.errors += u32::from(reply.code >= 500);
+                assert!(self.errors <= self.limits.errors_per_session);
+                false
+            }
+            SessionAction::ReplyAndClose(reply) => {
+                is_well_said(reply);
+                assert_eq!(reply.code, 421);
+                true
+            }
+            _ => panic!("{step:?} of {line:?}"),
+        }
+    }
+
     fn obey(&mut self, command: &Command) -> Kind {
         let ready = self.transaction.as_ref().is_some_and(|(recipients, ..)| !recipients.is_empty());
         match command {
@@ -235,6 +289,7 @@ impl Model {
             }
             Command::Mail(mail) => Kind::Say(match mail {
                 _ if !self.greeted || self.transaction.is_some() => 503,
+                _ if self.auth && !self.may_relay && !self.authenticated => 530,
                 MailCommand { parameters, .. } if parameters.size > self.limits.message_size => 552,
                 _ => {
                     self.transaction = Some((Vec::new(), mail.parameters.smtp_utf8, false));
@@ -243,7 +298,7 @@ impl Model {
             }),
             Command::Rcpt(RcptCommand { address, .. }) => Kind::Say(match &mut self.transaction {
                 None | Some((_, _, true)) => 503,
-                Some(_) if !self.may_relay => 554,
+                Some(_) if !self.may_relay && !self.authenticated => 554,
                 Some((_, false, _)) if !address.is_ascii() => 553,
                 Some((recipients, ..)) if recipients.contains(address) => 250,
                 Some((recipients, ..)) if recipients.len() == self.limits.recipients => 452,
@@ -265,6 +320,8 @@ impl Model {
                 self.transaction = None;
                 Kind::Say(250)
             }
+            Command::StartTls => Kind::Say(502),
+            Command::Auth(_) => Kind::Handled,
             Command::Noop => Kind::Say(250),
             Command::Help => Kind::Say(214),
             Command::Vrfy => Kind::Say(252),
@@ -300,10 +357,15 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
         listeners: vec![Listener {
             name: "local".to_owned(),
             address: ([127, 0, 0, 1], 25).into(),
+            tls: TlsMode::None,
+            certificate: None,
+            auth: InboundAuth::None,
+            danger_allow_plaintext_auth: false,
             allow: Vec::new(),
             site: None,
             class: None,
         }],
+        users: Default::default(),
         limits: Limits {
             message_size,
             recipients,

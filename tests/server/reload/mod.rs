@@ -7,6 +7,7 @@ mod handling;
 mod queue;
 mod records;
 mod upstream;
+mod users;
 
 use crate::config::drift::{default_key_patterns, free_tables};
 use crate::support::proxy::Proxy;
@@ -21,6 +22,16 @@ const KEYS: &[(&str, fn())] = &[
     ("aliases.*", front::aliases),
     ("data_dir", queue::data_dir),
     ("listener.*.address", doors::address),
+    ("listener.*.tls", users::tls),
+    ("listener.*.certificate", users::certificate),
+    ("listener.*.private_key", users::private_key),
+    ("listener.*.auth", users::auth),
+    ("listener.*.danger_allow_plaintext_auth", users::danger_allow_plaintext_auth),
+    ("user.*.password_hash", users::password_hash),
+    ("user.*.password", users::password),
+    ("user.*.site", users::site),
+    ("user.*.class", users::class),
+    ("user.*.senders", users::senders),
     ("listener.*.allow", front::allow),
     ("listener.*.class", front::class),
     ("listener.*.danger_open_relay", front::danger_open_relay),
