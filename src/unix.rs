@@ -1,5 +1,5 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
-//! limit on open files, the space on a file system, the names of users, terminals without echo.
+//! limit on open files, the space on a file system, the names of users, terminals without echo, what systemd is told.
 //! A port to another system has to replace this module alone.
 
 use std::fs::File;
@@ -129,6 +129,40 @@ pub(crate) fn read_hidden_line(prompt: &str) -> io::Result<String> {
     eprintln!();
     tcsetattr(&stdin, OptionalActions::Now, &before)?;
     read.map(|_| line)
+}
+
+/// Whether systemd waits to be told of our state (`Type=notify`).
+pub(crate) fn is_watched_by_systemd() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
+}
+
+/// How often systemd wants to hear of us (`WatchdogSec=`), if it does.
+pub(crate) fn watchdog_interval() -> Option<std::time::Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// What systemd is told.
+pub(crate) enum ServiceState {
+    /// Started, or loaded the configuration again.
+    Ready,
+    /// Loading the configuration again.
+    Reloading,
+    /// Stopping.
+    Stopping,
+    /// Still working.
+    Alive,
+}
+
+/// Tells systemd the state, and a line for people. Nothing where nobody waits for it.
+pub(crate) fn tell_systemd(state: ServiceState, status: &str) -> io::Result<()> {
+    use sd_notify::NotifyState;
+    let state = match state {
+        ServiceState::Ready => vec![NotifyState::Ready],
+        ServiceState::Reloading => vec![NotifyState::Reloading, NotifyState::monotonic_usec_now()?],
+        ServiceState::Stopping => vec![NotifyState::Stopping],
+        ServiceState::Alive => vec![NotifyState::Watchdog],
+    };
+    sd_notify::notify(&[state, vec![NotifyState::Status(status)]].concat())
 }
 
 /// The login name of whoever runs this process, by the system's users; none where they do not know the user id, as in many

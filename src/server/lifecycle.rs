@@ -6,6 +6,7 @@ use super::listeners::Listeners;
 use super::open::{StartError, bind_control, open_log_emails, open_queue};
 use super::reload::Reloader;
 use super::service_events::ServiceEvents;
+use super::service_manager::ServiceManager;
 use crate::admin::{self, AdminState, ReloadRequest};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigErrors, Loaded, Settings, Sources};
@@ -52,6 +53,7 @@ pub(crate) struct DeliveryEnded;
 pub(crate) struct Server {
     queue: Arc<dyn Queue>,
     events: ServiceEvents,
+    service_manager: ServiceManager,
     certificates: CertificateWatch,
     reloader: Reloader,
     listeners: Listeners,
@@ -131,6 +133,7 @@ impl Server {
                 settings_sender.subscribe(),
             )),
             events: ServiceEvents::new(queue.clone(), clock.clone()),
+            service_manager: ServiceManager::new(queue.clone()),
             certificates: CertificateWatch::new(clock.clone()),
             queue: queue.clone(),
             listeners,
@@ -177,6 +180,7 @@ impl Server {
     /// # Errors
     /// Delivery ended without being asked to. Accepting mail that never leaves would help nobody, so the proxy stops.
     pub(crate) async fn run(mut self, mut signals: Signals) -> Result<(), DeliveryEnded> {
+        self.service_manager.ready();
         let mut certificates_due = tokio::time::interval(CERTIFICATES_INTERVAL);
         let result = loop {
             tokio::select! {
@@ -194,6 +198,7 @@ impl Server {
                     let _ = request.send(self.reload("postroom reload").await);
                 }
                 _ = certificates_due.tick() => self.look_at_certificates(),
+                () = self.service_manager.due() => self.service_manager.alive(),
             }
         };
         // A second signal ends the process at once: all mail that 250 was replied to is on disk.
@@ -206,8 +211,10 @@ impl Server {
 
     /// `by`: who asked for it.
     async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
+        self.service_manager.reloading();
         let result = self.reloader.reload(&mut self.listeners, &self.events, by).await;
         self.look_at_certificates();
+        self.service_manager.ready();
         result
     }
 
@@ -221,6 +228,7 @@ impl Server {
     /// Listeners first, then attempts, then the queue.
     async fn shut_down(mut self) {
         tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
+        self.service_manager.stopping();
         self.listening.store(false, Ordering::Relaxed);
         let end = Instant::now() + GRACE;
         self.stop.gently.cancel();

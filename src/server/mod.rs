@@ -14,5 +14,6 @@ mod listeners;
 mod open;
 mod reload;
 mod service_events;
+mod service_manager;
 
 pub(crate) use lifecycle::Server;

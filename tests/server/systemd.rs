@@ -1,10 +1,12 @@
 //! Run by systemd: the units are sound and lock the service in, and a socket that systemd has opened is taken.
 
+use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
 use crate::support::{Ended, eventually, not_proved_here, spawn};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -141,4 +143,40 @@ fn a_socket_that_no_listener_is_for_is_told() {
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
     assert!(said.contains(&format!("hands over a socket on 127.0.0.1:{port}")), "{said}");
+}
+
+/// What systemd is told next that has this line.
+#[track_caller]
+fn told(systemd: &UnixDatagram, line: &str) -> String {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {line}: {error}"));
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.lines().any(|one| one == line) {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_of_ready_reload_life_and_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let mut proxy = Proxy::start_in(&environment, "[sending]\nenabled = false\n");
+    assert!(told(&systemd, "READY=1").contains("STATUS=0 queued, 0 deferred, 0 held, 0 failed"));
+    Talk::hello(proxy.address()).mail("b@b.test", 100);
+    while !told(&systemd, "WATCHDOG=1").contains("STATUS=1 queued,") {}
+    proxy.hang_up();
+    assert!(told(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
+    told(&systemd, "READY=1");
+    // A wrong configuration is loaded in vain, and the service is ready all the same.
+    proxy.configure("nonsense");
+    proxy.hang_up();
+    told(&systemd, "RELOADING=1");
+    told(&systemd, "READY=1");
+    assert!(proxy.terminate().success());
+    told(&systemd, "STOPPING=1");
 }
