@@ -235,6 +235,7 @@ fn delivered(queue: &RedbQueue, claim: &Claim) -> Settlement {
         next_due: queue.now(),
         failed_upstream: None,
         archived: None,
+        attempts: Vec::new(),
         facts: vec![fact(claim.message.id, "delivered")],
         follow_up: None,
     }

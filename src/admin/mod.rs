@@ -3,6 +3,7 @@
 //!
 //! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
 
+pub(crate) mod attempts;
 mod bulk;
 pub(crate) mod bulk_line;
 mod events;
@@ -31,6 +32,8 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/v1/messages/bulk", post(bulk::bulk))
         .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))
         .route("/api/v1/messages/{id}/raw", get(messages::raw))
+        .route("/api/v1/messages/{id}/attempts", get(attempts::list))
+        .route("/api/v1/messages/{id}/transcript", get(attempts::transcript))
         .route("/api/v1/messages/{id}/resend", post(sent::resend))
         .route("/api/v1/messages/{id}/{action}", post(messages::act))
         .route("/api/v1/sent", get(sent::list))

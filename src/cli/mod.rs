@@ -10,6 +10,7 @@ macro_rules! say {
 }
 
 mod archived;
+mod attempts;
 mod check;
 mod client;
 mod content;

@@ -2,6 +2,7 @@
 //! the queue file themselves.
 
 use super::archived;
+use super::attempts::History;
 use super::client::Client;
 use super::queue_bulk::{self, Which};
 use super::queue_list::{self, ListArgs};
@@ -52,6 +53,9 @@ enum QueueVerb {
     Show {
         /// Queue id
         id: String,
+        /// Also what was said to each upstream, without secrets and content
+        #[arg(long)]
+        transcript: bool,
     },
     /// Make messages due now; failed and expired recipients open again
     #[command(after_help = FILTERS)]
@@ -78,7 +82,7 @@ pub(super) fn run(global: &Global, args: QueueArgs) -> Result<(), Failure> {
     small_runtime()?.block_on(async {
         match args.verb {
             QueueVerb::List(args) => queue_list::list(global, &socket, &args).await,
-            QueueVerb::Show { id } => show(global, &socket, &id).await,
+            QueueVerb::Show { id, transcript } => show(global, &socket, &id, transcript).await,
             QueueVerb::Retry(which) => queue_bulk::act(global, &socket, "retry", which).await,
             QueueVerb::Hold(which) => queue_bulk::act(global, &socket, "hold", which).await,
             QueueVerb::Release(which) => queue_bulk::act(global, &socket, "release", which).await,
@@ -102,30 +106,34 @@ pub(super) fn parse(id: &str) -> Result<QueueId, Failure> {
     id.parse().map_err(|error: crate::mail::id::NotAQueueId| Failure::Usage(error.to_string()))
 }
 
-pub(super) async fn show(global: &Global, socket: &Path, id: &str) -> Result<(), Failure> {
+pub(super) async fn show(global: &Global, socket: &Path, id: &str, transcript: bool) -> Result<(), Failure> {
     let id = parse(id)?;
-    let message = if let Some(mut client) = Client::connect(socket).await? {
-        client.get(&format!("/api/v1/messages/{id}")).await?
+    let (message, history) = if let Some(mut client) = Client::connect(socket).await? {
+        let message = client.get(&format!("/api/v1/messages/{id}")).await?;
+        (message, History::ask(&mut client, id, transcript).await?)
     } else {
         let queue = open_file(global)?;
-        match queue.show(id) {
+        let message = match queue.show(id) {
             Err(QueueError::NotFound(_)) => archived::show(global, &queue, id)?,
             message => MessageJson::of(&*message?, |site, due| queue.wall_of(site, due)),
-        }
+        };
+        (message, History::read(&queue, id, transcript)?)
     };
-    print(global, &message)
-}
-
-/// Prints a message and what became of each recipient.
-pub(super) fn print(global: &Global, message: &MessageJson) -> Result<(), Failure> {
     if global.json {
-        say!("{}", to_json_pretty(message)?);
+        let mut all = serde_json::to_value(&message)?;
+        all["history"] = serde_json::to_value(&history.attempts)?;
+        if let Some(transcript) = history.transcript {
+            all["transcript"] = transcript.into();
+        }
+        say!("{}", to_json_pretty(&all)?);
         return Ok(());
     }
-    print_message(message);
+    print_message(&message);
+    history.print();
     Ok(())
 }
 
+/// Prints a message and what became of each recipient.
 fn print_message(message: &MessageJson) {
     say!("Message   {}", message.id);
     say!("State     {}", coloured(&message.state));

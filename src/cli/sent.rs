@@ -43,6 +43,9 @@ enum SentVerb {
     Show {
         /// Queue id
         id: String,
+        /// Also what was said to each upstream, without secrets and content
+        #[arg(long)]
+        transcript: bool,
     },
     /// Send messages again, as new ones to all their recipients, under the modes in force
     Resend {
@@ -64,7 +67,7 @@ pub(super) fn run(global: &Global, args: SentArgs) -> Result<(), Failure> {
     small_runtime()?.block_on(async {
         match args.verb {
             SentVerb::List { filter, limit } => list(global, &socket, filter.as_deref(), limit).await,
-            SentVerb::Show { id } => queue::show(global, &socket, &id).await,
+            SentVerb::Show { id, transcript } => queue::show(global, &socket, &id, transcript).await,
             SentVerb::Resend { ids, yes } => resend(global, &socket, &ids, yes).await,
         }
     })

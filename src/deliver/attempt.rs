@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::{OutboundEnvelope, OutboundRecipient};
+use super::history;
 use super::outgoing::{Outgoing, sender_facts};
 use super::recipient_progress::RecipientProgress;
 use super::route::{self, RouteConstraints};
@@ -26,7 +27,9 @@ use super::transaction_result::TransactionResult;
 use super::transactions_under_way::TransactionUnderWay;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
-use crate::mail::{Address, BodyType, DsnRequest, Message, Recipient, RecipientDsn, Role, SenderFacts};
+use crate::mail::{
+    Address, AttemptRecord, BodyType, DsnRequest, Message, Recipient, RecipientDsn, Role, SenderFacts,
+};
 use crate::policy::added;
 use crate::policy::changes::Changes;
 use crate::policy::plan::{Plan, PlannedEnvelope};
@@ -77,6 +80,8 @@ struct Attempt<'a> {
     /// The record in `logemails.log` is written.
     logged: bool,
     lost_sessions: u32,
+    /// What is kept of it.
+    records: Vec<AttemptRecord>,
     /// Monotonic; by then the attempt ends.
     deadline: Duration,
     delays: Delays,
@@ -120,6 +125,7 @@ pub(super) async fn run(
         offer_dsn: Vec::new(),
         logged: false,
         lost_sessions: 0,
+        records: Vec::new(),
         deadline: context.services.clock.monotonic() + MAX_ATTEMPT_TIME,
         delays: Delays {
             before_queue: Duration::from_millis(message.reception_ms),
@@ -146,17 +152,26 @@ impl Attempt<'_> {
     /// Transactions at one upstream until it has answered for every recipient that it is asked about, or fails.
     async fn try_upstream(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot) {
         let mut groups = self.open_at(upstream);
+        let refused_by =
+            route::common(self.recipients.iter().map(|recipient| recipient.refused_by.as_slice()));
+        let constraints = self.constraints(&refused_by);
+        let why = history::why(upstream, &self.candidates, constraints, &self.context.services.health);
         for _ in 0..MAX_TRANSACTIONS_PER_UPSTREAM {
             if self.is_out_of_time() {
                 return;
             }
             let Some(asked) = groups.pop_front() else { return };
-            let start = self.context.services.clock.monotonic();
-            let mut connection = match self.connect(upstream, slot).await {
+            let (start, at) = (self.context.services.clock.monotonic(), self.context.services.clock.wall());
+            let connected = self.connect(upstream, slot).await;
+            let connecting = self.context.services.clock.monotonic() - start;
+            let mut connection = match connected {
                 Ok(connection) => connection,
-                Err(error) => return self.on_session_error(upstream, slot, error),
+                Err(error) => {
+                    self.records.push(history::no_session(at, upstream, why, connecting, &error));
+                    return self.on_session_error(upstream, slot, error);
+                }
             };
-            self.delays.connect += self.context.services.clock.monotonic() - start;
+            self.delays.connect += connecting;
             if let Err(error) = self.note_mode().await {
                 let error = connection.session_error(SessionErrorKind::Content, &error);
                 self.context.services.pool.give_back(connection);
@@ -179,49 +194,68 @@ impl Attempt<'_> {
                 groups.push_front(asked);
                 continue;
             }
-            if transaction.began {
-                self.began = true;
-                slot.began();
-            }
-            self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
-            if transaction.answered {
-                slot.answered();
-            }
-            // An upstream that takes other mail has said something about this sender, and nothing about itself.
-            let of_the_sender = slot.upstream_has_worked()
-                && transaction
-                    .lost
-                    .as_ref()
-                    .is_some_and(|error| error.kind == SessionErrorKind::Unauthorized);
-            let again = self.record_answers(upstream, &asked, &transaction, of_the_sender);
-            if let Some(reply) = too_many_connections::find_in(&transaction.answers) {
-                slot.too_many_connections(&reply, self.context.services.pool.idle(&upstream.name));
-            }
-            match transaction.lost {
-                Some(_) if of_the_sender => {
-                    self.began = true;
-                    slot.began();
-                    slot.released();
-                    return;
-                }
-                Some(error) => {
-                    let met_it = transaction.began || error.kind == SessionErrorKind::Unauthorized;
-                    self.lost_sessions += u32::from(met_it);
-                    return self.on_session_error(upstream, slot, error);
-                }
-                None => {
-                    // Where it could take no recipient of these, it was asked nothing.
-                    if transaction.answered
-                        && let Some(change) = slot.succeeded()
-                    {
-                        self.record_circuit_change(upstream, change, None);
-                    }
+            let recipients: Vec<_> = asked.iter().map(|place| &self.recipients[*place].address).collect();
+            let (why, to) = (why.clone(), &mut connection);
+            let record = history::transaction(at, why, connecting, &recipients, &transaction, to);
+            self.records.push(record);
+            match self.on_transaction(upstream, slot, &asked, transaction) {
+                Some(again) => {
                     self.context.services.pool.give_back(connection);
                     slot.released();
+                    if !again.is_empty() {
+                        groups.push_front(again);
+                    }
                 }
+                None => return,
             }
-            if !again.is_empty() {
-                groups.push_front(again);
+        }
+    }
+
+    /// What a transaction means for its recipients and for the upstream. Returns those that go in another one, none where this
+    /// upstream is not to be asked any more.
+    fn on_transaction(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        slot: &mut Slot,
+        asked: &[usize],
+        transaction: TransactionResult,
+    ) -> Option<Vec<usize>> {
+        if transaction.began {
+            self.began = true;
+            slot.began();
+        }
+        self.delays.transmit += Duration::from_millis(transaction.transmit_ms);
+        if transaction.answered {
+            slot.answered();
+        }
+        // An upstream that takes other mail has said something about this sender, and nothing about itself.
+        let of_the_sender = slot.upstream_has_worked()
+            && transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Unauthorized);
+        let again = self.record_answers(upstream, asked, &transaction, of_the_sender);
+        if let Some(reply) = too_many_connections::find_in(&transaction.answers) {
+            slot.too_many_connections(&reply, self.context.services.pool.idle(&upstream.name));
+        }
+        match transaction.lost {
+            Some(_) if of_the_sender => {
+                self.began = true;
+                slot.began();
+                slot.released();
+                None
+            }
+            Some(error) => {
+                let met_it = transaction.began || error.kind == SessionErrorKind::Unauthorized;
+                self.lost_sessions += u32::from(met_it);
+                self.on_session_error(upstream, slot, error);
+                None
+            }
+            None => {
+                // Where it could take no recipient of these, it was asked nothing.
+                if transaction.answered
+                    && let Some(change) = slot.succeeded()
+                {
+                    self.record_circuit_change(upstream, change, None);
+                }
+                Some(again)
             }
         }
     }
@@ -422,12 +456,12 @@ impl Attempt<'_> {
             return None;
         }
         let refused_by = route::common(open.iter().map(|recipient| recipient.refused_by.as_slice()));
-        let constraints = RouteConstraints {
-            failed_last: self.claim.message.failed_upstream.as_deref(),
-            tried: &self.tried,
-            refused_by: &refused_by,
-        };
-        route::choose(&self.candidates, constraints, &self.context.services.health)
+        route::choose(&self.candidates, self.constraints(&refused_by), &self.context.services.health)
+    }
+
+    fn constraints<'a>(&'a self, refused_by: &'a [String]) -> RouteConstraints<'a> {
+        let failed_last = self.claim.message.failed_upstream.as_deref();
+        RouteConstraints { failed_last, tried: &self.tried, refused_by }
     }
 
     async fn finish(mut self, lost_before: u32) -> AttemptEnd {
@@ -447,8 +481,8 @@ impl Attempt<'_> {
             recipient.into_verdict(candidates, last_error.clone(), out_of_time)
         };
         let verdicts = std::mem::take(&mut self.recipients).into_iter().map(verdict).collect();
-        let Attempt { plan, began: counted, failed_upstream, offer_dsn, delays, .. } = self;
-        let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, offer_dsn, delays };
+        let Attempt { plan, began: counted, failed_upstream, offer_dsn, delays, records, .. } = self;
+        let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, offer_dsn, delays, records };
         let deferral = if self.handling_changed { Deferral::HandlingChanged } else { Deferral::Decided };
         settle(self.context, self.claim, outcome, deferral).await;
         AttemptEnd::Settled

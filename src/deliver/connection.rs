@@ -13,6 +13,7 @@ use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
 use super::wire::{Wire, WireError};
 use crate::config::settings::{TlsMode, Upstream};
+use crate::mail::attempt::TlsFacts;
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,16 @@ impl Connection {
     /// Whether it is protected by TLS.
     pub fn is_encrypted(&self) -> bool {
         self.wire.is_encrypted()
+    }
+
+    /// What is known of its TLS.
+    pub(super) fn tls_facts(&self) -> Option<TlsFacts> {
+        Some(TlsFacts { version: self.wire.tls_version()?, certificate_expires: None })
+    }
+
+    /// What was said on it since this was asked last.
+    pub(super) fn take_dialogue(&mut self) -> String {
+        self.wire.transcript.take()
     }
 
     /// Transactions begun on it.

@@ -29,6 +29,7 @@ pub(super) async fn hold(context: &AttemptContext, claim: &Claim, plan: &Plan, r
         next_due: context.services.queue.now_of(&message.site),
         failed_upstream: None,
         archived: None,
+        attempts: Vec::new(),
         facts: vec![fact],
         follow_up: None,
     };

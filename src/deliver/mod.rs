@@ -25,6 +25,7 @@ mod happy_eyeballs;
 pub mod health;
 #[cfg(test)]
 mod health_tests;
+mod history;
 mod holding;
 mod login;
 mod lost_sessions;
@@ -49,5 +50,6 @@ pub mod transact;
 mod transaction;
 pub mod transaction_result;
 pub mod transactions_under_way;
+mod transcript;
 mod waiting_claim;
 mod wire;

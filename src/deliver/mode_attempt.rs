@@ -47,6 +47,7 @@ pub(super) async fn run(context: &AttemptContext, claim: &Claim, plan: &Plan) {
         failed_upstream: None,
         offer_dsn: Vec::new(),
         delays,
+        records: Vec::new(),
     };
     settle(context, claim, outcome, Deferral::Decided).await;
 }

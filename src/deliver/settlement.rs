@@ -5,7 +5,9 @@ use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code};
-use crate::mail::{Address, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict};
+use crate::mail::{
+    Address, AttemptRecord, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict,
+};
 use crate::policy::bounce::told::{self, DueNotice};
 use crate::policy::plan::{self, Plan};
 use crate::queue::{Claim, QueueError, RecipientVerdict, Settlement};
@@ -41,6 +43,8 @@ pub(super) struct AttemptOutcome<'a> {
     /// Upstreams that report on delivery themselves, because they offer DSN.
     pub(super) offer_dsn: Vec<String>,
     pub(super) delays: Delays,
+    /// Which upstreams were asked, and what they said.
+    pub(super) records: Vec<AttemptRecord>,
 }
 
 /// Writes verdicts: outcomes older than the life time become expired, each recipient gets its line and its fact. A message
@@ -51,7 +55,8 @@ pub(super) async fn settle(
     outcome: AttemptOutcome<'_>,
     deferral: Deferral,
 ) {
-    let AttemptOutcome { mut verdicts, plan, counted, failed_upstream, offer_dsn, delays } = outcome;
+    let AttemptOutcome { mut verdicts, plan, counted, failed_upstream, offer_dsn, delays, records: attempts } =
+        outcome;
     let message = &claim.message;
     let (now, wall) = (context.services.queue.now_of(&message.site), context.services.clock.wall());
     let rules = &context.settings.queue;
@@ -107,6 +112,7 @@ pub(super) async fn settle(
         next_due,
         failed_upstream: failed_upstream.clone(),
         archived,
+        attempts,
         facts,
         follow_up: None,
     };
@@ -281,6 +287,7 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
         failed_upstream,
         offer_dsn: Vec::new(),
         delays: Delays::default(),
+        records: Vec::new(),
     };
     settle(context, claim, outcome, deferral).await;
 }

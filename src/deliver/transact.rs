@@ -10,9 +10,10 @@ use super::outgoing::Outgoing;
 use super::session_error::SessionErrorKind;
 use super::too_many_connections;
 use super::transaction::{AfterCommands, OutboundCommand, OutboundTransaction, UpstreamSessionEnd};
-use super::transaction_result::TransactionResult;
+use super::transaction_result::{TransactionResult, TransactionStep};
 use super::wire::{NotSent, WireError};
 use crate::mail::Reply;
+use crate::mail::attempt::StepTimes;
 use crate::queue::QueueError;
 use lettre::transport::smtp::commands::{Data, Rset};
 use std::io::Write;
@@ -58,20 +59,31 @@ pub(super) async fn transact_until(
     let transaction = OutboundTransaction::new(envelope.recipients.iter().map(needs));
     if !transaction.expects_commands() {
         let answers = transaction.into_answers();
-        return TransactionResult { answers, lost: None, began: false, answered: false, transmit_ms: 0 };
+        return TransactionResult {
+            answers,
+            lost: None,
+            began: false,
+            answered: false,
+            transmit_ms: 0,
+            times: StepTimes::default(),
+        };
     }
     let start = Instant::now();
     let reused = connection.transactions > 0;
     connection.transactions += 1;
     // Until the end is reached: a connection that is dropped half-way must not be used again.
     let before = std::mem::replace(&mut connection.state, ConnectionState::InTransaction);
-    let mut transfer = Transfer { connection, envelope, transaction };
+    if reused {
+        connection.wire.transcript.note("on a connection that was open already");
+    }
+    let (times, last_reply) = (StepTimes::default(), start);
+    let mut transfer = Transfer { connection, envelope, transaction, times, last_reply };
     let ended = tokio::select! {
         biased;
         ended = transfer.run(before == ConnectionState::NeedsReset, content) => ended,
         () = out_of_time => Err(Interruption::OutOfTime),
     };
-    let mut transaction = transfer.transaction;
+    let (mut transaction, times) = (transfer.transaction, transfer.times);
     let (mut began, answered) = (transaction.has_begun(), transaction.is_answered());
     let mut lost = None;
     match ended {
@@ -110,7 +122,7 @@ pub(super) async fn transact_until(
         }
     }
     let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    TransactionResult { answers: transaction.into_answers(), lost, began, answered, transmit_ms }
+    TransactionResult { answers: transaction.into_answers(), lost, began, answered, transmit_ms, times }
 }
 
 /// Why a transaction ends with its connection.
@@ -146,6 +158,8 @@ struct Transfer<'a> {
     connection: &'a mut Connection,
     envelope: &'a OutboundEnvelope,
     transaction: OutboundTransaction,
+    times: StepTimes,
+    last_reply: Instant,
 }
 
 impl Transfer<'_> {
@@ -183,6 +197,7 @@ impl Transfer<'_> {
             self.send_commands(commands).await?;
             for command in commands {
                 let reply = self.connection.wire.reply(within).await?;
+                self.note_time(command.step());
                 self.transaction.on_reply(*command, reply)?;
             }
             self.connection.wire.expect_no_reply()?;
@@ -191,7 +206,7 @@ impl Transfer<'_> {
     }
 
     async fn send_commands(&mut self, commands: &[OutboundCommand]) -> Result<(), WireError> {
-        let Transfer { connection, envelope, transaction } = self;
+        let Transfer { connection, envelope, transaction, .. } = self;
         let Connection { wire, buffer, upstream, capabilities, .. } = &mut **connection;
         buffer.clear();
         for command in commands {
@@ -211,6 +226,7 @@ impl Transfer<'_> {
             };
         }
         transaction.on_commands_sent();
+        wire.transcript.commands(buffer);
         // A server that refuses and closes while we still write has its replies read all the same (CASES F33).
         match wire.send(buffer, upstream.command_timeout).await {
             Err(NotSent { fault: fault @ WireError::TimedOut(_), .. }) => Err(fault),
@@ -256,12 +272,27 @@ impl Transfer<'_> {
         }
     }
 
+    /// A step has its reply.
+    fn note_time(&mut self, step: TransactionStep) {
+        let now = Instant::now();
+        let taken = now.duration_since(std::mem::replace(&mut self.last_reply, now));
+        let times = &mut self.times;
+        let of_step = match step {
+            TransactionStep::Mail => &mut times.mail_ms,
+            TransactionStep::Rcpt => &mut times.rcpt_ms,
+            TransactionStep::Data => &mut times.data_ms,
+            TransactionStep::Content => &mut times.final_ms,
+        };
+        *of_step = of_step.saturating_add(u64::try_from(taken.as_millis()).unwrap_or(u64::MAX));
+    }
+
     /// The rest of the content, the final dot, and the reply to it.
     async fn finish(&mut self) -> Result<(), Interruption> {
         if self.connection.wire.has_unexpected_input() {
             return Err(self.interrupted(None).await);
         }
         let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+        wire.transcript.content(self.envelope.size);
         let dot = buffer.len();
         buffer.extend_from_slice(FINAL_DOT);
         let mut within = upstream.final_timeout;
@@ -274,7 +305,8 @@ impl Transfer<'_> {
             within = FINAL_REPLY_GRACE;
         }
         let reply = wire.reply(within).await?;
+        self.note_time(TransactionStep::Content);
         self.transaction.on_content_reply(reply)?;
-        wire.expect_no_reply().map_err(|_| Interruption::Close)
+        self.connection.wire.expect_no_reply().map_err(|_| Interruption::Close)
     }
 }

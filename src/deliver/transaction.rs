@@ -31,7 +31,7 @@ impl OutboundCommand {
         }
     }
 
-    fn step(self) -> TransactionStep {
+    pub(super) fn step(self) -> TransactionStep {
         match self {
             OutboundCommand::Reset | OutboundCommand::Mail => TransactionStep::Mail,
             OutboundCommand::Rcpt(_) => TransactionStep::Rcpt,

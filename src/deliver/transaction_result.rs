@@ -4,6 +4,7 @@
 
 pub use super::disposition::{Disposition, TransactionStep};
 use super::session_error::SessionError;
+use crate::mail::attempt::StepTimes;
 use crate::mail::{EnhancedCode, Reply};
 
 /// What a recipient of the message needs and the upstream does not have.
@@ -54,13 +55,16 @@ pub struct TransactionResult {
     pub answered: bool,
     /// Milliseconds from the start of the transaction to its last reply; what was read from our queue before is not in it.
     pub transmit_ms: u64,
+    /// How long its steps took.
+    pub times: StepTimes,
 }
 
 impl TransactionResult {
     /// Nothing was said to the server, because of that.
     pub(super) fn not_begun(recipients: usize, error: SessionError) -> TransactionResult {
         let answers = vec![RecipientAnswer::Undecided; recipients];
-        TransactionResult { answers, lost: Some(error), began: false, answered: false, transmit_ms: 0 }
+        let times = StepTimes::default();
+        TransactionResult { answers, lost: Some(error), began: false, answered: false, transmit_ms: 0, times }
     }
 }
 

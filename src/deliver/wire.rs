@@ -2,6 +2,7 @@
 //!
 //! Knows the form of replies, nothing of what they mean.
 
+use super::transcript::Transcript;
 use crate::mail::{Reply, ReplyParser};
 use std::fmt;
 use std::future::poll_fn;
@@ -76,6 +77,8 @@ pub(super) struct Wire {
     stream: Stream,
     replies: ReplyParser,
     input: Box<[u8; READ_SIZE]>,
+    /// What was said on it.
+    pub(super) transcript: Transcript,
 }
 
 impl Wire {
@@ -84,12 +87,14 @@ impl Wire {
             stream: Stream::Plain(stream),
             replies: ReplyParser::default(),
             input: Box::new([0; READ_SIZE]),
+            transcript: Transcript::default(),
         }
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Wire {
         let replies = ReplyParser::default();
-        Wire { stream: Stream::Tls(Box::new(stream)), replies, input: Box::new([0; READ_SIZE]) }
+        let input = Box::new([0; READ_SIZE]);
+        Wire { stream: Stream::Tls(Box::new(stream)), replies, input, transcript: Transcript::default() }
     }
 
     /// The bare connection, for a TLS handshake on it. Whatever was said in clear text and not read yet is forgotten:
@@ -105,9 +110,17 @@ impl Wire {
         matches!(self.stream, Stream::Tls(_))
     }
 
+    /// The version of TLS, as `TLSv1.3`.
+    pub(super) fn tls_version(&self) -> Option<String> {
+        let Stream::Tls(stream) = &self.stream else { return None };
+        let version = stream.get_ref().1.protocol_version()?;
+        Some(version.as_str().unwrap_or_default().replace('_', "."))
+    }
+
     /// One command and its reply.
     pub(super) async fn command(&mut self, line: &str, within: Duration) -> Result<Reply, WireError> {
         self.expect_no_reply()?;
+        self.transcript.commands(line.as_bytes());
         self.send(line.as_bytes(), within).await.map_err(|not_sent| not_sent.fault)?;
         self.reply(within).await
     }
@@ -117,7 +130,10 @@ impl Wire {
         let reading = async {
             loop {
                 match self.replies.reply() {
-                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(Some(reply)) => {
+                        self.transcript.reply(&reply);
+                        return Ok(reply);
+                    }
                     Ok(None) => poll_fn(|context| self.poll_replies(context)).await?,
                     Err(error) => return Err(WireError::Protocol(error.to_string())),
                 }

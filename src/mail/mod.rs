@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod address_list;
+pub mod attempt;
 pub mod dsn;
 pub mod header;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod reply;
 pub mod verdict;
 
 pub use address::{Address, ReversePath};
+pub use attempt::AttemptRecord;
 pub use dsn::{DsnRequest, RecipientDsn};
 pub use header::{FieldFilter, HeaderScan, Rename, SenderFacts, SenderScan};
 pub use id::QueueId;

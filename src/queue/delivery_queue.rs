@@ -5,7 +5,7 @@ use super::mail_store::MailStore;
 use super::operations::Page;
 use crate::clock::Moment;
 use crate::event::Fact;
-use crate::mail::{Address, HoldReason, Message, Mode, QueueId, Role, Verdict};
+use crate::mail::{Address, AttemptRecord, HoldReason, Message, Mode, QueueId, Role, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -75,6 +75,8 @@ pub struct Settlement {
     /// When its content was written into the [`Archive`](super::Archive): with nothing left open and nothing failed the
     /// record stays, as one of sent mail. None: nothing of it stays.
     pub archived: Option<Timestamp>,
+    /// What upstreams were asked and said: kept with the message, as long as anything of it stays.
+    pub attempts: Vec<AttemptRecord>,
     /// Facts to record in the same commit.
     pub facts: Vec<Fact>,
     /// A message to be queued in the same commit.

@@ -3,7 +3,7 @@
 use super::error::Pending;
 use super::filter::Filter;
 use super::mail_store::MailStore;
-use crate::mail::{Message, QueueId};
+use crate::mail::{AttemptRecord, Message, QueueId};
 use std::sync::Arc;
 
 /// A page of a listing, newest first.
@@ -55,6 +55,9 @@ pub trait Operations: MailStore {
     fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {
         self.act_where(action, ids, Filter::default())
     }
+
+    /// Which upstreams were asked about a message, in the queue or sent, oldest first. None for one that there is not.
+    fn attempts(&self, id: QueueId) -> Pending<'_, Vec<AttemptRecord>>;
 
     /// As [`Operations::act`], but on no message that the filter does not mean at the moment at which it is changed.
     fn act_where(

@@ -196,6 +196,7 @@ fn settlement(queue: &dyn Queue, claim: &Claim, outcomes: &[Outcome]) -> Settlem
         next_due: queue.now().after(MINUTE),
         failed_upstream: None,
         archived: None,
+        attempts: Vec::new(),
         facts: vec![fact(claim.message.id, "attempted")],
         follow_up: None,
     }

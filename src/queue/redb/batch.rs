@@ -83,6 +83,7 @@ impl<'t, 's> Batch<'t, 's> {
     ) -> Result<(), redb::Error> {
         self.changed = true;
         self.tables.remove_message(id)?;
+        self.tables.remove_attempts(id)?;
         if self.tables.damaged.remove(id.number())?.is_some() {
             self.metadata.counts.damaged = self.metadata.counts.damaged.saturating_sub(1);
         }

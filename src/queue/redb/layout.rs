@@ -38,6 +38,8 @@ pub(super) const SENT: TableDefinition<'static, u128, &[u8]> = TableDefinition::
 pub(super) const SENT_BY_DAY: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("sent by day");
 /// Day of the archive to the moment of the last addition; [`u64::MAX`] where it was forgotten.
 pub(super) const ARCHIVE_DAYS: TableDefinition<'static, u32, u64> = TableDefinition::new("archive days");
+/// Id to the records of its attempts, of messages in the queue or sent.
+pub(super) const ATTEMPTS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("attempts");
 /// Ids set aside, with what is wrong.
 pub(super) const DAMAGED: TableDefinition<'static, u128, &str> = TableDefinition::new("damaged");
 /// Event id to fact, a table for each type of events: see [`events_of`]. (Format 1 had all of them in the first.)

@@ -1,12 +1,12 @@
 //! Reads single records: a message, a chunk, events.
 
 use super::super::QueueError;
-use super::layout::MESSAGES;
+use super::layout::{ATTEMPTS, MESSAGES, open_if_made};
 use super::redb_error::queue_error;
 use super::shared_database::SharedDatabase;
 use super::{content, event_log, record};
 use crate::event::{Event, EventFilter};
-use crate::mail::{Message, QueueId};
+use crate::mail::{AttemptRecord, Message, QueueId};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -36,6 +36,16 @@ pub(super) fn chunk(database: &SharedDatabase, id: QueueId, number: u32) -> Resu
             Err(error) => Err(error),
         },
     }
+}
+
+pub(super) fn attempts(database: &SharedDatabase, id: QueueId) -> Result<Vec<AttemptRecord>, QueueError> {
+    let snapshot = database.begin_read()?;
+    let read = || -> Result<_, redb::Error> {
+        let Some(attempts) = open_if_made(&snapshot, ATTEMPTS)? else { return Ok(Vec::new()) };
+        let bytes = attempts.get(id.number())?;
+        Ok(bytes.map(|bytes| record::read_attempts(bytes.value())).unwrap_or_default())
+    };
+    read().map_err(queue_error)
 }
 
 pub(super) fn events(

@@ -5,13 +5,13 @@ use super::database_opener::open_read_only;
 use super::listing::list;
 use super::metadata::read_metadata;
 use super::open_error::OpenError;
-use super::queries::{chunk, events, show};
+use super::queries::{attempts, chunk, events, show};
 use super::redb_error::{catch_redb_panic, queue_error};
 use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use crate::clock::Moment;
 use crate::event::{Event, EventFilter};
-use crate::mail::{Message, QueueId};
+use crate::mail::{AttemptRecord, Message, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::path::Path;
@@ -42,6 +42,11 @@ impl ReadOnlyQueue {
     /// See [`super::super::MailStore::show`].
     pub fn show(&self, id: QueueId) -> Result<Arc<Message>, QueueError> {
         show(&self.database, id)
+    }
+
+    /// See [`super::super::Operations::attempts`].
+    pub fn attempts(&self, id: QueueId) -> Result<Vec<AttemptRecord>, QueueError> {
+        attempts(&self.database, id)
     }
 
     /// See [`super::super::SentMail::list_sent`].

@@ -12,6 +12,7 @@ mod v2;
 
 use super::stored::{Metadata, StoredMessage};
 use crate::event::Fact;
+use crate::mail::AttemptRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -19,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The version of each kind of record that this program writes.
 const MESSAGE_VERSION: u8 = 3;
 const FACT_VERSION: u8 = 1;
+const ATTEMPTS_VERSION: u8 = 1;
 const METADATA_VERSION: u8 = 3;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
@@ -53,6 +55,18 @@ pub(super) fn read_fact(bytes: &[u8]) -> Result<Fact, String> {
     match open(bytes)? {
         (FACT_VERSION, body) => decode(body),
         (newer, _) => Err(unknown_version(newer, FACT_VERSION)),
+    }
+}
+
+pub(super) fn write_attempts(attempts: &[AttemptRecord]) -> Vec<u8> {
+    seal(ATTEMPTS_VERSION, &attempts)
+}
+
+/// None where they cannot be read.
+pub(super) fn read_attempts(bytes: &[u8]) -> Vec<AttemptRecord> {
+    match open(bytes) {
+        Ok((ATTEMPTS_VERSION, body)) => decode(body).unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

@@ -27,7 +27,7 @@ use super::writer::Writer;
 use super::writer_handle::WriterHandle;
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, EventFilter, Fact};
-use crate::mail::{Message, MessageState, QueueId};
+use crate::mail::{AttemptRecord, Message, MessageState, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
 use redb::{Database, StorageBackend};
@@ -397,6 +397,10 @@ impl Operations for RedbQueue {
             }
             Ok(results)
         })
+    }
+
+    fn attempts(&self, id: QueueId) -> Pending<'_, Vec<AttemptRecord>> {
+        Box::pin(self.read(move |shared| queries::attempts(&shared.database, id)))
     }
 
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::op::ForgottenDay;
 use super::record;
 use super::stored::StoredMessage;
+use crate::mail::QueueId;
 use jiff::Timestamp;
 use redb::ReadableTable;
 
@@ -61,6 +62,7 @@ pub(super) fn forget(
         batch.tables.sent_by_day.remove((day, *id))?;
         let bytes = batch.tables.sent.remove(id)?.map(|record| record.value().len());
         batch.tables.usage.change_record(bytes, None);
+        batch.tables.remove_attempts(QueueId::from_number(*id))?;
     }
     if ids.len() == limit {
         return Ok(ForgottenDay::More);

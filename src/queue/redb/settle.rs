@@ -6,6 +6,7 @@ use super::memory_update::MemoryUpdate;
 use super::put;
 use super::sent;
 use crate::clock::Moment;
+use crate::mail::attempt;
 use crate::mail::{Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role};
 
 /// Writes the outcome of an attempt. The inner error is the caller's alone.
@@ -44,16 +45,24 @@ pub(super) fn settle(
     if batch.shared.state().leases.get(&id).is_some_and(|lease| lease.made_due) {
         make_due(&mut after.message, now);
     }
-    if is_over(&after.message) {
+    let (is_over, is_sent) = (is_over(&after.message), after.message.state() == MessageState::Sent);
+    let archived = settlement.archived.filter(|_| is_sent);
+    let mut attempts = Vec::new();
+    if !is_over || archived.is_some() {
+        attempts = batch.tables.attempts(id)?;
+        attempt::add_records(&mut attempts, &settlement.attempts);
+    }
+    if is_over {
         batch.remove(id, before, Some(after.message.chunks))?;
-        if let Some(archived) = settlement.archived
-            && after.message.state() == MessageState::Sent
-        {
+        if let Some(archived) = archived {
             sent::keep(batch, after, archived)?;
         }
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     } else {
         batch.store(before, &after)?;
+    }
+    if !attempts.is_empty() && (archived.is_some() || !settlement.attempts.is_empty()) {
+        batch.tables.write_attempts(id, &attempts)?;
     }
     match follow_up {
         Some(FollowUp { message, tail, facts, .. }) => put::put(batch, message, tail, facts),

@@ -3,13 +3,13 @@
 use super::due_key::RawDueKey;
 use super::index_entries::IndexEntries;
 use super::layout::{
-    ARCHIVE_DAYS, DAMAGED, DUE_INDEX, EVENTS, FAILED, MESSAGES, META, ORPHANS, PARTS, REFUSED, REMAINDERS,
-    SENT, SENT_BY_DAY, STATES,
+    ARCHIVE_DAYS, ATTEMPTS, DAMAGED, DUE_INDEX, EVENTS, FAILED, MESSAGES, META, ORPHANS, PARTS, REFUSED,
+    REMAINDERS, SENT, SENT_BY_DAY, STATES,
 };
 use super::record;
 use super::stored::{StateCounts, StoredMessage};
 use super::usage::FileUsage;
-use crate::mail::QueueId;
+use crate::mail::{AttemptRecord, QueueId};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 /// All tables, open for writing in one transaction.
@@ -23,6 +23,7 @@ pub(super) struct Tables<'t> {
     pub(super) remainders: Table<'t, (u128, u32), &'static [u8]>,
     pub(super) sent: Table<'t, u128, &'static [u8]>,
     pub(super) sent_by_day: Table<'t, (u32, u128), ()>,
+    pub(super) attempts: Table<'t, u128, &'static [u8]>,
     pub(super) archive_days: Table<'t, u32, u64>,
     pub(super) orphans: Table<'t, u128, ()>,
     pub(super) damaged: Table<'t, u128, &'static str>,
@@ -49,6 +50,7 @@ impl<'t> Tables<'t> {
             remainders: transaction.open_table(REMAINDERS)?,
             sent: transaction.open_table(SENT)?,
             sent_by_day: transaction.open_table(SENT_BY_DAY)?,
+            attempts: transaction.open_table(ATTEMPTS)?,
             archive_days: transaction.open_table(ARCHIVE_DAYS)?,
             orphans: transaction.open_table(ORPHANS)?,
             damaged: transaction.open_table(DAMAGED)?,
@@ -73,6 +75,31 @@ impl<'t> Tables<'t> {
         let before = self.messages.insert(stored.message.id.number(), record.as_slice())?;
         let before = before.map(|record| record.value().len());
         self.usage.change_record(before, Some(record.len()));
+        Ok(())
+    }
+
+    /// The records of a message's attempts. What cannot be read is none: nothing depends on it.
+    pub(super) fn attempts(&self, id: QueueId) -> Result<Vec<AttemptRecord>, redb::Error> {
+        let read = self.attempts.get(id.number())?.map(|bytes| record::read_attempts(bytes.value()));
+        Ok(read.unwrap_or_default())
+    }
+
+    /// Replaces the records of a message's attempts.
+    pub(super) fn write_attempts(
+        &mut self,
+        id: QueueId,
+        attempts: &[AttemptRecord],
+    ) -> Result<(), redb::Error> {
+        let bytes = record::write_attempts(attempts);
+        let before = self.attempts.insert(id.number(), bytes.as_slice())?.map(|record| record.value().len());
+        self.usage.change_record(before, Some(bytes.len()));
+        Ok(())
+    }
+
+    /// Removes them.
+    pub(super) fn remove_attempts(&mut self, id: QueueId) -> Result<(), redb::Error> {
+        let before = self.attempts.remove(id.number())?.map(|record| record.value().len());
+        self.usage.change_record(before, None);
         Ok(())
     }
 

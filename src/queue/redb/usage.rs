@@ -6,7 +6,7 @@
 //! are added at one end and removed at the other, take 1.06 times their bytes, records and remainders, which are added in order and removed in
 //! any order, up to 1.8 times. The figures here are a little larger, so that no space is promised that is not there.
 
-use super::layout::{EVENTS, MESSAGES, PARTS, REMAINDERS, SENT, open_if_made};
+use super::layout::{ATTEMPTS, EVENTS, MESSAGES, PARTS, REMAINDERS, SENT, open_if_made};
 use crate::mail::Message;
 use redb::{ReadTransaction, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -47,8 +47,10 @@ impl FileUsage {
         }
         let mut small =
             messages.stats()?.stored_bytes() + messages.len()? * INDEXED + remainders.stored_bytes();
-        if let Some(sent) = open_if_made(snapshot, SENT)? {
-            small += sent.stats()?.stored_bytes() + sent.len()? * INDEXED;
+        for table in [SENT, ATTEMPTS] {
+            if let Some(records) = open_if_made(snapshot, table)? {
+                small += records.stats()?.stored_bytes() + records.len()? * INDEXED;
+            }
         }
         Ok(FileUsage {
             parts: parts.stored_bytes() + parts.metadata_bytes() + parts.fragmented_bytes(),

@@ -1,0 +1,104 @@
+//! What upstreams were asked about a message and said.
+
+use super::json_response::JsonResponse;
+use super::problem::Problem;
+use super::query::id;
+use super::state::AdminState;
+use crate::mail::AttemptRecord;
+use crate::mail::attempt::{AttemptAnswer, StepTimes, TlsFacts};
+use crate::queue::QueueError;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One upstream that was asked in an attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AttemptJson {
+    /// UTC.
+    pub at: Timestamp,
+    pub upstream: String,
+    /// Why this one.
+    pub why: String,
+    /// What it said of each recipient.
+    pub answers: Vec<AnswerJson>,
+    /// Further recipients, which are not named.
+    pub unnamed: u32,
+    /// Null where the session was sound.
+    pub session_error: Option<String>,
+    /// Milliseconds.
+    pub times: StepTimes,
+    /// Null without TLS.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What an upstream said of one recipient.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AnswerJson {
+    pub recipient: String,
+    /// `MAIL`, `RCPT`, `DATA`, or `content` for the final dot.
+    pub stage: Option<String>,
+    pub code: Option<u16>,
+    /// As `5.1.1`.
+    pub enhanced: Option<String>,
+    pub text: String,
+}
+
+impl From<&AttemptRecord> for AttemptJson {
+    fn from(record: &AttemptRecord) -> AttemptJson {
+        AttemptJson {
+            at: record.at,
+            upstream: record.upstream.clone(),
+            why: record.why.clone(),
+            answers: record.answers.iter().map(AnswerJson::from).collect(),
+            unnamed: record.unnamed,
+            session_error: record.session_error.clone(),
+            times: record.times,
+            tls: record.tls.clone(),
+        }
+    }
+}
+
+impl From<&AttemptAnswer> for AnswerJson {
+    fn from(answer: &AttemptAnswer) -> AnswerJson {
+        AnswerJson {
+            recipient: answer.recipient.clone(),
+            stage: answer.stage.clone(),
+            code: answer.code,
+            enhanced: answer.enhanced.map(|code| code.to_string()),
+            text: answer.text.clone(),
+        }
+    }
+}
+
+/// `GET /api/v1/messages/{id}/attempts`: oldest first.
+pub(super) async fn list(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<JsonResponse<Vec<AttemptJson>>, Problem> {
+    Ok(JsonResponse(records(&admin, &name).await?.iter().map(AttemptJson::from).collect()))
+}
+
+/// `GET /api/v1/messages/{id}/transcript`: the last dialogue with each upstream, as text.
+pub(super) async fn transcript(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let text = transcript_of(&records(&admin, &name).await?);
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+async fn records(admin: &AdminState, name: &str) -> Result<Vec<AttemptRecord>, Problem> {
+    let id = id(name)?;
+    if let Err(QueueError::NotFound(_)) = admin.queue.show(id).await {
+        admin.queue.show_sent(id).await?;
+    }
+    Ok(admin.queue.attempts(id).await?)
+}
+
+/// The dialogues that are kept, each under a heading.
+pub(crate) fn transcript_of(records: &[AttemptRecord]) -> String {
+    let told = records.iter().filter(|record| !record.dialogue.is_empty());
+    told.map(|record| format!("-- {:.0} {}\n{}", record.at, record.upstream, record.dialogue)).collect()
+}
