@@ -223,3 +223,34 @@ async fn a_day_that_mail_is_filed_under_again_is_not_forgotten() {
     assert!(!house.queue.forget_sent(day, last.unwrap()).await.unwrap());
     assert_eq!(house.listed().await.len(), 2);
 }
+
+#[tokio::test]
+async fn attempts_are_kept_as_long_as_anything_of_their_message_is() {
+    let house = House::new();
+    let record = |upstream: &str| AttemptRecord { upstream: upstream.to_owned(), ..AttemptRecord::default() };
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    for archives in [true, false] {
+        let id = put_new(&*house.queue, &["ann@x.test"]).await.id;
+        for outcome in [Outcome::Deferred, Outcome::Delivered] {
+            let claim = claim_one(&*house.queue).await;
+            let archived = archives.then(|| house.home.clock.wall());
+            let attempts = vec![record("a")];
+            let settled = Settlement { archived, attempts, ..settlement(&*house.queue, &claim, &[outcome]) };
+            house.queue.settle(claim, settled).await.unwrap();
+            let known = house.queue.attempts(id).await.unwrap().len();
+            match (outcome, archives) {
+                (Outcome::Deferred, _) => assert_eq!(known, 1),
+                (_, true) => assert_eq!(known, 2),
+                (_, false) => assert_eq!(known, 0),
+            }
+            house.home.clock.advance(MINUTE);
+        }
+        if archives { kept.push(id) } else { gone.push(id) }
+    }
+    house.home.clock.advance(2 * DAY);
+    let (day, _) = house.queue.archive_days().await.unwrap()[0];
+    assert!(house.queue.forget_sent(day, house.queue.now()).await.unwrap());
+    for id in kept.iter().chain(&gone) {
+        assert_eq!(house.queue.attempts(*id).await.unwrap(), []);
+    }
+}

@@ -6,6 +6,7 @@ mod addresses;
 mod archive;
 mod certificates;
 mod front_door;
+mod attempts;
 mod header;
 mod leaks;
 mod memory;
