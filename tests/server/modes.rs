@@ -66,7 +66,8 @@ fn release(proxy: &Proxy, id: &str) {
 /// Waits until it is delivered and gone.
 #[track_caller]
 fn gone(proxy: &Proxy, id: &str) {
-    eventually("the message to be gone", || show(proxy, id).is_none().then_some(()));
+    let is_over = |message: Value| message["state"] == "sent";
+    eventually("the message to be gone", || show(proxy, id).is_none_or(is_over).then_some(()));
 }
 
 /// Its recipients: role, address and state.
