@@ -4,9 +4,9 @@ mod reference;
 
 mod addresses;
 mod archive;
+mod attempts;
 mod certificates;
 mod front_door;
-mod attempts;
 mod header;
 mod leaks;
 mod memory;
