@@ -10,6 +10,8 @@ pub(super) struct Listing {
     /// None for JSON.
     table: Option<Table>,
     row: fn(&MessageJson) -> Vec<String>,
+    /// The array of JSON has been opened.
+    begun: bool,
     pub(super) shown: usize,
 }
 
@@ -19,16 +21,21 @@ impl Listing {
         columns: &'static [Column],
         row: fn(&MessageJson) -> Vec<String>,
     ) -> Listing {
-        Listing { table: (!json).then(|| Table::new(columns)), row, shown: 0 }
+        Listing { table: (!json).then(|| Table::new(columns)), row, begun: false, shown: 0 }
     }
 
-    pub(super) fn page(&mut self, messages: &[MessageJson]) -> Result<(), Failure> {
+    /// A page, behind which there may be more. Of a search that has found nothing yet the beginning is shown, too.
+    pub(super) fn page(&mut self, messages: &[MessageJson], more: bool) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         match &mut self.table {
+            Some(_) if messages.is_empty() && !more => {}
             Some(table) => table.rows(&mut out, &messages.iter().map(self.row).collect::<Vec<_>>())?,
             None => {
+                if !std::mem::replace(&mut self.begun, true) {
+                    write!(out, "[")?;
+                }
                 for (place, message) in messages.iter().enumerate() {
-                    let before = if self.shown + place == 0 { "[" } else { ",\n" };
+                    let before = if self.shown + place == 0 { "" } else { ",\n" };
                     write!(out, "{before}{}", to_json(message)?)?;
                 }
             }
@@ -38,10 +45,10 @@ impl Listing {
     }
 
     pub(super) fn end(self) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
         match (self.table, self.shown) {
-            (None, 0) => writeln!(std::io::stdout(), "[]")?,
-            (None, _) => writeln!(std::io::stdout(), "]")?,
-            (Some(_), 0) => writeln!(std::io::stdout(), "No messages.")?,
+            (None, _) => writeln!(out, "{}", if self.begun { "]" } else { "[]" })?,
+            (Some(_), 0) => writeln!(out, "No messages.")?,
             (Some(_), _) => {}
         }
         Ok(())

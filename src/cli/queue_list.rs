@@ -46,7 +46,7 @@ pub(super) async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Res
                 }
             }
             let page: MessagesJson = client.get(&(path + &cursor)).await?;
-            listing.page(&page.messages)?;
+            listing.page(&page.messages, page.next_cursor.is_some())?;
             let Some(next) = page.next_cursor else { break };
             cursor = format!("&cursor={next}");
         }
@@ -56,7 +56,8 @@ pub(super) async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Res
         let mut cursor = None;
         while left(listing.shown) > 0 {
             let page = queue.list(&filter, cursor, left(listing.shown))?;
-            listing.page(&MessagesJson::of(&page, |site, due| queue.wall_of(site, due)).messages)?;
+            let shown = MessagesJson::of(&page, |site, due| queue.wall_of(site, due));
+            listing.page(&shown.messages, shown.next_cursor.is_some())?;
             cursor = page.next;
             if cursor.is_none() {
                 break;

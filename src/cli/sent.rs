@@ -89,7 +89,7 @@ async fn list(
         while left(listing.shown) > 0 {
             let path = format!("/api/v1/sent?limit={}{query}{cursor}", left(listing.shown));
             let page: MessagesJson = client.get(&path).await?;
-            listing.page(&page.messages)?;
+            listing.page(&page.messages, page.next_cursor.is_some())?;
             let Some(next) = page.next_cursor else { break };
             cursor = format!("&cursor={next}");
         }
@@ -97,7 +97,7 @@ async fn list(
         let (queue, mut cursor) = (open_file(global)?, None);
         while left(listing.shown) > 0 {
             let page = queue.list_sent(&filter, cursor, left(listing.shown))?;
-            listing.page(&MessagesJson::of_sent(&page).messages)?;
+            listing.page(&MessagesJson::of_sent(&page).messages, page.next.is_some())?;
             cursor = page.next;
             if cursor.is_none() {
                 break;

@@ -95,27 +95,34 @@ impl Table {
         Table { columns, terminal, widths: Vec::new(), until_heading: 0 }
     }
 
-    /// Writes rows; their cells are made safe to show here. The first ones say how wide the columns are in a pipe.
+    /// Writes rows, their cells made safe to show, or the heading alone where there is none yet. The first ones say how wide the
+    /// columns are in a pipe.
     pub(super) fn rows(&mut self, out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
-        if self.widths.is_empty() && !rows.is_empty() {
+        if self.widths.is_empty() {
             self.widths = match self.terminal {
                 Some(terminal) => fitting(self.columns, terminal.width),
                 None => widest(self.columns, &rows),
             };
         }
+        if rows.is_empty() && self.until_heading == 0 {
+            self.heading(out)?;
+        }
         for row in &rows {
             if self.until_heading == 0 {
-                let names: Vec<String> = self.columns.iter().map(|column| column.name.to_owned()).collect();
-                self.line(out, &names, false)?;
-                self.until_heading =
-                    self.terminal.map_or(usize::MAX, |one| one.height.saturating_sub(2).max(5));
+                self.heading(out)?;
             }
             self.until_heading -= 1;
             self.line(out, row, true)?;
         }
         Ok(())
+    }
+
+    fn heading(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let names: Vec<String> = self.columns.iter().map(|column| column.name.to_owned()).collect();
+        self.until_heading = self.terminal.map_or(usize::MAX, |one| one.height.saturating_sub(2).max(5));
+        self.line(out, &names, false)
     }
 
     fn line(&self, out: &mut impl Write, cells: &[String], coloured: bool) -> io::Result<()> {
@@ -165,7 +172,9 @@ fn fitting(columns: &[Column], width: usize) -> Vec<(usize, usize)> {
 fn widest(columns: &[Column], rows: &[Vec<String>]) -> Vec<(usize, usize)> {
     let width = |(place, column): (usize, &Column)| {
         let cells = rows.iter().map(|row| row[place].width()).max().unwrap_or(0);
-        (place, cells.max(column.name.len()))
+        // Without a row nothing else is known.
+        let least = column.width.filter(|_| rows.is_empty()).unwrap_or(0);
+        (place, cells.max(column.name.len()).max(least))
     };
     columns.iter().enumerate().map(width).collect()
 }
