@@ -381,20 +381,22 @@ impl Run {
         self.numbers.copies = transactions.iter().filter(is_copy).count();
     }
 
-    /// All messages, once nothing is under way and nothing waits for its time.
+    /// All messages, once each is decided or waits for an operator alone.
     fn settled(&self) -> Vec<Value> {
-        let stats = eventually("the queue to be settled", || {
-            let stats = self.proxy.get("/api/v1/stats")?;
-            let left: u64 =
-                ["queued", "deferred", "in_flight"].iter().filter_map(|key| stats[key].as_u64()).sum();
-            (left == 0).then_some(stats)
-        });
-        assert_eq!(stats["damaged"], 0, "{stats}");
-        let listed = self.proxy.get("/api/v1/messages?limit=1000").expect("a listing");
-        listed["messages"].as_array().expect("a list").clone()
+        eventually("the queue to be settled", || {
+            let listed = self.proxy.get("/api/v1/messages?limit=1000")?["messages"].as_array()?.clone();
+            let waits_for_operator = |one: &Value| {
+                let reasons = one["held_because"].as_array();
+                let by_itself = |reason: &Value| reason == "site_gone" || reason == "nobody_to_report_to";
+                one["state"] == "held" && !reasons.is_some_and(|all| all.iter().any(by_itself))
+            };
+            let is_settled = |one: &Value| one["state"] == "failed" || waits_for_operator(one);
+            listed.iter().all(is_settled).then_some(listed)
+        })
     }
 
     fn judge(&mut self, listed: &[Value]) {
+        assert_eq!(self.proxy.get("/api/v1/stats").expect("figures")["damaged"], 0);
         let (start, wall) = self.clock;
         let instant = |time: &str| {
             let since = time.parse::<Timestamp>().expect("a time").duration_since(wall);
