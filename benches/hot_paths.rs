@@ -165,6 +165,7 @@ impl Stage {
                 due_by: self.queue.now(),
                 limit: count,
             }],
+            count,
         );
         self.runtime.block_on(claimed).unwrap()
     }

@@ -152,6 +152,7 @@ impl FromStr for AddressPattern {
                 }
                 _ => Err(wrong("there is no domain behind the \"@\"")),
             },
+            None if text.starts_with("*@") => Err(wrong("\"*\" stands for nothing here")),
             None => text
                 .parse::<Address>()
                 .map(|address| AddressPattern::Address(address.as_str().to_ascii_lowercase()))
@@ -202,7 +203,18 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_said_to_be_none() {
-        for text in ["", "@", "ann", "@@", "@a b", "ann@", "@x@y", "@example.com ", "*@example.com, b@c"] {
+        for text in [
+            "",
+            "@",
+            "ann",
+            "@@",
+            "@a b",
+            "ann@",
+            "@x@y",
+            "@example.com ",
+            "*@example.com, b@c",
+            "*@example.com",
+        ] {
             let error = text.parse::<AddressPattern>().unwrap_err();
             assert!(error.contains("expected"), "{text:?}: {error}");
         }

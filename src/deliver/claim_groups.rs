@@ -9,14 +9,14 @@ use crate::queue::{ClaimGroup, ClaimRequest, Timeline};
 
 /// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
-const LOOK_AHEAD: usize = 5;
+pub(super) const LOOK_AHEAD: usize = 5;
 
 /// A group whose mail may be claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ReadyGroup {
     pub(super) group: ClaimGroup,
     /// Claimed only while an upstream of its site is available.
-    needs_upstream: bool,
+    pub(super) needs_upstream: bool,
     /// It is to be held, so it is claimed before its time.
     whenever_due: bool,
 }
@@ -63,7 +63,7 @@ impl ReadyGroup {
         let most = settings.queue.batch_size;
         let wanted = match self.needs_upstream {
             false => most,
-            true => match free(settings, health, &self.group.site) {
+            true => match free_connections(settings, health, &self.group.site) {
                 Some(free) => most.min(free + LOOK_AHEAD),
                 None => 0,
             },
@@ -78,7 +78,7 @@ impl ReadyGroup {
 }
 
 /// Free connections of the upstreams that may take the site's mail; none where none of them is available.
-pub(super) fn free(settings: &Settings, health: &UpstreamHealth, site: &str) -> Option<usize> {
+pub(super) fn free_connections(settings: &Settings, health: &UpstreamHealth, site: &str) -> Option<usize> {
     route::candidates(settings, site)
         .filter_map(|upstream| health.free(upstream))
         .fold(None, |sum, free| Some(sum.unwrap_or(0) + free))

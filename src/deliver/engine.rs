@@ -7,7 +7,7 @@
 
 use super::attempt::{self, AttemptEnd};
 use super::attempt_guard::AttemptGuard;
-use super::claim_groups::{ReadyGroup, free, ready_groups};
+use super::claim_groups::{LOOK_AHEAD, ReadyGroup, free_connections, ready_groups};
 use super::context::Services;
 use super::lost_sessions::LostSessions;
 use super::settlement::{self, Deferral};
@@ -259,17 +259,39 @@ impl Engine {
             .claimable(settings)
             .filter(|(ready, _)| self.nothing_due_until.get(&ready.group).is_none_or(|until| now >= *until))
             .collect();
-        if limits.is_empty() {
-            return false;
-        }
-        match self.claim_due(limits, settings).await {
-            Ok(some) => some,
-            Err(error) => {
-                tracing::error!("no mail can be claimed, which is tried again in a second: {error}");
-                self.claim_failed = true;
-                false
+        let (to_send, others): (Vec<_>, Vec<_>) =
+            limits.into_iter().partition(|(ready, _)| ready.needs_upstream);
+        let mut claimed = false;
+        for (limits, limit) in
+            [(to_send, self.shared_capacity(settings)), (others, settings.queue.batch_size)]
+        {
+            if limits.is_empty() || limit == 0 {
+                continue;
+            }
+            match self.claim_due(limits, limit, settings).await {
+                Ok(some) => claimed |= some,
+                Err(error) => {
+                    tracing::error!("no mail can be claimed, which is tried again in a second: {error}");
+                    self.claim_failed = true;
+                    return false;
+                }
             }
         }
+        claimed
+    }
+
+    /// How many messages that need an upstream may be claimed now in all: as many as there are free connections, and a few. With
+    /// more, what comes in urgently would wait behind what each of many sites has claimed. Mail that waits for upstreams that are
+    /// not available takes nobody's place.
+    fn shared_capacity(&self, settings: &Settings) -> usize {
+        let health = &self.services.health;
+        let enabled = settings.upstreams.iter().filter(|upstream| upstream.enabled);
+        let free: usize = enabled.filter_map(|upstream| health.free(upstream)).sum();
+        let may_go = |one: &&WaitingClaim| {
+            !one.is_refused() && free_connections(settings, health, &one.claim.message.site).is_some()
+        };
+        let waiting = self.waiting.iter().filter(may_go).count();
+        settings.queue.batch_size.min(free + LOOK_AHEAD).saturating_sub(waiting)
     }
 
     /// The groups of which something may be claimed now, and how much.
@@ -291,11 +313,12 @@ impl Engine {
     async fn claim_due(
         &mut self,
         limits: Vec<(ReadyGroup, usize)>,
+        limit: usize,
         settings: &Arc<Settings>,
     ) -> Result<bool, QueueError> {
         let queue = &self.services.queue;
         let requests = limits.iter().map(|(ready, limit)| ready.request(&**queue, *limit)).collect();
-        let claims = queue.claim(LEASE, requests).await?;
+        let claims = queue.claim(LEASE, requests, limit).await?;
         let count = claims.len();
         let mut claimed: HashMap<ClaimGroup, usize> = HashMap::new();
         for claim in &claims {
@@ -304,9 +327,9 @@ impl Engine {
         }
         self.begin(claims, settings).await;
         // So a connection that is free again need not make us ask.
-        let is_exhausted = |(ready, limit): &(ReadyGroup, usize)| {
+        let is_exhausted = |(ready, most): &(ReadyGroup, usize)| {
             let taken = claimed.get(&ready.group).copied().unwrap_or(0);
-            (taken < *limit).then(|| ready.group.clone())
+            (count < limit && taken < *most).then(|| ready.group.clone())
         };
         let exhausted: Vec<ClaimGroup> = limits.iter().filter_map(is_exhausted).collect();
         if !exhausted.is_empty() {
@@ -448,7 +471,7 @@ impl Engine {
             let waits = |handling: &Handling| {
                 !handling.sending_off && !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate))
             };
-            handling.is_some_and(waits) && free(settings, &self.services.health, site).is_none()
+            handling.is_some_and(waits) && free_connections(settings, &self.services.health, site).is_none()
         };
         let sites: Vec<String> =
             self.age_is_due.iter().filter(|site| needs_upstream(site)).cloned().collect();
@@ -476,20 +499,28 @@ impl Engine {
         self.waiting = others;
         of_site.into_iter().for_each(|waiting| self.services.queue.put_back(waiting.claim));
         let life = settings.queue.expire_after;
+        let mut not_old: Vec<Claim> = Vec::new();
         while !self.stop.gently.is_cancelled() {
             let old = self.services.queue.claim_old(vec![site.clone()], life, LEASE, EXPIRY_BATCH);
             let old = match old.await {
-                Ok(old) if old.is_empty() => return,
+                Ok(old) if old.is_empty() => break,
                 Ok(old) => old,
                 Err(error) => {
                     tracing::error!(
                         "the age of waiting mail cannot be checked, which is tried again in a minute: {error}"
                     );
-                    return;
+                    break;
                 }
             };
+            // Time under debug or simulate does not count, and the search does not know of it.
+            let now = self.services.queue.now_of(&site);
+            let (old, young): (Vec<_>, Vec<_>) =
+                old.into_iter().partition(|claim| claim.message.age(now) >= life);
+            // Given back at the end, so that they are not found again.
+            not_old.extend(young);
             self.defer_all(settings, old, &reply, Deferral::NobodyAvailable).await;
         }
+        not_old.into_iter().for_each(|claim| self.services.queue.put_back(claim));
     }
 }
 

@@ -41,13 +41,13 @@ fn why(reason: HoldReason, message: &Message) -> String {
     match reason {
         HoldReason::Operator => "an operator said so".to_owned(),
         HoldReason::ModeEnded => {
-            "it was under redirect, debug or simulate, and none of them applies to it any more; release it to send it"
+            "it was under redirect, debug or simulate, and none of them applies to it any more; release it to send it to its recipients"
                 .to_owned()
         }
         HoldReason::NobodyToReportTo => {
             "redirect is on and no report address is enabled; enable one in redirect.report_emails".to_owned()
         }
-        HoldReason::SiteGone => format!("its site {site} is not configured any more"),
+        HoldReason::SiteGone => format!("its site {site} is not configured any more; release it to send it to its recipients as mail of no site"),
     }
 }
 

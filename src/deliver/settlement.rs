@@ -203,7 +203,9 @@ fn of_redirected(message: &Message, plan: &Plan, verdicts: &[RecipientVerdict]) 
     }
     let decided = || verdicts.iter().filter(|one| one.role == Role::ReportCopy);
     let stored = message.recipients.iter().filter(|one| {
+        // A copy that was taken before did not stand for those that are still open.
         one.role == Role::ReportCopy
+            && one.state != RecipientState::Delivered
             && !plan.dropped_copies.contains(&one.address)
             && !decided().any(|other| other.address == one.address)
     });

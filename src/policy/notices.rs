@@ -74,6 +74,11 @@ pub fn switches(old: &Settings, new: &Settings) -> Vec<Switch> {
             switches.extend(own.into_iter().map(|what| switch(name, what)));
         }
     }
+    // Its senders' mail is mail of no site from now on.
+    for (name, site) in old.sites.iter().filter(|(name, _)| !new.sites.contains_key(*name)) {
+        let own = changed(&site.handling, &new.handling);
+        switches.extend(own.into_iter().map(|what| switch(name, format!("the site is gone, so {what}"))));
+    }
     switches
 }
 

@@ -131,24 +131,31 @@ fn redirect(redirect: &Redirect, message: &Message) -> Plan {
             && !redirect.allows(&one.address)
             && (one.state.is_open() || one.mode == Some(Mode::Redirect))
     };
-    let originals = message.recipients.iter().filter(stands_for).map(address).collect();
+    let originals: Vec<Address> = message.recipients.iter().filter(stands_for).map(address).collect();
     let is_enabled = |address: &Address| redirect.enabled_addresses().any(|enabled| enabled == address);
     let stored = |address: &Address| {
         message.recipients.iter().find(|one| one.role == Role::ReportCopy && one.address == *address)
     };
+    let some_open = message.recipients.iter().any(|one| one.role == Role::ReportCopy && one.state.is_open());
     let wanted = |address: &Address| match stored(address) {
-        Some(copy) => copy.state.is_open(),
+        Some(copy) if copy.state.is_open() => true,
+        // Whoever is still open was not in a copy that was taken: `allow` named him then.
+        Some(copy) if copy.state == RecipientState::Delivered => !others.is_empty(),
+        // Refused: not asked again, unless for somebody whom no copy has stood for.
+        Some(_) => !others.is_empty() && !some_open,
         // Once a copy was taken, nobody who is enabled later gets another.
         None => !others.is_empty(),
     };
     let mut copies: Vec<Address> = Vec::new();
     for address in redirect.enabled_addresses().filter(|address| wanted(address)) {
-        if !copies.contains(address) {
+        if !copies.iter().any(|copy| copy.as_str().eq_ignore_ascii_case(address.as_str())) {
             copies.push(address.clone());
         }
     }
-    let dropped_copies =
-        open(message, Role::ReportCopy).map(address).filter(|one| !is_enabled(one)).collect();
+    // Where all recipients are allowed now, a copy would stand for nobody.
+    copies.retain(|_| !originals.is_empty());
+    let is_dropped = |one: &Address| originals.is_empty() || !is_enabled(one);
+    let dropped_copies = open(message, Role::ReportCopy).map(address).filter(is_dropped).collect();
     let redirected = others.into_iter().map(address).collect();
     let direct = envelope(EnvelopeKind::Direct, allowed.into_iter().map(address).collect());
     let copied = envelope(EnvelopeKind::ReportCopy(originals), copies);

@@ -114,11 +114,11 @@ pub struct HoldChange {
 
 /// Hands due messages to attempts and takes their verdicts. The delivery engine uses this.
 pub trait DeliveryQueue: MailStore {
-    /// Due messages of these groups, each leased to the caller for `lease`. Urgent mail goes before normal, normal before
+    /// At most `limit` due messages of these groups, each leased to the caller for `lease`. Urgent mail goes before normal, normal before
     /// bulk; within a class first attempts go before retries and the longest due first; groups take turns. While lower
     /// priorities wait they get every tenth message. If the caller does not settle within the lease, the next claim may take
     /// the message.
-    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>) -> Pending<'_, Vec<Claim>>;
+    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>, limit: usize) -> Pending<'_, Vec<Claim>>;
 
     /// Leases due messages of these sites whose life began at least `life` ago, at most `limit`: they may expire though no
     /// upstream could be asked.

@@ -11,7 +11,6 @@ use super::completion::AddressCompletion;
 use super::failed_logins::MAX_BY_SESSION;
 use super::reply::{self, ReplyToClient};
 use super::session_context::SessionContext;
-use crate::config::handling::Site;
 use crate::config::{Secret, Settings};
 use crate::mail::{Address, ReversePath};
 use secrecy::ExposeSecret;
@@ -101,10 +100,8 @@ impl Dialogue {
     /// Whether the site of the message under way depends on its From.
     pub(super) fn needs_author(&self) -> bool {
         let is_null = |envelope: &InboundEnvelope| envelope.mail.reverse_path == ReversePath::Null;
-        let has_senders = |site: &Site| !site.senders.is_empty();
-        self.context.site().is_none()
-            && self.context.settings.sites.values().any(has_senders)
-            && self.envelope.as_ref().is_some_and(is_null)
+        // Whatever the settings say now: a reload may come before the content ends.
+        self.envelope.as_ref().is_some_and(is_null)
     }
 
     pub(super) fn client_name(&self) -> Option<&ClientName> {

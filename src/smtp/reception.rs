@@ -13,6 +13,7 @@ use super::disk_space::SpaceReservation;
 use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
+use crate::config::Settings;
 use crate::event::{EventType, Fact, code};
 use crate::mail::address_list::mailboxes;
 use crate::mail::header::HeaderScan;
@@ -218,10 +219,10 @@ impl<'q> Reception<'q> {
         let (helo, extended) = dialogue
             .client_name()
             .map_or((String::new(), false), |client| (client.name.clone(), client.extended));
-        let site = self.site(context, envelope);
-        // Of this moment: the session may have begun under other settings, and what was accepted under a mode must be known
-        // to have been.
+        // Of this moment: the session may have begun under other settings, and mail must not escape a mode that was switched on
+        // since, nor one that it was accepted under.
         let now_in_force = server.settings.borrow().clone();
+        let site = self.site(context, &now_in_force, envelope);
         let handling = now_in_force.handling_of(&site);
         let now = server.queue.now_of(&site);
         let reception = server.clock.monotonic().saturating_sub(envelope.began);
@@ -255,14 +256,14 @@ impl<'q> Reception<'q> {
 
 impl Reception<'_> {
     /// The site of the user or the listener, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
-    fn site(&self, context: &SessionContext, envelope: &InboundEnvelope) -> String {
-        let of_sender = |address: &Address| context.settings.site_of_sender(address);
+    fn site(&self, context: &SessionContext, now: &Settings, envelope: &InboundEnvelope) -> String {
+        let of_sender = |address: &Address| now.site_of_sender(address);
         let of_author = || {
-            let from = self.author.as_ref()?.facts().from.first()?;
-            let mailboxes = mailboxes(&String::from_utf8_lossy(from));
-            mailboxes.iter().find_map(|mailbox| of_sender(&mailbox.parse().ok()?))
+            let from = &self.author.as_ref()?.facts().from;
+            let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
+            mailboxes.filter_map(|mailbox| mailbox.parse().ok()).find_map(|address| of_sender(&address))
         };
-        if let Some(site) = context.site() {
+        if let Some(site) = context.site(now) {
             return site.to_owned();
         }
         let site = match &envelope.mail.reverse_path {

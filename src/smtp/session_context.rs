@@ -91,10 +91,14 @@ impl SessionContext {
         }
     }
 
-    /// The site that all mail of the user or the listener belongs to, if there is one.
-    pub(super) fn site(&self) -> Option<&str> {
-        let of_user = self.configured_user().and_then(|user| user.site.as_deref());
-        of_user.or(self.listener.site.as_deref())
+    /// The site that all mail of the user or the listener belongs to, if there is one, by the settings in force now: a session
+    /// may go on over many reloads.
+    pub(super) fn site<'a>(&'a self, now: &'a Settings) -> Option<&'a str> {
+        let user = self.user.as_ref().filter(|_| self.listener.auth != InboundAuth::Any);
+        let of_user = user.and_then(|name| now.users.get(name)).and_then(|user| user.site.as_deref());
+        // One that a reload has taken away gives its mail to the site that it had.
+        let listener = now.listeners.iter().find(|one| one.name == self.listener.name);
+        of_user.or(listener.unwrap_or(&self.listener).site.as_deref())
     }
 
     /// The class that the user or the listener gives to all mail, if one does.

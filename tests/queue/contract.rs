@@ -573,6 +573,6 @@ async fn a_mode_that_is_noted_for_a_claimed_message_stays_with_it_however_its_at
     assert!(queue.show(message.id).await.unwrap().under_mode);
     let request =
         ClaimRequest { group: ClaimGroup { under_mode: true, ..no_site() }, due_by: queue.now(), limit: 10 };
-    assert_eq!(queue.claim(MINUTE, vec![request]).await.unwrap().len(), 1);
+    assert_eq!(queue.claim(MINUTE, vec![request], usize::MAX).await.unwrap().len(), 1);
     queue.note_mode(QueueId::from_number(1)).await.unwrap();
 }

@@ -53,7 +53,7 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
             put(queue, &message).await.ok()?;
             known.get_mut(&id)?.put = Knowledge::Yes;
         }
-        let claims = queue.claim(MINUTE, of_no_site(queue.now(), 2 + round % 2)).await.ok()?;
+        let claims = queue.claim(MINUTE, of_no_site(queue.now(), 2 + round % 2), usize::MAX).await.ok()?;
         for (number, claim) in claims.into_iter().enumerate() {
             let id = claim.message.id;
             let outcomes = match (round + number) % 3 {

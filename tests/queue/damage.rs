@@ -251,7 +251,7 @@ async fn one_flipped_byte_anywhere_never_panics_nor_passes_for_mail() {
         let opened = RedbQueue::open_on(move || Ok(Mounted(disk.clone())), options(&clock));
         let Ok(queue) = opened else { continue };
         let _ = queue.list(Filter::default(), None, 10).await;
-        for claim in queue.claim(MINUTE, of_no_site(queue.now(), 10)).await.unwrap_or_default() {
+        for claim in queue.claim(MINUTE, of_no_site(queue.now(), 10), usize::MAX).await.unwrap_or_default() {
             let Some(original) = all.iter().find(|one| one.id == claim.message.id) else {
                 panic!("byte {place}: a message that nobody put");
             };

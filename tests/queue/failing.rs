@@ -72,7 +72,7 @@ async fn an_outcome_that_cannot_be_recorded_is_recorded_later_and_nobody_else_ge
         assert!(put(&queue, &refused).await.is_err(), "puts are answered at once");
         clock.advance(10 * MINUTE);
         assert!(
-            queue.claim(MINUTE, of_no_site(queue.now(), 10)).await.is_err(),
+            queue.claim(MINUTE, of_no_site(queue.now(), 10), usize::MAX).await.is_err(),
             "nothing is sent that could not be recorded"
         );
         disk.set_faults(Faults::default());

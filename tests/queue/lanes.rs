@@ -70,7 +70,7 @@ async fn sites_take_turns_and_mail_of_one_that_is_not_asked_for_stays() {
     let ask = async |sites: &[&str], limit| {
         let group = |site: &str| ClaimGroup { site: site.to_owned(), under_mode: false };
         let request = |site: &&str| ClaimRequest { group: group(site), due_by: queue.now(), limit };
-        let claims = queue.claim(MINUTE, sites.iter().map(request).collect()).await.unwrap();
+        let claims = queue.claim(MINUTE, sites.iter().map(request).collect(), usize::MAX).await.unwrap();
         claims.iter().map(|claim| claim.message.site.clone()).collect::<Vec<_>>()
     };
     let mut first = ask(&["shop", "blog"], 2).await;

@@ -149,7 +149,7 @@ async fn next_due(queue: &dyn Queue) -> Option<Moment> {
 }
 
 async fn claim(queue: &dyn Queue, limit: usize) -> Vec<Claim> {
-    queue.claim(5 * MINUTE, of_no_site(queue.now(), limit)).await.unwrap()
+    queue.claim(5 * MINUTE, of_no_site(queue.now(), limit), usize::MAX).await.unwrap()
 }
 
 async fn claim_one(queue: &dyn Queue) -> Claim {

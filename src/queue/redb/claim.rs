@@ -19,12 +19,13 @@ pub(super) fn claim_due(
     shared: &SharedQueue,
     lease: Duration,
     groups: &[GroupSearch],
+    limit: usize,
 ) -> Result<LeasedKeys, QueueError> {
     // Locked to the end: one search at a time runs beside the commits.
     let mut scheduler = shared.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
     let snapshot = begin_search(shared)?;
     let monotonic = shared.monotonic();
-    let found = due(shared, &snapshot, groups, &mut scheduler).inspect_err(|_| {
+    let found = due(shared, &snapshot, groups, limit, &mut scheduler).inspect_err(|_| {
         shared.state().end_search();
     })?;
     Ok(finish_search(shared, snapshot, found, monotonic, lease))
@@ -35,12 +36,15 @@ fn due(
     shared: &SharedQueue,
     snapshot: &ReadTransaction,
     groups: &[GroupSearch],
+    limit: usize,
     scheduler: &mut LaneScheduler,
 ) -> Result<Vec<DueKey>, QueueError> {
     let index = snapshot.open_table(DUE_INDEX).map_err(queue_error)?;
     let mut heads = LaneHeads::of(shared, &index, groups, shared.monotonic())?;
     let mut found = Vec::new();
-    while let Some(key) = heads.next(scheduler)? {
+    while found.len() < limit
+        && let Some(key) = heads.next(scheduler)?
+    {
         found.push(key);
     }
     Ok(found)

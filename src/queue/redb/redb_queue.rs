@@ -253,7 +253,7 @@ impl MailStore for RedbQueue {
 }
 
 impl DeliveryQueue for RedbQueue {
-    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>) -> Pending<'_, Vec<Claim>> {
+    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>, limit: usize) -> Pending<'_, Vec<Claim>> {
         let search = |request: &ClaimRequest| GroupSearch {
             group: number_of(&request.group),
             due_by: request.due_by.0,
@@ -261,8 +261,9 @@ impl DeliveryQueue for RedbQueue {
         };
         let groups: Vec<GroupSearch> = requests.iter().map(search).collect();
         Box::pin(async move {
-            let take =
-                move |shared: &Arc<SharedQueue>| claim::claim_due(shared, lease, &groups)?.read(shared);
+            let take = move |shared: &Arc<SharedQueue>| {
+                claim::claim_due(shared, lease, &groups, limit)?.read(shared)
+            };
             Ok(self.hand_out(self.search(take).await?))
         })
     }

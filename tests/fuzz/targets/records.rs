@@ -176,7 +176,7 @@ fn requests(written: Option<&(u64, Message)>, due_by: Moment) -> Vec<ClaimReques
 
 /// Attempts and operators meet the record: the sound message is claimed, the damaged one is out of the way.
 async fn works(queue: &dyn Queue, id: QueueId, written: Option<&(u64, Message)>) {
-    let claims = queue.claim(Duration::from_secs(60), requests(written, Moment(u64::MAX))).await.unwrap();
+    let claims = queue.claim(Duration::from_secs(60), requests(written, Moment(u64::MAX)), 10).await.unwrap();
     let claimed = |id| claims.iter().any(|claim| claim.message.id == id);
     assert!(claimed(sound().id));
     assert!(written.is_some() || !claimed(id));
