@@ -1,7 +1,7 @@
 //! What is said between AUTH and the check of a password (RFC 4954), without I/O: PLAIN (RFC 4616), and LOGIN, which no RFC
 //! describes and most clients know.
 //!
-//! Promise: names and passwords come out as [`Credentials`] alone, whose password no `Debug` shows.
+//! Promise: names and passwords come out as [`SentCredentials`] alone, whose password no `Debug` shows.
 
 use super::reply::{self, ReplyToClient};
 use crate::config::Secret;
@@ -16,20 +16,20 @@ const MAX_NAME: usize = 255;
 /// AUTH as it stands in a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AuthCommand {
-    mechanism: Mechanism,
+    mechanism: InboundMechanism,
     /// The initial response; `=` is an empty one.
     initial: Option<Secret>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mechanism {
+enum InboundMechanism {
     Plain,
     Login,
 }
 
 /// Who a client says it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credentials {
+pub struct SentCredentials {
     /// Any text, also an empty one.
     pub name: String,
     /// As the client gave it.
@@ -52,7 +52,7 @@ pub(super) enum AuthStep {
     /// Give this reply and wait for the next line.
     Challenge(ReplyToClient, AuthExchange),
     /// Both are known.
-    Credentials(Credentials),
+    SentCredentials(SentCredentials),
     /// The exchange is over.
     Refused(ReplyToClient),
 }
@@ -63,8 +63,8 @@ impl AuthCommand {
         let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let Some(mechanism) = words.next() else { return Err(reply::AUTH_SYNTAX) };
         let mechanism = match mechanism.to_ascii_uppercase().as_slice() {
-            b"PLAIN" => Mechanism::Plain,
-            b"LOGIN" => Mechanism::Login,
+            b"PLAIN" => InboundMechanism::Plain,
+            b"LOGIN" => InboundMechanism::Login,
             _ => return Err(reply::UNKNOWN_MECHANISM),
         };
         let initial = words.next().map(|word| String::from_utf8_lossy(word).into_owned().into());
@@ -77,8 +77,8 @@ impl AuthCommand {
     /// Begins the exchange.
     pub(super) fn begin(&self) -> AuthStep {
         let (exchange, challenge) = match self.mechanism {
-            Mechanism::Plain => (AuthExchange::Plain, reply::AUTH_CONTINUE),
-            Mechanism::Login => (AuthExchange::LoginName, reply::AUTH_USERNAME),
+            InboundMechanism::Plain => (AuthExchange::Plain, reply::AUTH_CONTINUE),
+            InboundMechanism::Login => (AuthExchange::LoginName, reply::AUTH_USERNAME),
         };
         match &self.initial {
             None => AuthStep::Challenge(challenge, exchange),
@@ -99,30 +99,30 @@ impl AuthExchange {
         };
         let text = String::from_utf8_lossy(&decoded);
         match self {
-            AuthExchange::Plain => AuthStep::Credentials(plain(&text)),
+            AuthExchange::Plain => AuthStep::SentCredentials(plain(&text)),
             AuthExchange::LoginName => AuthStep::Challenge(
                 reply::AUTH_PASSWORD,
                 AuthExchange::LoginPassword { name: text.into_owned() },
             ),
             AuthExchange::LoginPassword { name } => {
-                AuthStep::Credentials(Credentials { name, password: text.into_owned().into() })
+                AuthStep::SentCredentials(SentCredentials { name, password: text.into_owned().into() })
             }
         }
     }
 }
 
 /// `[authorization name] NUL name NUL password`. Whoever wants to act for somebody else, or says something else, is nobody.
-fn plain(text: &str) -> Credentials {
+fn plain(text: &str) -> SentCredentials {
     let parts: Vec<&str> = text.split('\0').collect();
     match parts.as_slice() {
         [other, name, password] if other.is_empty() || other == name => {
-            Credentials { name: (*name).to_owned(), password: (*password).to_owned().into() }
+            SentCredentials { name: (*name).to_owned(), password: (*password).to_owned().into() }
         }
-        _ => Credentials { name: String::new(), password: String::new().into() },
+        _ => SentCredentials { name: String::new(), password: String::new().into() },
     }
 }
 
-impl Credentials {
+impl SentCredentials {
     /// Whether they can be anybody's.
     pub(super) fn are_plausible(&self) -> bool {
         !self.password.expose_secret().is_empty()
@@ -137,7 +137,7 @@ mod tests {
 
     fn credentials(step: AuthStep) -> (String, String) {
         match step {
-            AuthStep::Credentials(said) => (said.name, said.password.expose_secret().to_owned()),
+            AuthStep::SentCredentials(said) => (said.name, said.password.expose_secret().to_owned()),
             AuthStep::Challenge(reply, _) | AuthStep::Refused(reply) => panic!("{reply:?}"),
         }
     }
@@ -179,7 +179,7 @@ mod tests {
     // CASES C9, C12
     #[test]
     fn empty_ones_and_control_characters_are_nobodys() {
-        let said = |name: &str, password: &str| Credentials {
+        let said = |name: &str, password: &str| SentCredentials {
             name: name.to_owned(),
             password: password.to_owned().into(),
         };
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn credentials_plausible(step: AuthStep) -> bool {
-        matches!(step, AuthStep::Credentials(said) if said.are_plausible())
+        matches!(step, AuthStep::SentCredentials(said) if said.are_plausible())
     }
 
     // CASES C17

@@ -5,7 +5,7 @@
 //! - Hashes are computed on threads of their own, few at once, so that thousands of tries slow down nobody else's mail and
 //!   take little memory.
 
-use super::auth_exchange::Credentials;
+use super::auth_exchange::SentCredentials;
 use super::failed_logins::FailedLogins;
 use super::session_context::SessionContext;
 use crate::clock::Clock;
@@ -48,7 +48,7 @@ impl Authenticator {
     }
 
     /// Checks what a client said.
-    pub(super) async fn check(&self, context: &SessionContext, said: &Credentials) -> AuthResult {
+    pub(super) async fn check(&self, context: &SessionContext, said: &SentCredentials) -> AuthResult {
         let client = context.client;
         if self.lock().are_too_many(self.clock.monotonic(), client, &said.name) {
             return AuthResult::TooMany;
@@ -73,7 +73,7 @@ impl Authenticator {
     }
 
     /// None: not known in time.
-    async fn is_right(&self, context: &SessionContext, said: &Credentials) -> Option<bool> {
+    async fn is_right(&self, context: &SessionContext, said: &SentCredentials) -> Option<bool> {
         let users = &context.settings.users;
         let stored = users.get(&said.name).map(|user| &user.password);
         if stored.is_some_and(|stored| stored.equals(&said.password)) {

@@ -4,7 +4,7 @@
 //! Promise: what comes out depends on nothing but the lines so far and the context of the session. The order of commands,
 //! limits and relay control are decided here; [`super::session`] reads, writes, keeps deadlines and fills the queue.
 
-use super::auth_exchange::{AuthCommand, AuthExchange, AuthStep, Credentials};
+use super::auth_exchange::{AuthCommand, AuthExchange, AuthStep, SentCredentials};
 use super::authenticator::AuthResult;
 use super::command::{self, Command, CommandError, MailCommand, RcptCommand};
 use super::completion::AddressCompletion;
@@ -27,7 +27,7 @@ pub enum SessionAction {
     /// Reply 220, then the TLS handshake and [`Dialogue::tls_started`].
     StartTls,
     /// Check them, then [`Dialogue::password_checked`].
-    CheckPassword(Credentials),
+    CheckPassword(SentCredentials),
     /// Reply 354, then receive content up to CRLF.CRLF.
     ReceiveData,
     /// Receive a chunk of content; then reply 250, or end the message where it was the last chunk.
@@ -258,7 +258,7 @@ impl Dialogue {
                 self.exchange = Some(exchange);
                 SessionAction::Reply(reply)
             }
-            AuthStep::Credentials(said) => SessionAction::CheckPassword(said),
+            AuthStep::SentCredentials(said) => SessionAction::CheckPassword(said),
             AuthStep::Refused(reply) => SessionAction::Reply(reply),
         }
     }

@@ -33,7 +33,7 @@ pub mod session;
 mod session_context;
 mod session_permit;
 
-pub use auth_exchange::Credentials;
+pub use auth_exchange::SentCredentials;
 pub use authenticator::AuthResult;
 pub use disk_space::DiskSpace;
 pub use inbound_stream::InboundStream;

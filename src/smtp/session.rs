@@ -4,7 +4,7 @@
 //! sends a byte now and then ends like one that is silent. When the server stops, a session without a transaction ends at
 //! once, and a transaction may finish within the grace.
 
-use super::auth_exchange::Credentials;
+use super::auth_exchange::SentCredentials;
 use super::authenticator::AuthResult;
 use super::client_stream::{ClientStream, CommandLine, HandshakeError, SessionEnd};
 use super::command::{announces_chunk, announces_content, announces_mail};
@@ -170,7 +170,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
     }
 
     /// Checks a password, and waits where it was wrong.
-    async fn check_password(&mut self, said: Credentials) -> Result<SessionAction, SessionEnd> {
+    async fn check_password(&mut self, said: SentCredentials) -> Result<SessionAction, SessionEnd> {
         self.stream.flush().await?;
         let context = self.dialogue.context();
         let result = self.server.authenticator.check(context, &said).await;
