@@ -199,7 +199,8 @@ fn refuses_to_relay(first: &str, second_too: &str, words: &str, refused: impl Fn
     assert_eq!(recorder.wait(1).len(), 1);
     assert_eq!(refused(), 1);
 
-    let proxy = Proxy::start(&first_then(first, second_too));
+    // A bounce would be refused like the mail.
+    let proxy = Proxy::start(&(first_then(first, second_too) + "[queue]\nbounce = \"none\"\n"));
     send_one(proxy.address());
     let failed = eventually("the message to fail", || {
         queue(&proxy)?.into_iter().find(|message| message["state"] == "failed")
