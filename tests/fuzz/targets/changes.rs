@@ -65,7 +65,7 @@ pub fn run(data: &[u8]) {
     let count = |name| ours.named(name).count() + left.named(name).count();
     let froms = header.named("from").count();
     assert_eq!(count("from"), if changes.from.is_some() { 1 } else { froms.max(1) });
-    assert_eq!(count("sender"), if changes.from.is_some() { 0 } else { header.named("sender").count() });
+    assert_eq!(count("sender"), header.named("sender").count());
     assert!(ours.named("reply-to").count() <= 1);
     assert!(ours.named("reply-to").next().is_none() || left.named("reply-to").next().is_none());
     assert!(!report || count("disposition-notification-to") + count("return-receipt-to") == 0);
