@@ -182,7 +182,8 @@ impl Settings {
 
     /// The configuration file.
     pub fn write(&self, house: &House) -> String {
-        let mut text = "[queue]\nretry = [\"50ms\", \"100ms\", \"300ms\"]\n[events]\nkeep = 1000000\n[log]\nlevel = \"info\"\n".to_owned();
+        // The record does not know of bounces, which go to senders where nothing is redirected.
+        let mut text = "[queue]\nbounce = \"none\"\nretry = [\"50ms\", \"100ms\", \"300ms\"]\n[events]\nkeep = 1000000\n[log]\nlevel = \"info\"\n".to_owned();
         text += &self.global.write("");
         let there = |name: &&str| {
             let place = SITES.iter().position(|site| site == name);
