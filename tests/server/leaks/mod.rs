@@ -168,12 +168,12 @@ impl Run {
         let reply = talk.hear("250");
         let accepted = Instant::now();
         let id = reply.rsplit(' ').next().map(str::to_owned);
-        // The session's own settings decide about the site.
+        // The settings in force when the content ends decide about the site, whenever the session began.
         let named = SITES.into_iter().find(|name| *name == site).filter(|_| !null || names_author);
         let eras = |from: Instant, to: Instant| {
             self.record.eras.iter().filter(move |era| era.from <= to && era.to.is_none_or(|end| from <= end))
         };
-        let mut sites: Vec<&'static str> = eras(opened, opened + Duration::from_millis(1))
+        let mut sites: Vec<&'static str> = eras(before, accepted)
             .map(|era| named.filter(|name| era.settings.of(name).is_some()).unwrap_or_default())
             .collect();
         sites.dedup();
