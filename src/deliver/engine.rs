@@ -63,6 +63,8 @@ pub struct Engine {
     /// Those that the last round of work was done under.
     settings_seen: Option<Arc<Settings>>,
     claim_failed: bool,
+    /// The groups that may be claimed under these settings, looked up anew once a minute.
+    ready_groups: Vec<ReadyGroup>,
     /// Of these groups nothing but what is claimed is due before then (monotonic), unless the queue says that something has
     /// changed.
     nothing_due_until: HashMap<ClaimGroup, Duration>,
@@ -86,6 +88,7 @@ impl Engine {
             last_maintenance,
             settings_seen: None,
             claim_failed: false,
+            ready_groups: Vec::new(),
             nothing_due_until: HashMap::new(),
             age_is_due: BTreeSet::new(),
         }
@@ -203,6 +206,7 @@ impl Engine {
     /// upstreams, so mail that waits because of them is due at once; and held mail may be held for another reason or none.
     fn on_settings_changed(&mut self, old: Option<&Settings>, new: &Settings) {
         self.nothing_due_until.clear();
+        self.ready_groups = ready_groups(new, self.services.queue.sites());
         for (site, handling) in new.handlings() {
             self.services.queue.freeze(site, handling.sending_off);
         }
@@ -255,10 +259,9 @@ impl Engine {
     async fn claim_more(&mut self, settings: &Arc<Settings>) -> bool {
         self.claim_failed = false;
         let now = self.services.clock.monotonic();
-        let limits: Vec<(ReadyGroup, usize)> = self
-            .claimable(settings)
-            .filter(|(ready, _)| self.nothing_due_until.get(&ready.group).is_none_or(|until| now >= *until))
-            .collect();
+        let mut limits = self.claimable(settings);
+        limits
+            .retain(|(ready, _)| self.nothing_due_until.get(&ready.group).is_none_or(|until| now >= *until));
         let (to_send, others): (Vec<_>, Vec<_>) =
             limits.into_iter().partition(|(ready, _)| ready.needs_upstream);
         let mut claimed = false;
@@ -295,19 +298,20 @@ impl Engine {
     }
 
     /// The groups of which something may be claimed now, and how much.
-    fn claimable(&self, settings: &Settings) -> impl Iterator<Item = (ReadyGroup, usize)> {
-        let known = self.services.queue.sites();
-        let groups = if self.is_full(settings) { Vec::new() } else { ready_groups(settings, known) };
+    fn claimable(&self, settings: &Settings) -> Vec<(ReadyGroup, usize)> {
+        if self.is_full(settings) {
+            return Vec::new();
+        }
         let mut waiting: HashMap<&str, usize> = HashMap::new();
         for one in self.waiting.iter().filter(|one| !one.is_refused()) {
             *waiting.entry(&one.claim.message.site).or_default() += 1;
         }
-        let limit = |ready: ReadyGroup| {
+        let limit = |ready: &ReadyGroup| {
             let waiting = waiting.get(ready.group.site.as_str()).copied().unwrap_or(0);
             let limit = ready.capacity(settings, &self.services.health, waiting);
-            (limit > 0).then_some((ready, limit))
+            (limit > 0).then(|| (ready.clone(), limit))
         };
-        groups.into_iter().filter_map(limit).collect::<Vec<_>>().into_iter()
+        self.ready_groups.iter().filter_map(limit).collect()
     }
 
     async fn claim_due(
@@ -391,7 +395,7 @@ impl Engine {
             wake = wake.min(mono + PAUSE_AFTER_ERROR);
         } else {
             let until = |(ready, _): (ReadyGroup, usize)| self.nothing_due_until.get(&ready.group).copied();
-            wake = self.claimable(settings).filter_map(until).fold(wake, Duration::min);
+            wake = self.claimable(settings).into_iter().filter_map(until).fold(wake, Duration::min);
         }
         // Never in the past: the caller has just handled what is overdue.
         wake.max(mono + Duration::from_millis(1))
@@ -442,8 +446,10 @@ impl Engine {
     /// Every [`MAINTENANCE_INTERVAL`]: has failed and archived mail removed that is kept long enough, and the age of waiting mail
     /// checked.
     fn maintain(&mut self, settings: &Arc<Settings>) {
-        // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later.
+        // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later. So is mail that came in for
+        // a site in the moment when that was taken away.
         self.nothing_due_until.clear();
+        self.ready_groups = ready_groups(settings, self.services.queue.sites());
         let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
         if let Ok(before) = self.services.clock.wall().checked_sub(days) {
             let queue = self.services.queue.clone();

@@ -262,13 +262,19 @@ fn records<'a>(
 /// ([`Deferral::Decided`], counted as one). Its age is looked at.
 pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, deferral: Deferral) {
     let message = &claim.message;
+    let handling = context.settings.handling_of(&message.site);
     let plan = Plan {
-        mode: context.settings.handling_of(&message.site).and_then(|handling| handling.mode()),
+        mode: handling.and_then(|handling| handling.mode()),
         dropped_copies: Vec::new(),
         redirected: Vec::new(),
         action: plan::Action::Wait,
     };
+    // Those whom `allow` names would have got their own mail: their outcome is no mode's.
+    let is_allowed = |address: &Address| {
+        plan.mode == Some(Mode::Redirect) && handling.is_some_and(|one| one.redirect.allows(address))
+    };
     let verdict = |recipient: &Recipient| {
+        let own = recipient.role == Role::Original && is_allowed(&recipient.address);
         let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
         let enhanced = EnhancedCode(4, 4, 1);
         let refused_by = recipient.refused_by.clone();
@@ -276,7 +282,7 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
             role: recipient.role,
             address: recipient.address.clone(),
             verdict: Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by },
-            mode: plan.mode,
+            mode: plan.mode.filter(|_| !own),
         }
     };
     let verdicts = message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
