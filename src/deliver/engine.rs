@@ -8,16 +8,17 @@
 use super::attempt::{self, AttemptEnd};
 use super::attempt_guard::AttemptGuard;
 use super::claim_groups::{LOOK_AHEAD, ReadyGroup, free_connections, ready_groups};
+use super::concurrently::run_all;
 use super::context::Services;
 use super::lost_sessions::LostSessions;
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
 use super::waiting_claim::{RECHECK_CLAIM_AFTER, WaitingClaim};
-use super::{holding, mode_attempt, route};
+use super::{holding, mode_attempt, old_mail};
 use crate::config::Settings;
 use crate::config::handling::Handling;
 use crate::config::settings::Upstream;
-use crate::mail::Mode;
+use crate::mail::{HoldReason, Mode};
 use crate::policy::plan::{self, Action, Plan};
 use crate::queue::{Claim, ClaimGroup, QueueError};
 use futures_util::FutureExt;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,8 +37,6 @@ const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// Messages deferred or expired at a time while no upstream is available.
-const EXPIRY_BATCH: usize = 500;
 
 /// How the engine is told to end.
 #[derive(Clone, Default)]
@@ -179,27 +177,9 @@ impl Engine {
             }
         }
         let why = "waits for the upstreams that have not refused it";
-        self.defer_all(settings, in_vain, why, Deferral::NobodyAvailable).await;
-        self.defer_all(settings, too_long, why, Deferral::OthersBusy).await;
-    }
-
-    /// All together, so that they share commits.
-    async fn defer_all(&self, settings: &Arc<Settings>, claims: Vec<Claim>, why: &str, deferral: Deferral) {
-        let context = self.services.context(settings.clone());
-        self.run_all(claims.into_iter().map(|claim| {
-            let (context, why) = (context.clone(), why.to_owned());
-            async move { settlement::defer(&context, &claim, &why, deferral).await }
-        }))
-        .await;
-    }
-
-    async fn run_all(&self, all: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) {
-        let mut under_way: JoinSet<()> = all.collect();
-        tokio::select! {
-            // The queue has been asked; while the disk is full its answer may take long.
-            () = self.stop.gently.cancelled() => {}
-            () = async { while under_way.join_next().await.is_some() {} } => {}
-        }
+        let (context, stop) = (self.services.context(settings.clone()), &self.stop.gently);
+        settlement::defer_all(&context, stop, in_vain, why, Deferral::NobodyAvailable).await;
+        settlement::defer_all(&context, stop, too_long, why, Deferral::OthersBusy).await;
     }
 
     /// At the start and after a reload: what is planned for claimed mail no longer holds, nor do refusals by changed
@@ -362,11 +342,11 @@ impl Engine {
             }
         }
         let context = self.services.context(settings.clone());
-        self.run_all(held.into_iter().map(|(reason, claim, plan)| {
+        let hold = |(reason, claim, plan): (HoldReason, Claim, Plan)| {
             let context = context.clone();
             async move { holding::hold(&context, &claim, &plan, reason).await }
-        }))
-        .await;
+        };
+        run_all(&self.stop.gently, held.into_iter().map(hold)).await;
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
@@ -443,8 +423,8 @@ impl Engine {
         });
     }
 
-    /// Every [`MAINTENANCE_INTERVAL`]: has failed and archived mail removed that is kept long enough, and the age of waiting mail
-    /// checked.
+    /// Every [`MAINTENANCE_INTERVAL`]: has failed and archived mail removed that is kept long enough, the age of waiting mail
+    /// checked, and senders told that their mail is late.
     fn maintain(&mut self, settings: &Arc<Settings>) {
         // Should the queue ever fail to wake us for mail that is due, it is claimed a minute later. So is mail that came in for
         // a site in the moment when that was taken away.
@@ -466,6 +446,8 @@ impl Engine {
             },
             "the archive cannot be cleaned up",
         );
+        let (context, stop) = (self.services.context(settings.clone()), self.stop.gently.clone());
+        self.attempts.spawn(async move { old_mail::tell_late(&context, &stop).await });
         self.age_is_due = settings.handlings().map(|(site, _)| site.to_owned()).collect();
     }
 
@@ -484,49 +466,17 @@ impl Engine {
         // Mail of running attempts is checked a minute later.
         self.age_is_due.retain(|site| !sites.contains(site));
         for site in sites {
-            self.expire_waiting(settings, site).await;
+            self.expire_waiting(settings, &site).await;
         }
     }
 
-    async fn expire_waiting(&mut self, settings: &Arc<Settings>, site: String) {
-        let mut last_errors: Vec<String> = route::candidates(settings, &site)
-            .filter_map(|upstream| {
-                Some(format!("{}: {}", upstream.name, self.services.health.status(upstream).last_error?))
-            })
-            .collect();
-        last_errors.sort();
-        let reply = match last_errors.is_empty() {
-            true => "no upstream was available".to_owned(),
-            false => format!("no upstream was available; {}", last_errors.join("; ")),
-        };
+    async fn expire_waiting(&mut self, settings: &Arc<Settings>, site: &str) {
         // Claimed mail that waits is checked like the rest.
         let (of_site, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|one| one.claim.message.site == site);
         self.waiting = others;
         of_site.into_iter().for_each(|waiting| self.services.queue.put_back(waiting.claim));
-        let life = settings.queue.expire_after;
-        let mut not_old: Vec<Claim> = Vec::new();
-        while !self.stop.gently.is_cancelled() {
-            let old = self.services.queue.claim_old(vec![site.clone()], life, LEASE, EXPIRY_BATCH);
-            let old = match old.await {
-                Ok(old) if old.is_empty() => break,
-                Ok(old) => old,
-                Err(error) => {
-                    tracing::error!(
-                        "the age of waiting mail cannot be checked, which is tried again in a minute: {error}"
-                    );
-                    break;
-                }
-            };
-            // Time under debug or simulate does not count, and the search does not know of it.
-            let now = self.services.queue.now_of(&site);
-            let (old, young): (Vec<_>, Vec<_>) =
-                old.into_iter().partition(|claim| claim.message.age(now) >= life);
-            // Given back at the end, so that they are not found again.
-            not_old.extend(young);
-            self.defer_all(settings, old, &reply, Deferral::NobodyAvailable).await;
-        }
-        not_old.into_iter().for_each(|claim| self.services.queue.put_back(claim));
+        old_mail::expire(&self.services.context(settings.clone()), site, &self.stop.gently).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of an attempt: its verdicts, their log lines and events, and when the rest is due again, in one commit.
 
 use super::bounce;
+use super::concurrently::run_all;
 use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
@@ -14,9 +15,10 @@ use crate::queue::{Claim, QueueError, RecipientVerdict, Settlement};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-/// From here on a sender who asked for it is told that a message is late (RFC 3464 section 2.3.3).
-const LATE_AFTER: Duration = Duration::from_secs(4 * 60 * 60);
+/// From then on a sender who asked for it is told that a message is late (RFC 3461 section 4.1), once.
+pub(super) const LATE_AFTER: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Why something is deferred.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -269,23 +271,7 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
         redirected: Vec::new(),
         action: plan::Action::Wait,
     };
-    // Those whom `allow` names would have got their own mail: their outcome is no mode's.
-    let is_allowed = |address: &Address| {
-        plan.mode == Some(Mode::Redirect) && handling.is_some_and(|one| one.redirect.allows(address))
-    };
-    let verdict = |recipient: &Recipient| {
-        let own = recipient.role == Role::Original && is_allowed(&recipient.address);
-        let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
-        let enhanced = EnhancedCode(4, 4, 1);
-        let refused_by = recipient.refused_by.clone();
-        RecipientVerdict {
-            role: recipient.role,
-            address: recipient.address.clone(),
-            verdict: Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by },
-            mode: plan.mode.filter(|_| !own),
-        }
-    };
-    let verdicts = message.open_recipients().map(|(_, recipient)| verdict(recipient)).collect();
+    let verdicts = without_attempt(context, message, why);
     let failed_upstream = message.failed_upstream.clone();
     let counted = deferral == Deferral::Decided;
     let outcome = AttemptOutcome {
@@ -298,6 +284,69 @@ pub(super) async fn defer(context: &AttemptContext, claim: &Claim, why: &str, de
         records: Vec::new(),
     };
     settle(context, claim, outcome, deferral).await;
+}
+
+/// Defers all together, so that they share commits.
+pub(super) async fn defer_all(
+    context: &AttemptContext,
+    stop: &CancellationToken,
+    claims: Vec<Claim>,
+    why: &str,
+    deferral: Deferral,
+) {
+    let defer_one = |claim| {
+        let (context, why) = (context.clone(), why.to_owned());
+        async move { defer(&context, &claim, &why, deferral).await }
+    };
+    run_all(stop, claims.into_iter().map(defer_one)).await;
+}
+
+/// Has its sender told that a message is late. Nothing else of it changes.
+pub(super) async fn tell_late(context: &AttemptContext, claim: Claim, why: &str) {
+    let message = &claim.message;
+    let verdicts = without_attempt(context, message, why);
+    let notice = told::due(&context.settings, message, &verdicts, true, |_| false);
+    let (Some(notice), Some(due)) = (notice, message.due) else {
+        return context.services.queue.put_back(claim);
+    };
+    let unchanged = Settlement {
+        verdicts: Vec::new(),
+        dropped_copies: Vec::new(),
+        mode: None,
+        hold: None,
+        counted: false,
+        steps_on: false,
+        next_due: due,
+        failed_upstream: None,
+        archived: None,
+        attempts: Vec::new(),
+        facts: Vec::new(),
+        follow_up: None,
+    };
+    commit_with_notice(context, &claim, unchanged, Some(&notice)).await;
+}
+
+/// What is said of the open recipients of a message that nobody was asked about.
+fn without_attempt(context: &AttemptContext, message: &Message, why: &str) -> Vec<RecipientVerdict> {
+    let handling = context.settings.handling_of(&message.site);
+    let mode = handling.and_then(|handling| handling.mode());
+    // Those whom `allow` names would have got their own mail: their outcome is no mode's.
+    let is_allowed = |address: &Address| {
+        mode == Some(Mode::Redirect) && handling.is_some_and(|one| one.redirect.allows(address))
+    };
+    let verdict = |(_, recipient): (usize, &Recipient)| {
+        let own = recipient.role == Role::Original && is_allowed(&recipient.address);
+        let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
+        let enhanced = EnhancedCode(4, 4, 1);
+        let refused_by = recipient.refused_by.clone();
+        RecipientVerdict {
+            role: recipient.role,
+            address: recipient.address.clone(),
+            verdict: Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by },
+            mode: mode.filter(|_| !own),
+        }
+    };
+    message.open_recipients().map(verdict).collect()
 }
 
 /// Names of the upstreams that refused what is deferred; none where none did.

@@ -130,6 +130,16 @@ pub trait DeliveryQueue: MailStore {
         limit: usize,
     ) -> Pending<'_, Vec<Claim>>;
 
+    /// Leases messages of these sites that no mode has touched, due or not, whose life began at least `age` ago, at most `limit`:
+    /// those whose sender asked to be told that they are late (RFC 3461 section 4.1) and was not told yet.
+    fn claim_late(
+        &self,
+        sites: Vec<String>,
+        age: Duration,
+        lease: Duration,
+        limit: usize,
+    ) -> Pending<'_, Vec<Claim>>;
+
     /// Notes that an attempt under a mode is about to begin, as [`Message::under_mode`]: durable on return, so that a lost
     /// session or the end of the process does not make it unknown.
     fn note_mode(&self, id: QueueId) -> Pending<'_, ()>;

@@ -314,6 +314,61 @@ async fn who_asks_for_it_is_told_once_that_it_is_late() {
     stage.stop().await;
 }
 
+/// No attempt ends that could tell: there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_mail_waits_for_upstreams_that_are_down_is_told_that_it_is_late() {
+    let down = free_address();
+    let only = at("only", down.port(), "");
+    let more = "[site.shop]\nsenders = [\"@shop.test\"]\n[site.shop.redirect]\nenabled = true\n\
+                report_emails = [\"qa@r.test\"]\n";
+    let stage = Stage::start(&(only.clone() + more)).await;
+    let asked =
+        stage.put_changed(&["c@y.test", "d@y.test"], |message| ask(message, of(false, true, true))).await;
+    stage.put_changed(&["c@y.test"], |message| ask(message, Notify::Unsaid)).await;
+    // Whom nobody tells: the null reverse-path, and mail under a mode.
+    stage
+        .put_changed(&["c@y.test"], |message| {
+            ask(message, of(false, true, true));
+            message.reverse_path = ReversePath::Null;
+        })
+        .await;
+    stage
+        .put_changed(&["c@y.test"], |message| {
+            ask(message, of(false, true, true));
+            message.site = "shop".to_owned();
+        })
+        .await;
+    stage
+        .until("the circuit is open", async || (stage.count(code::CIRCUIT_OPEN).await > 0).then_some(()))
+        .await;
+    stage.clock.advance(4 * HOUR);
+    stage.until("a notice", async || (stage.count(code::BOUNCED).await > 0).then_some(())).await;
+    for _ in 0..3 {
+        // Later maintenance finds nothing more to tell.
+        stage.clock.advance(HOUR);
+    }
+    let about = stage.when(asked, |_| true).await;
+    assert_eq!((about.state(), about.attempts, about.delay_told), (MessageState::Queued, 0, true));
+    assert_eq!(about.due, about.due.min(Some(stage.queue.now())), "due as before");
+    // With an upstream there, mail leaves, and one notice with it.
+    let server = server(|script| script);
+    stage.configure(&(upstream("only", &server, "") + more));
+    let notices = stage
+        .until("all is sent", async || {
+            let all = server.transactions();
+            (all.len() == 5)
+                .then(|| all.into_iter().filter(|one| one.mail.starts_with("<>")).collect::<Vec<_>>())
+        })
+        .await;
+    let notice = notices.iter().find(|one| one.recipients == ["<a@x.test>"]).unwrap();
+    let report = parsed(&notice.content);
+    assert_eq!(field(&report, 1, "Action"), ["delayed"]);
+    assert_eq!(field(&report, 2, "Status"), ["4.4.1"]);
+    assert!(report["text"].as_str().unwrap().contains("no upstream was available; only: "));
+    assert_eq!(stage.count(code::BOUNCED).await, 1);
+    stage.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_success_is_told_where_the_upstream_does_not_report() {
     for (extensions, told) in [(&["PIPELINING"][..], 1), (&["PIPELINING", "DSN"], 0)] {

@@ -4,7 +4,7 @@ use super::due_key::{DueKey, Lane};
 use super::layout::state_number;
 use super::stored::StoredMessage;
 use crate::clock::Moment;
-use crate::mail::{MessageState, Recipient};
+use crate::mail::{MessageState, Notify, Recipient, ReversePath, Role};
 
 /// The index entries of one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +14,8 @@ pub(super) struct IndexEntries {
     pub(super) due: Option<(DueKey, u64)>,
     /// Some upstream has refused an open recipient.
     pub(super) refused: bool,
+    /// It waits for an attempt, and its sender asked to be told when it is late and was not told yet.
+    pub(super) wants_late_notice: bool,
     pub(super) failed_at: Option<u64>,
 }
 
@@ -26,10 +28,17 @@ impl IndexEntries {
         let key = |due: Moment| DueKey { lane: Lane::of(message), due: due.0, id: message.id };
         let due = message.due.filter(|_| waits).map(|due| (key(due), message.life_start.0));
         let refused = |(_, recipient): (usize, &Recipient)| !recipient.refused_by.is_empty();
+        let asks = |(_, recipient): (usize, &Recipient)| {
+            recipient.role == Role::Original && matches!(recipient.notify, Notify::Of { delay: true, .. })
+        };
         Some(IndexEntries {
             state: state_number(state)?,
             due,
             refused: due.is_some() && message.open_recipients().any(refused),
+            wants_late_notice: due.is_some()
+                && message.reverse_path != ReversePath::Null
+                && !message.delay_told
+                && message.open_recipients().any(asks),
             failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
         })
     }

@@ -1,7 +1,7 @@
 //! The tables of the queue file: their names, keys and values.
 //!
 //! `messages` holds the records. Everything that is asked often has an index of its own, so that neither claiming nor
-//! listing ever reads messages that are not wanted: the due index (each lane longest due first), `refused`, `states` (each
+//! listing ever reads messages that are not wanted: the due index (each lane longest due first), `refused`, `late notices`, `states` (each
 //! state newest first), `failed` (longest failed first), `sent by day`. Names, keys and values are the file's format: with a change of
 //! any of them [`FORMAT`] counts up, and [`super::migration`] brings older files up to date. A table that is missing is made
 //! with the next commit, and is empty until then.
@@ -21,6 +21,9 @@ pub(super) const DUE_INDEX: TableDefinition<'static, (u64, u8, u64, u128), u64> 
     TableDefinition::new("waiting");
 /// Ids in the due index that some upstream has refused, so that a reload finds them.
 pub(super) const REFUSED: TableDefinition<'static, u128, ()> = TableDefinition::new("refused");
+/// (Group, start of life, id) in the due index of whom a sender asked to be told that they are late, and was not told yet.
+pub(super) const LATE_NOTICES: TableDefinition<'static, (u64, u64, u128), ()> =
+    TableDefinition::new("late notices");
 /// (State, id) of every message that is not set aside.
 pub(super) const STATES: TableDefinition<'static, (u8, u128), ()> = TableDefinition::new("states");
 /// (Wall clock milliseconds of the last change, id) of failed messages.

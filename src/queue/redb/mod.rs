@@ -23,6 +23,7 @@ mod actions;
 mod apply;
 mod batch;
 mod claim;
+mod claim_late;
 mod claim_old;
 mod committer;
 mod content;

@@ -6,6 +6,7 @@ use super::super::{
     SentMessage, SentPage, Settlement, Timeline,
 };
 use super::claim::{self, NextDue};
+use super::claim_late::claim_late;
 use super::claim_old::{OldSearch, claim_old};
 use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
@@ -288,6 +289,24 @@ impl DeliveryQueue for RedbQueue {
                 taken.map(|taken| taken.read(shared)).transpose()
             };
             Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
+        })
+    }
+
+    fn claim_late(
+        &self,
+        sites: Vec<String>,
+        age: Duration,
+        lease: Duration,
+        limit: usize,
+    ) -> Pending<'_, Vec<Claim>> {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let group =
+            |site: &String| (group_number(site, false), Moment(self.now_of(site).0.saturating_sub(age)));
+        let groups: Vec<(u64, Moment)> = sites.iter().map(group).collect();
+        Box::pin(async move {
+            let take =
+                move |shared: &Arc<SharedQueue>| claim_late(shared, &groups, lease, limit)?.read(shared);
+            Ok(self.hand_out(self.read(take).await?))
         })
     }
 

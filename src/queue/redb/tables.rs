@@ -3,8 +3,8 @@
 use super::due_key::RawDueKey;
 use super::index_entries::IndexEntries;
 use super::layout::{
-    ARCHIVE_DAYS, ATTEMPTS, DAMAGED, DUE_INDEX, EVENTS, FAILED, MESSAGES, META, ORPHANS, PARTS, REFUSED,
-    REMAINDERS, SENT, SENT_BY_DAY, STATES,
+    ARCHIVE_DAYS, ATTEMPTS, DAMAGED, DUE_INDEX, EVENTS, FAILED, LATE_NOTICES, MESSAGES, META, ORPHANS, PARTS,
+    REFUSED, REMAINDERS, SENT, SENT_BY_DAY, STATES,
 };
 use super::record;
 use super::stored::{StateCounts, StoredMessage};
@@ -17,6 +17,7 @@ pub(super) struct Tables<'t> {
     pub(super) messages: Table<'t, u128, &'static [u8]>,
     pub(super) due_index: Table<'t, RawDueKey, u64>,
     pub(super) refused: Table<'t, u128, ()>,
+    pub(super) late_notices: Table<'t, (u64, u64, u128), ()>,
     pub(super) states: Table<'t, (u8, u128), ()>,
     pub(super) failed: Table<'t, (u64, u128), ()>,
     pub(super) parts: Table<'t, (u128, u32), &'static [u8]>,
@@ -44,6 +45,7 @@ impl<'t> Tables<'t> {
             messages: transaction.open_table(MESSAGES)?,
             due_index: transaction.open_table(DUE_INDEX)?,
             refused: transaction.open_table(REFUSED)?,
+            late_notices: transaction.open_table(LATE_NOTICES)?,
             states: transaction.open_table(STATES)?,
             failed: transaction.open_table(FAILED)?,
             parts: transaction.open_table(PARTS)?,
@@ -143,7 +145,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// The same for the due index and the index of refused messages alone.
+    /// The same for the due index and those of refused messages and notices alone.
     pub(super) fn replace_due_entries(
         &mut self,
         id: QueueId,
@@ -164,6 +166,18 @@ impl<'t> Tables<'t> {
             (true, false) => drop(self.refused.remove(id.number())?),
             (false, true) => drop(self.refused.insert(id.number(), ())?),
             _ => {}
+        }
+        let late_notice = |entries: Option<IndexEntries>| {
+            let (key, life_start) = entries.filter(|entries| entries.wants_late_notice)?.due?;
+            Some((key.lane.group, life_start, id.number()))
+        };
+        if late_notice(before) != late_notice(after) {
+            if let Some(key) = late_notice(before) {
+                self.late_notices.remove(key)?;
+            }
+            if let Some(key) = late_notice(after) {
+                self.late_notices.insert(key, ())?;
+            }
         }
         Ok(())
     }
