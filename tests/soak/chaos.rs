@@ -63,6 +63,7 @@ impl Chaos<'_> {
         std::thread::sleep(Duration::from_millis(dice.u64(200..4500)));
         let patient = house.event_log_is_due();
         house.release_all();
+        house.delete_failed();
         match if patient { 20 } else { dice.u32(0..100) } {
             0..10 => return self.reload(house, dice, SITE),
             10..20 => return self.switch_modes(house, dice),

@@ -72,7 +72,7 @@ impl Sender<'_> {
             let base = self.ledger.numbers(BURST + 1);
             let (count, length) = (BURST.to_string(), letter::BURST_LENGTH.to_string());
             let mut command = Command::new(postfix_tool("smtp-source"));
-            command.args(["-N", "-s", "4", "-m", &count, "-l", &length, "-f", "ann@client.test"]);
+            command.args(["-N", "-s", "4", "-m", &count, "-l", &length, "-f", letter::SENDER]);
             command.args(["-t", &format!("burst-{base}@soak.test"), &self.server.to_string()]);
             (base + 1..=base + BURST).for_each(|number| self.ledger.offer(number, |note| note.unknown += 1));
             let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -136,7 +136,7 @@ impl Session {
         style: u8,
         dice: &mut fastrand::Rng,
     ) -> io::Result<Result<QueueId, String>> {
-        let mail = format!("MAIL FROM:<ann@client.test> SIZE={}\r\n", letter.len());
+        let mail = format!("MAIL FROM:<{}> SIZE={}\r\n", letter::SENDER, letter.len());
         let rcpt = format!("RCPT TO:<{recipient}>\r\n");
         match style {
             // Step by step.

@@ -1,10 +1,11 @@
-//! What the proxy's own event log says: which queue ids it calls delivered, in the commit that removed them.
+//! What the proxy's own event log says: which queue ids it calls delivered or failed, in the commit that decided it, and which
+//! notices it has queued.
 //!
 //! Read whenever the proxy has been stopped, often enough that nothing is trimmed before.
 
 use super::ledger::Ledger;
 use super::letter;
-use postroom::event::EventType;
+use postroom::event::{EventType, Fact, code};
 use postroom::mail::QueueId;
 use postroom::queue::redb::ReadOnlyQueue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,8 +22,14 @@ pub struct EventLog {
     next: u64,
     /// How often each queue id is called delivered: to its recipient, to a report address, or by debug.
     pub delivered: HashMap<QueueId, u32>,
-    /// Numbers that debug has logged and nobody was sent, with their queue ids.
-    pub logged: BTreeMap<u64, BTreeSet<QueueId>>,
+    /// How often each queue id is said to have failed.
+    pub failed: HashMap<QueueId, u32>,
+    /// Numbers that debug has logged and nobody was sent, or that failed, with their queue ids.
+    pub ended: BTreeMap<u64, BTreeSet<QueueId>>,
+    /// Notices that debug has logged and nobody was sent.
+    pub logged_notices: BTreeSet<QueueId>,
+    /// The notices about each queue id.
+    pub notices: HashMap<QueueId, Vec<QueueId>>,
 }
 
 impl EventLog {
@@ -37,22 +44,40 @@ impl EventLog {
             }
             self.next = last.id + 1;
             for fact in events.into_iter().map(|event| event.fact) {
-                let (Some(id), Some(recipient)) = (fact.queue_id, &fact.recipient) else { continue };
-                let is_logged = fact.message.starts_with("logged only");
-                let ends = ["delivered", "redirected: a report address took it"];
-                let is_delivery = is_logged || ends.iter().any(|end| fact.message.starts_with(end));
-                if fact.kind != EventType::Information || !is_delivery {
-                    continue;
-                }
-                *self.delivered.entry(id).or_default() += 1;
-                match letter::number_of(recipient) {
-                    Ok(number) if is_logged => {
-                        self.logged.entry(number).or_default().insert(id);
-                    }
-                    Ok(_) => {}
-                    Err(what) => ledger.wrong(format!("an event about <{recipient}>: {what}")),
+                if let Err(what) = self.note(&fact) {
+                    ledger.wrong(format!("{}: {what}", fact.message));
                 }
             }
         }
+    }
+
+    fn note(&mut self, fact: &Fact) -> Result<(), String> {
+        let Some(id) = fact.queue_id else { return Ok(()) };
+        if fact.code == code::BOUNCED {
+            let notice = fact.message.rsplit_once("by message ").ok_or("which notice it is")?.1;
+            let notice = notice.parse().map_err(|error| format!("{notice}: {error}"))?;
+            self.notices.entry(id).or_default().push(notice);
+            return Ok(());
+        }
+        let Some(recipient) = &fact.recipient else { return Ok(()) };
+        let begins = |words: &str| fact.message.starts_with(words);
+        let is_logged = begins("logged only");
+        let is_delivery = is_logged || begins("delivered") || begins("redirected: a report address took it");
+        match fact.kind {
+            EventType::Information if is_delivery => *self.delivered.entry(id).or_default() += 1,
+            EventType::Error if begins("refused for good by") => *self.failed.entry(id).or_default() += 1,
+            _ => return Ok(()),
+        }
+        if recipient == letter::SENDER {
+            if is_logged {
+                self.logged_notices.insert(id);
+            }
+            return Ok(());
+        }
+        let number = letter::number_of(recipient)?;
+        if is_logged || fact.kind == EventType::Error {
+            self.ended.entry(number).or_default().insert(id);
+        }
+        Ok(())
     }
 }

@@ -33,7 +33,8 @@ impl fmt::Display for Figures {
         line("tries refused with 4xx", &found.refused)?;
         line("messages arrived", &found.arrived)?;
         line("of these as a report copy", &found.copies)?;
-        line("acknowledged, logged by debug and sent to nobody", &found.logged)?;
+        line("acknowledged, logged by debug and sent to nobody, or failed", &found.ended)?;
+        line("failed, their senders told once each", &found.failed)?;
         line("arrived as two messages: their client had missed the reply and sent again", &found.resent)?;
         line("arrived again, each explained:", &found.doubled.values().sum::<usize>())?;
         for (reason, count) in &found.doubled {

@@ -176,30 +176,35 @@ impl House<'_> {
 
     /// An operator releases all that is held. Nobody may be there to do so.
     pub fn release_all(&self) {
-        let socket = self.data_dir().join("control.sock");
         for body in
             [r#"{"action":"release","all":true,"confirm":true}"#, r#"{"action":"release","all":true}"#]
         {
-            let head = "POST /api/v1/messages/bulk HTTP/1.1\r\nContent-Type: application/json";
-            let request = format!(
-                "{head}\r\nContent-Length: {}\r\nHost: x\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            if exchange(&socket, &request).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            if self.act(body) {
                 return;
             }
         }
     }
 
-    /// `GET /api/v1/stats`: messages in the queue and messages that failed; none while it cannot say.
+    /// An operator deletes what failed: its sender is told.
+    pub fn delete_failed(&self) {
+        self.act(r#"{"action":"delete","filter":"state:failed","confirm":true}"#);
+    }
+
+    /// Whether the proxy has done it.
+    fn act(&self, body: &str) -> bool {
+        let head = "POST /api/v1/messages/bulk HTTP/1.1\r\nContent-Type: application/json";
+        let request =
+            format!("{head}\r\nContent-Length: {}\r\nHost: x\r\nConnection: close\r\n\r\n{body}", body.len());
+        let socket = self.data_dir().join("control.sock");
+        exchange(&socket, &request).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// `GET /api/v1/stats`: messages that wait, and damaged ones; none while it cannot say.
     pub fn stats(&self) -> Option<(u64, u64)> {
         let text = ask(&self.data_dir().join("control.sock"), "/api/v1/stats").ok()?;
         let json: serde_json::Value = serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()?;
         let of = |name: &str| json[name].as_u64();
-        Some((
-            of("queued")? + of("deferred")? + of("held")? + of("in_flight")?,
-            of("failed")? + of("damaged")?,
-        ))
+        Some((of("queued")? + of("deferred")? + of("held")? + of("in_flight")?, of("damaged")?))
     }
 }
 

@@ -7,10 +7,13 @@
 //!   process ended between the upstream's 250 and the commit of it. That it was before the commit is checked too: the
 //!   event log, written in the same commit, may call each queue id delivered only once.
 //! - Nothing is owed for what was not acknowledged.
+//! - Whose recipient the upstreams do not know failed once, and its sender was told by one notice, which is judged like any other
+//!   message; nobody was told of anything else.
 
 use super::event_log::EventLog;
 use super::ledger::{Arrival, Book, End};
-use std::collections::{BTreeMap, BTreeSet};
+use postroom::mail::QueueId;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A reply that left the upstream later than this after the final dot may have found nobody waiting for it: half of
@@ -31,8 +34,10 @@ pub struct Judgement {
     pub unknown: usize,
     /// Numbers that arrived.
     pub arrived: usize,
-    /// Of the acknowledged ones, logged by debug and sent to nobody.
-    pub logged: usize,
+    /// Of the acknowledged ones, logged by debug and sent to nobody, or failed.
+    pub ended: usize,
+    /// Messages that failed; their senders were told.
+    pub failed: usize,
     /// Messages of which a report address got a copy.
     pub copies: usize,
     /// Tries that were answered with a refusal.
@@ -49,7 +54,7 @@ pub struct Judgement {
 
 /// Judges all of it.
 pub fn judge(book: Book, events: &EventLog) -> Judgement {
-    let EventLog { delivered, logged, .. } = events;
+    let EventLog { delivered, ended, .. } = events;
     let Book { offered, mut arrivals, ends, wrong } = book;
     let mut found = Judgement { wrong, offered: offered.len(), ..Judgement::default() };
     found.unknown = offered.values().filter(|note| note.unknown > 0).count();
@@ -58,7 +63,9 @@ pub fn judge(book: Book, events: &EventLog) -> Judgement {
     arrivals.sort_by_key(|arrival| (arrival.number, arrival.queue_id, arrival.begun));
 
     let mut by_number: BTreeMap<u64, Vec<&Arrival>> = BTreeMap::new();
-    for arrival in &arrivals {
+    let (notices, letters): (Vec<&Arrival>, Vec<&Arrival>) =
+        arrivals.iter().partition(|arrival| arrival.about.is_some());
+    for arrival in letters {
         by_number.entry(arrival.number).or_default().push(arrival);
     }
     found.arrived = by_number.len();
@@ -66,11 +73,11 @@ pub fn judge(book: Book, events: &EventLog) -> Judgement {
         let came = by_number.get(number).map_or(&[][..], |came| came);
         let Some(id) = note.acknowledged else { continue };
         found.acknowledged += 1;
-        let logged = logged.get(number);
-        let is_logged = logged.is_some_and(|ids| id.is_none_or(|id| ids.contains(&id)));
-        found.logged += usize::from(is_logged);
-        if is_logged {
-            // Debug has taken it: nobody is to be sent it any more.
+        let ended = ended.get(number);
+        let has_ended = ended.is_some_and(|ids| id.is_none_or(|id| ids.contains(&id)));
+        found.ended += usize::from(has_ended);
+        if has_ended {
+            // Debug has taken it, or it failed: nobody is to be sent it any more.
         } else if came.is_empty() {
             found.wrong.push(format!("LOST: number {number}, acknowledged ({note:?}), never arrived"));
         } else if id.is_some_and(|id| came.iter().all(|arrival| arrival.queue_id != id)) {
@@ -81,10 +88,9 @@ pub fn judge(book: Book, events: &EventLog) -> Judgement {
         let messages = came.chunk_by(|one, other| one.queue_id == other.queue_id);
         let note = offered.get(number).cloned().unwrap_or_default();
         let accepted = usize::from(note.acknowledged.is_some()) + note.unknown as usize;
-        let not_logged = messages
-            .clone()
-            .filter(|one| !logged.get(number).is_some_and(|ids| ids.contains(&one[0].queue_id)));
-        if not_logged.count() + logged.get(number).map_or(0, BTreeSet::len) > accepted {
+        let mut ids = ended.get(number).cloned().unwrap_or_default();
+        ids.extend(came.iter().map(|arrival| arrival.queue_id));
+        if ids.len() > accepted {
             found.wrong.push(format!("number {number} arrived more often than {note:?}: {came:?}"));
         }
         found.resent += messages.clone().count() - 1;
@@ -93,13 +99,65 @@ pub fn judge(book: Book, events: &EventLog) -> Judgement {
             if let Err(what) = reasons(message, &ends, &mut found) {
                 found.wrong.push(what);
             }
-            match delivered.get(&message[0].queue_id) {
-                Some(1) => {}
+            let id = message[0].queue_id;
+            let failed = events.failed.contains_key(&id);
+            if failed && message.iter().any(|arrival| !arrival.is_copy) {
+                found.wrong.push(format!("it failed, and arrived: {message:?}"));
+            }
+            match delivered.get(&id) {
+                Some(1) if !failed => {}
+                None if failed => {}
                 other => found.wrong.push(format!("delivered {other:?} times in the event log: {message:?}")),
             }
         }
     }
+    judge_notices(&notices, &ends, events, &mut found);
     found
+}
+
+/// One failure, one notice; and that arrived like any message.
+fn judge_notices(
+    came: &[&Arrival],
+    ends: &[(std::time::Instant, End)],
+    events: &EventLog,
+    found: &mut Judgement,
+) {
+    found.failed = events.failed.len();
+    for (id, times) in &events.failed {
+        let told = events.notices.get(id).map_or(&[][..], |told| told);
+        if *times != 1 || told.len() != 1 {
+            found.wrong.push(format!("{id} failed {times} times, and its sender was told by {told:?}"));
+        }
+    }
+    let mut by_id: BTreeMap<QueueId, Vec<&Arrival>> = BTreeMap::new();
+    for arrival in came {
+        by_id.entry(arrival.queue_id).or_default().push(arrival);
+    }
+    for (about, notice) in
+        events.notices.iter().flat_map(|(about, all)| all.iter().map(move |one| (about, one)))
+    {
+        if !events.failed.contains_key(about) {
+            found.wrong.push(format!("a notice about {about}, which did not fail: {notice}"));
+        }
+        let delivered = events.delivered.get(notice);
+        let arrived = by_id.contains_key(notice) || events.logged_notices.contains(notice);
+        if delivered != Some(&1) || !arrived {
+            found
+                .wrong
+                .push(format!("LOST: the notice {notice} about {about}, delivered {delivered:?} times"));
+        }
+    }
+    for (id, came) in by_id {
+        let known = |arrival: &&Arrival| {
+            arrival.about.and_then(|about| events.notices.get(&about)).is_some_and(|all| all.contains(&id))
+        };
+        if !came.iter().all(known) {
+            found.wrong.push(format!("a notice that the event log does not know: {came:?}"));
+        }
+        if let Err(what) = reasons(&came, ends, found) {
+            found.wrong.push(what);
+        }
+    }
 }
 
 /// Names the reason of every repetition of one message.
@@ -138,7 +196,7 @@ fn reasons(
 mod tests {
     use super::*;
     use crate::soak::ledger::Offered;
-    use postroom::mail::QueueId;
+    use std::collections::BTreeSet;
     use std::time::Instant;
 
     /// The queue id of that number's message.
@@ -165,6 +223,7 @@ mod tests {
             begun: at,
             at,
             replied: Some(at),
+            about: None,
             upstream: "first",
             is_copy: false,
         }
@@ -274,7 +333,7 @@ mod tests {
     #[test]
     fn what_debug_logged_need_not_arrive_and_counts_as_one() {
         let logged = |events: &mut EventLog| {
-            events.logged.insert(2, BTreeSet::from([id(2)]));
+            events.ended.insert(2, BTreeSet::from([id(2)]));
         };
         let not_arrived = wrong(|book, events, _| {
             book.arrivals.remove(2);
@@ -282,8 +341,54 @@ mod tests {
         });
         assert_eq!(not_arrived, "");
         let as_another = wrong(|_, events, _| {
-            events.logged.insert(2, BTreeSet::from([id(9)]));
+            events.ended.insert(2, BTreeSet::from([id(9)]));
         });
         assert!(as_another.contains("number 2 arrived more often than"), "{as_another}");
+    }
+
+    #[test]
+    fn what_failed_is_told_once() {
+        /// Number 2 failed, and its sender is told by message 900.
+        fn failed(book: &mut Book, events: &mut EventLog, start: Instant) {
+            book.arrivals[2] = Arrival { queue_id: id(900), about: Some(id(2)), ..arrival(2, start) };
+            events.delivered.remove(&id(2));
+            events.delivered.insert(id(900), 1);
+            events.failed.insert(id(2), 1);
+            events.ended.insert(2, BTreeSet::from([id(2)]));
+            events.notices.insert(id(2), vec![id(900)]);
+        }
+        assert_eq!(wrong(failed), "");
+        let with = |change: fn(&mut Book, &mut EventLog, Instant)| {
+            wrong(|book, events, start| {
+                failed(book, events, start);
+                change(book, events, start);
+            })
+        };
+        assert_eq!(
+            with(|book, events, _| {
+                book.arrivals.remove(2);
+                events.logged_notices.insert(id(900));
+            }),
+            ""
+        );
+        assert!(with(|book, _, _| drop(book.arrivals.remove(2))).starts_with("LOST: the notice"));
+        assert!(with(|_, events, _| events.notices.clear()).contains("and its sender was told by []"));
+        let twice = with(|_, events, _| events.notices.get_mut(&id(2)).unwrap().push(id(901)));
+        assert!(twice.contains("was told by ["), "{twice}");
+        let again = |book: &mut Book, start: Instant| {
+            let notice = book.arrivals[2].clone();
+            let at = start + Duration::from_secs(9);
+            book.arrivals.push(Arrival { begun: at, at, replied: Some(at), ..notice });
+        };
+        let said = wrong(|book, events, start| {
+            failed(book, events, start);
+            again(book, start);
+        });
+        assert!(said.starts_with("DOUBLED without a reason"), "{said}");
+        assert!(
+            with(|book, _, start| book.arrivals.push(arrival(2, start)))
+                .starts_with("it failed, and arrived")
+        );
+        assert!(with(|_, events, _| events.failed.clear()).contains("which did not fail"),);
     }
 }

@@ -22,10 +22,12 @@ pub struct Offered {
 #[derive(Clone, Debug)]
 #[expect(dead_code, reason = "which upstream it was is shown where something is wrong")]
 pub struct Arrival {
-    /// Its number.
+    /// Its number, or that of the message that it tells of.
     pub number: u64,
     /// From the `Received` field.
     pub queue_id: QueueId,
+    /// It is a notice: the id of the message that it tells of.
+    pub about: Option<QueueId>,
     /// When 354 was said: the process that sent it was alive then. What it sent may be read after its end.
     pub begun: Instant,
     /// When its last byte was read.

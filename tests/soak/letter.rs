@@ -9,14 +9,27 @@ const TEXT: &str = "The quick brown fox jumps over the lazy dog.\r\n.\r\n..two d
     a longer line, which goes on and on until it has more than the seventy-eight columns that one may expect of it\r\n\
     \r\nFrom here on\r\n";
 
+/// Of one in so many own messages the upstreams know no recipient.
+const UNKNOWN: u64 = 32;
+/// Who sends, and is told what fails.
+pub const SENDER: &str = "ann@client.test";
+/// Where nobody is known.
+pub const GONE: &str = "@gone.test";
+
 /// The recipient of that number.
 pub fn recipient(number: u64) -> String {
-    format!("n{number}@soak.test")
+    let domain = if number.is_multiple_of(UNKNOWN) { GONE } else { "@soak.test" };
+    format!("n{number}{domain}")
+}
+
+fn local_part(recipient: &str) -> Result<&str, String> {
+    let local = recipient.strip_suffix("@soak.test").or_else(|| recipient.strip_suffix(GONE));
+    local.ok_or_else(|| format!("<{recipient}> is nobody"))
 }
 
 /// Whose message it is, by its recipient.
 pub fn number_of(recipient: &str) -> Result<u64, String> {
-    let local = recipient.strip_suffix("@soak.test").ok_or_else(|| format!("<{recipient}> is nobody"))?;
+    let local = local_part(recipient)?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
     match local.split_once("burst-") {
         Some((place, burst)) => Ok(number(burst)? + number(place)?),
@@ -40,7 +53,7 @@ pub fn write(number: u64, size: usize) -> Vec<u8> {
     }
     body.extend_from_slice(b"\r\n");
     let mut letter = format!(
-        "Subject: number {number}\r\nFrom: <ann@client.test>\r\nX-Number: {number}\r\nX-Body: {} {:016x}\r\n\r\n",
+        "Subject: number {number}\r\nFrom: <{SENDER}>\r\nX-Number: {number}\r\nX-Body: {} {:016x}\r\n\r\n",
         body.len(),
         xxh3_64(&body)
     )
@@ -76,14 +89,22 @@ pub fn unstuffed(stuffed: &[u8]) -> Vec<u8> {
     letter
 }
 
+/// What came.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Letter {
+    /// Its number, or that of the message that it tells of.
+    pub number: u64,
+    /// The id under which the proxy had it.
+    pub queue_id: QueueId,
+    /// It is a notice: the id of the message that it tells of.
+    pub about: Option<QueueId>,
+}
+
 /// Whose message it is and under which id the proxy had it, or what is wrong with it.
-pub fn read(rcpt: &str, letter: &[u8]) -> Result<(u64, QueueId), String> {
+pub fn read(rcpt: &str, letter: &[u8]) -> Result<Letter, String> {
     let split = memchr::memmem::find(letter, b"\r\n\r\n").ok_or("it has no body")?;
     let header = std::str::from_utf8(&letter[..split]).map_err(|error| error.to_string())?;
     let body = &letter[split + 4..];
-    let id = header.split_once("\r\n\twith ").and_then(|(_, rest)| rest.split_once(" id "));
-    let id = id.and_then(|(_, rest)| rest.split_once(';')).ok_or("it has no queue id")?.0;
-    let id = id.parse::<QueueId>().map_err(|error| error.to_string())?;
     // A report copy names the recipient that it stands for.
     let original = header.split_once("\r\nX-Original-To: ").and_then(|(_, rest)| rest.lines().next());
     let rcpt = match (rcpt == REPORT, original) {
@@ -91,12 +112,40 @@ pub fn read(rcpt: &str, letter: &[u8]) -> Result<(u64, QueueId), String> {
         (false, None) => rcpt,
         _ => return Err(format!("for {original:?}: no report copy goes there, or no other mail")),
     };
-    let local = rcpt.strip_suffix("@soak.test").ok_or_else(|| format!("<{rcpt}> is nobody"))?;
+    if rcpt == SENDER {
+        return read_notice(header, body);
+    }
+    let id = header.split_once("\r\n\twith ").and_then(|(_, rest)| rest.split_once(" id "));
+    let queue_id = queue_id(id)?;
+    let local = local_part(rcpt)?;
     let number = match local.split_once("burst-") {
         Some((place, burst)) => read_burst(place, burst, body)?,
         None => read_own(local, header, body)?,
     };
-    Ok((number, id))
+    Ok(Letter { number, queue_id, about: None })
+}
+
+/// What stands behind the split, up to the semicolon.
+fn queue_id(split: Option<(&str, &str)>) -> Result<QueueId, String> {
+    let id = split.and_then(|(_, rest)| rest.split_once(';')).ok_or("it has no queue id")?.0;
+    id.parse().map_err(|error| format!("{id}: {error}"))
+}
+
+/// Of whom a notice tells: of exactly one recipient that is not known.
+fn read_notice(header: &str, body: &[u8]) -> Result<Letter, String> {
+    let queue_id = queue_id(header.split_once("\r\n\tid "))?;
+    let body = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let values =
+        |name: &str| -> Vec<&str> { body.lines().filter_map(|line| line.strip_prefix(name)).collect() };
+    let (told, about) = (values("Final-Recipient: rfc822; "), values("X-Postroom-Queue-ID: "));
+    let (&[told], &[about], ["failed"]) = (&told[..], &about[..], &values("Action: ")[..]) else {
+        return Err(format!("a notice about {told:?} of {about:?}"));
+    };
+    if !told.ends_with(GONE) || !body.contains("\r\nX-Number: ") {
+        return Err(format!("a notice about <{told}>, whom the upstreams know, or without the header"));
+    }
+    let about = about.parse().map_err(|error| format!("{about}: {error}"))?;
+    Ok(Letter { number: number_of(told)?, queue_id, about: Some(about) })
 }
 
 fn read_own(local: &str, header: &str, body: &[u8]) -> Result<u64, String> {
@@ -138,7 +187,7 @@ fn a_letter_is_read_as_it_was_written_and_a_cut_one_is_not() {
         let letter = write(7, size);
         assert_eq!(unstuffed(&stuffed(&letter)), letter);
         let came = [received.as_bytes(), &letter].concat();
-        assert_eq!(read("n7@soak.test", &came).unwrap().0, 7);
+        assert_eq!(read("n7@soak.test", &came).unwrap().number, 7);
         assert!(read("n8@soak.test", &came).is_err());
         assert!(read("n7@soak.test", &came[..came.len() - 1]).is_err());
     }

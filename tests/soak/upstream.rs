@@ -3,7 +3,7 @@
 //! It lives on one port for the whole run; `Mood::Away` gives the port up for a while, so that connections are refused.
 
 use super::ledger::{Arrival, Ledger};
-use super::letter;
+use super::letter::{self, Letter};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -141,6 +141,7 @@ impl Upstream {
             match line.get(..4).unwrap_or_default() {
                 "EHLO" => say(stream, "250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE")?,
                 "MAIL" | "RCPT" if temporary => say(stream, "451 4.3.0 not now")?,
+                "RCPT" if line.contains(letter::GONE) => say(stream, "550 5.1.1 nobody of that name")?,
                 "RCPT" => {
                     let path = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
                     rcpt = path.map(|(path, _)| path.to_owned()).unwrap_or_default();
@@ -188,9 +189,10 @@ impl Upstream {
             self.ledger.count("messages dropped by an upstream without a reply");
         } else {
             let arrival = match letter::read(rcpt, &letter::unstuffed(content)) {
-                Ok((number, queue_id)) => Arrival {
+                Ok(Letter { number, queue_id, about }) => Arrival {
                     number,
                     queue_id,
+                    about,
                     begun,
                     at: Instant::now(),
                     replied: None,
