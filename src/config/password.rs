@@ -6,7 +6,6 @@ use super::secret::Secret;
 use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher};
-use rustls::crypto::ring;
 use secrecy::ExposeSecret;
 use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
@@ -29,8 +28,7 @@ const SALT_BYTES: usize = 16;
 /// In words: the system gives no random numbers.
 pub fn hash(password: &str) -> Result<String, String> {
     let mut salt = [0; SALT_BYTES];
-    let random = ring::default_provider().secure_random;
-    random.fill(&mut salt).map_err(|_| "the system gives no random numbers".to_owned())?;
+    aws_lc_rs::rand::fill(&mut salt).map_err(|_| "the system gives no random numbers".to_owned())?;
     let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &salt);
     hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
@@ -40,7 +40,7 @@ impl ServerCertificate {
         let ends = chain.first().ok_or_else(|| "holds no certificate".to_owned()).and_then(end);
         let ends = ends.map_err(|wrong| WrongFile::Chain(format!("{} {wrong}", path.display())))?;
         let key = read_key(private_key).map_err(WrongFile::Key)?;
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let made = builder
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain.clone(), key));

@@ -185,7 +185,7 @@ async fn a_certificate_without_its_key_is_refused() {
         let certificate = CertificateDer::from_pem_file(real.certificate()).unwrap();
         let stolen = PrivateKeyDer::from_pem_file(thief.key()).unwrap();
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-            let provider = rustls::crypto::ring::default_provider();
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
             let signer = provider.key_provider.load_private_key(stolen.clone_key()).unwrap();
             let shown = rustls::sign::CertifiedKey::new(vec![certificate.clone()], signer);
             let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))

@@ -47,6 +47,27 @@ async fn mail_travels_encrypted_where_it_should() {
     assert_eq!(server.wait_for_ends(1)[0].commands.last().unwrap(), "QUIT");
 }
 
+/// X25519MLKEM768 first, which no quantum computer breaks; what the server knows where it does not know that.
+#[tokio::test]
+async fn the_key_exchange_is_post_quantum_where_the_server_can() {
+    use rustls::NamedGroup::{X25519, X25519MLKEM768, secp256r1, secp384r1};
+    let knows: [(&[_], _); 5] = [
+        (&[X25519, secp256r1, X25519MLKEM768], X25519MLKEM768),
+        (&[X25519MLKEM768], X25519MLKEM768),
+        (&[X25519, secp256r1], X25519),
+        (&[secp256r1], secp256r1),
+        (&[secp384r1], secp384r1),
+    ];
+    for (known, agreed) in knows {
+        let identity = Identity::of(&["127.0.0.1"]).with_key_exchanges(known);
+        let server = Scripted::start(|script| script.starttls(&identity));
+        let mut connection = open(&upstream(&server, TlsMode::StartTls, Some(&identity))).await.unwrap();
+        assert_eq!(short(&send(&mut connection, &["a@y"]).await), ["ok"]);
+        server.wait_for(1);
+        assert_eq!(server.sessions()[0].key_exchange, Some(format!("{agreed:?}")), "{known:?}");
+    }
+}
+
 // CASES F10
 #[tokio::test]
 async fn certificates_are_verified_where_tls_is_required() {

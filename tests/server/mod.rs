@@ -15,3 +15,4 @@ mod oauth2;
 mod reload;
 mod smuggling;
 mod systemd;
+mod tls;

@@ -14,6 +14,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use rcgen::{CertificateParams, KeyPair};
+use rustls::NamedGroup;
+use rustls::crypto::CryptoProvider;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -169,6 +171,17 @@ impl Identity {
         })
     }
 
+    /// The same, knowing no other key exchanges than those of these names.
+    pub fn with_key_exchanges(mut self, names: &[NamedGroup]) -> Identity {
+        let mut provider = CryptoProvider::clone(self.server.crypto_provider());
+        provider.kx_groups.retain(|group| names.contains(&group.name()));
+        let key = Arc::clone(&self.server.cert_resolver);
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::new(provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        self.server = Arc::new(builder.with_no_client_auth().with_cert_resolver(key));
+        self
+    }
+
     /// For `tls_ca`.
     pub fn pem(&self) -> &str {
         &self.pem
@@ -180,7 +193,7 @@ impl Identity {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -215,6 +228,8 @@ pub struct Session {
     pub commands: Vec<String>,
     /// Every byte in clear text or decrypted.
     pub raw: Vec<u8>,
+    /// The key exchange of its TLS, as `X25519`.
+    pub key_exchange: Option<String>,
     /// The client has closed, or the server has.
     pub over: bool,
 }
@@ -380,6 +395,10 @@ async fn serve(stream: TcpStream, number: usize, shared: Arc<Shared>) {
     if let (Some(stream), Some(identity)) = (plain, identity)
         && let Ok(stream) = TlsAcceptor::from(identity.server).accept(stream).await
     {
+        let group = stream.get_ref().1.negotiated_key_exchange_group();
+        shared.note(|seen| {
+            seen.sessions[number].key_exchange = group.map(|group| format!("{:?}", group.name()));
+        });
         let mut talk = Talk::new(stream, number, &shared, true);
         let greeted = !implicit_tls || talk.greet().await.is_ok();
         let _ = greeted && talk.run().await.is_ok();

@@ -4,9 +4,9 @@
 
 use crate::config::Secret;
 use crate::config::settings::OAuth2;
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use ring::digest;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

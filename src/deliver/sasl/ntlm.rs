@@ -5,11 +5,11 @@
 
 use super::{Mechanism, SaslError};
 use crate::config::Secret;
+use aws_lc_rs::rand;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use md4::Md4;
 use md5::{Digest, Md5};
-use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::ExposeSecret;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
@@ -76,7 +76,7 @@ impl Ntlm {
         now: Timestamp,
     ) -> Option<Ntlm> {
         let mut client_challenge = [0; 8];
-        SystemRandom::new().fill(&mut client_challenge).ok()?;
+        rand::fill(&mut client_challenge).ok()?;
         // From 1601 to 1970.
         let time = u64::try_from(now.as_microsecond()).unwrap_or_default() * 10 + 116_444_736_000_000_000;
         let (username, domain) = (username.to_owned(), domain.to_owned());

@@ -6,10 +6,9 @@
 
 use super::{Mechanism, SaslError};
 use crate::config::Secret;
+use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::{digest, hmac, pbkdf2};
 use secrecy::ExposeSecret;
 use std::num::NonZeroU32;
 
@@ -39,7 +38,7 @@ enum ScramState {
     Begun,
     /// The server has to prove itself with this key and message.
     ProofSent {
-        server_key: hmac::Key,
+        server_key: hmac::Tag,
         auth_message: String,
     },
     Proven,
@@ -50,7 +49,7 @@ impl ScramSha256 {
     /// None where the system has no randomness.
     pub(in crate::deliver) fn new(username: &str, password: &Secret) -> Option<ScramSha256> {
         let mut random = [0; NONCE_BYTES];
-        SystemRandom::new().fill(&mut random).ok()?;
+        rand::fill(&mut random).ok()?;
         Some(ScramSha256::with_nonce(username, password, BASE64.encode(random)))
     }
 
@@ -91,10 +90,7 @@ impl ScramSha256 {
         let signature = hmac::sign(&stored_key, auth_message.as_bytes());
         let proof: Vec<u8> =
             client_key.as_ref().iter().zip(signature.as_ref()).map(|(key, sign)| key ^ sign).collect();
-        self.state = ScramState::ProofSent {
-            server_key: hmac::Key::new(hmac::HMAC_SHA256, server_key.as_ref()),
-            auth_message,
-        };
+        self.state = ScramState::ProofSent { server_key, auth_message };
         Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
     }
 }
@@ -117,6 +113,7 @@ impl Mechanism for ScramSha256 {
             ScramState::ProofSent { server_key, auth_message } => {
                 let signature = text.split(',').next().and_then(|first| first.strip_prefix("v="));
                 let signature = signature.and_then(|text| BASE64.decode(text).ok()).ok_or(MALFORMED)?;
+                let server_key = hmac::Key::new(hmac::HMAC_SHA256, server_key.as_ref());
                 hmac::verify(&server_key, auth_message.as_bytes(), &signature).map_err(|_| NOT_PROVEN)?;
                 self.state = ScramState::Proven;
                 Ok(Vec::new())
