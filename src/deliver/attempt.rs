@@ -10,7 +10,6 @@
 
 use super::attempt_record;
 use super::circuit::CircuitChange;
-use super::connection::Connection;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::{OutboundEnvelope, OutboundRecipient};
@@ -22,9 +21,9 @@ use super::session_error::{SessionError, SessionErrorKind};
 use super::settlement::{AttemptOutcome, Deferral, settle};
 use super::slot::Slot;
 use super::too_many_connections;
-use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use super::transactions_under_way::TransactionUnderWay;
+use super::way_out::WayOut;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
 use crate::mail::{
@@ -162,10 +161,10 @@ impl Attempt<'_> {
             }
             let Some(asked) = groups.pop_front() else { return };
             let (start, at) = (self.context.services.clock.monotonic(), self.context.services.clock.wall());
-            let connected = self.connect(upstream, slot).await;
+            let opened = WayOut::open(self.context, upstream, slot, self.deadline).await;
             let connecting = self.context.services.clock.monotonic() - start;
-            let mut connection = match connected {
-                Ok(connection) => connection,
+            let mut way_out = match opened {
+                Ok(way_out) => way_out,
                 Err(error) => {
                     self.records.push(history::no_session(at, upstream, why, connecting, &error));
                     return self.on_session_error(upstream, slot, error);
@@ -173,8 +172,8 @@ impl Attempt<'_> {
             };
             self.delays.connect += connecting;
             if let Err(error) = self.note_mode().await {
-                let error = connection.session_error(SessionErrorKind::Content, &error);
-                self.context.services.pool.give_back(connection);
+                let error = way_out.session_error(SessionErrorKind::Content, &error);
+                way_out.give_back(&self.context.services.pool);
                 return self.on_session_error(upstream, slot, error);
             }
             let under_way = self.context.services.transactions.begin(TransactionUnderWay {
@@ -184,23 +183,23 @@ impl Attempt<'_> {
                 settings: self.context.settings.clone(),
             });
             if self.has_handling_changed() {
-                self.context.services.pool.give_back(connection);
+                way_out.give_back(&self.context.services.pool);
                 slot.released();
                 return;
             }
-            let transaction = self.transact(upstream, &mut connection, &asked).await;
+            let transaction = self.transact(upstream, &mut way_out, &asked).await;
             drop(under_way);
             if transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Stale) {
                 groups.push_front(asked);
                 continue;
             }
             let recipients: Vec<_> = asked.iter().map(|place| &self.recipients[*place].address).collect();
-            let (why, to) = (why.clone(), &mut connection);
+            let (why, to) = (why.clone(), &mut way_out);
             let record = history::transaction(at, why, connecting, &recipients, &transaction, to);
             self.records.push(record);
             match self.on_transaction(upstream, slot, &asked, transaction) {
                 Some(again) => {
-                    self.context.services.pool.give_back(connection);
+                    way_out.give_back(&self.context.services.pool);
                     slot.released();
                     if !again.is_empty() {
                         groups.push_front(again);
@@ -279,34 +278,11 @@ impl Attempt<'_> {
         self.handling_changed
     }
 
-    async fn connect(&self, upstream: &Arc<Upstream>, slot: &mut Slot) -> Result<Connection, SessionError> {
-        let pool = &self.context.services.pool;
-        slot.connecting();
-        if slot.is_probe() {
-            // A session from before says nothing about new ones, and may be the only one that the server allows.
-            pool.discard(&upstream.name);
-        } else if let Some(connection) = pool.take(upstream) {
-            slot.connected(false);
-            return Ok(connection);
-        }
-        pool.all_closed(&upstream.name).await;
-        let opening = Connection::open(upstream, &self.context.settings.hostname, &self.context.peer_cache);
-        let opened = tokio::select! {
-            opened = opening => opened?,
-            () = self.context.services.clock.sleep_until(self.deadline) => {
-                let text = format!("{}: no session before the attempt had to end", upstream.name);
-                return Err(SessionError { kind: SessionErrorKind::OutOfTime, text });
-            }
-        };
-        slot.connected(true);
-        Ok(opened)
-    }
-
     /// Sends the message to some recipients of one envelope.
     async fn transact(
         &mut self,
         upstream: &Upstream,
-        connection: &mut Connection,
+        way_out: &mut WayOut,
         asked: &[usize],
     ) -> TransactionResult {
         let (context, message) = (self.context, &self.claim.message);
@@ -318,7 +294,7 @@ impl Attempt<'_> {
         let facts = match facts {
             Ok(facts) => facts,
             Err(error) => {
-                let error = connection.session_error(SessionErrorKind::Content, &error);
+                let error = way_out.session_error(SessionErrorKind::Content, &error);
                 return TransactionResult::not_begun(asked.len(), error);
             }
         };
@@ -331,11 +307,11 @@ impl Attempt<'_> {
             size: 0,
             dsn: self.dsn_request(asked),
         };
-        if connection.capabilities().dsn && !self.offer_dsn.contains(&upstream.name) {
+        if way_out.capabilities().dsn && !self.offer_dsn.contains(&upstream.name) {
             self.offer_dsn.push(upstream.name.clone());
         }
         let (hostname, instance) = (&context.settings.hostname, context.services.queue.instance());
-        let utf8 = connection.capabilities().says_smtp_utf8(&envelope);
+        let utf8 = way_out.capabilities().says_smtp_utf8(&envelope);
         let changes = changes.header(&facts, utf8);
         let added = added::added(message, &changes, hostname, instance, utf8);
         if !added.is_ascii() {
@@ -343,12 +319,12 @@ impl Attempt<'_> {
         }
         let mut content = Outgoing::stored(added, context.services.queue.clone(), message, changes);
         envelope.size = content.size();
-        if !self.logged && connection.capabilities().serves(&envelope) {
+        if !self.logged && way_out.capabilities().serves(&envelope) {
             self.logged = true;
             attempt_record::write(context, message).await;
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
-        transact_until(connection, &envelope, &mut content, out_of_time).await
+        way_out.transact(&envelope, &mut content, out_of_time).await
     }
 
     /// What the client has asked to be told, of its own recipients: of report copies nothing is.

@@ -1,10 +1,10 @@
 //! Gathers what is kept of an attempt: one record for each time an upstream was asked.
 
-use super::connection::Connection;
 use super::health::{Availability, UpstreamHealth};
 use super::route::RouteConstraints;
 use super::session_error::SessionError;
 use super::transaction_result::{RecipientAnswer, TransactionResult, TransactionStep};
+use super::way_out::WayOut;
 use crate::config::settings::{Priority, Upstream};
 use crate::mail::attempt::{AttemptAnswer, AttemptRecord, MOST_NAMED, StepTimes};
 use crate::mail::{Address, printable};
@@ -37,7 +37,7 @@ pub(super) fn transaction(
     connecting: Duration,
     recipients: &[&Address],
     result: &TransactionResult,
-    connection: &mut Connection,
+    way_out: &mut WayOut,
 ) -> AttemptRecord {
     let answer = |(recipient, answer): (&&Address, &RecipientAnswer)| {
         let (stage, reply) = match answer {
@@ -56,14 +56,14 @@ pub(super) fn transaction(
     };
     AttemptRecord {
         at,
-        upstream: connection.upstream().name.clone(),
+        upstream: way_out.upstream().name.clone(),
         why,
         answers: recipients.iter().zip(&result.answers).take(MOST_NAMED).map(answer).collect(),
         unnamed: u32::try_from(recipients.len().saturating_sub(MOST_NAMED)).unwrap_or(u32::MAX),
         session_error: result.lost.as_ref().map(|error| printable(&error.text)),
         times: StepTimes { connect_ms: milliseconds(connecting), ..result.times },
-        tls: connection.tls_facts(),
-        dialogue: connection.take_dialogue(),
+        tls: way_out.tls_facts(),
+        dialogue: way_out.take_dialogue(),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! [`engine`] claims due mail of the groups that `claim_groups` says can go, and asks [`crate::policy::plan`] what is to happen to
 //! each message. `holding` holds it, `mode_attempt` does what needs no upstream; for the rest an attempt starts as soon as
-//! `route` finds an upstream that [`health`] says is available. `attempt` talks through a [`connection`], new or from the [`pool`], and [`transact`] sends on it
-//! what [`outgoing`] makes of the stored content. `disposition` says what each answer means, `recipient_progress` makes
+//! `route` finds an upstream that [`health`] says is available. `attempt` works with a `way_out`: a [`connection`], new or from
+//! the [`pool`], on which [`transact`] sends what [`outgoing`] makes of the stored content. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
 //! tried again.
 
@@ -54,4 +54,5 @@ pub mod transaction_result;
 pub mod transactions_under_way;
 mod transcript;
 mod waiting_claim;
+mod way_out;
 mod wire;
