@@ -147,7 +147,7 @@ fn sockets_conflict(a: SocketAddr, b: SocketAddr) -> bool {
 fn is_own_listener(upstream: &Upstream, listener: &Listener) -> bool {
     let host = Host { name: upstream.host.clone(), port: upstream.port };
     let listens = listener.address.ip().to_canonical();
-    if host.port != listener.address.port() {
+    if upstream.pickup_directory.is_some() || host.port != listener.address.port() {
         return false;
     }
     match host.address() {

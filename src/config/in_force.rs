@@ -112,6 +112,13 @@ impl InForce {
         }
     }
 
+    /// Takes out a key, or a table with its keys.
+    pub(super) fn forget(&mut self, path: &[String]) {
+        self.entries.retain(|entry| !entry.path.starts_with(path));
+        let place = |(number, entry): (usize, &ShownKey)| (entry.path.clone(), number);
+        self.places = self.entries.iter().enumerate().map(place).collect();
+    }
+
     /// As TOML, each value that is not a default with a comment that says where it was given.
     pub fn to_toml(&self) -> String {
         let mut document = DocumentMut::new();

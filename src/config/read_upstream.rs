@@ -12,13 +12,47 @@ use crate::mail::Address;
 use crate::mail::address::AddressError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const PRIORITIES: &[(&str, Priority)] = &[
     ("default", Priority::Default),
     ("high", Priority::High),
     ("normal", Priority::Normal),
     ("low", Priority::Low),
+];
+
+/// How mail leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    Network,
+    Local,
+    Pickup,
+    PickupIis,
+}
+
+const DELIVERIES: &[(&str, Delivery)] = &[
+    ("network", Delivery::Network),
+    ("local", Delivery::Local),
+    ("pickup", Delivery::Pickup),
+    ("pickup-iis", Delivery::PickupIis),
+];
+
+/// What only a connection has.
+const OF_CONNECTIONS: &[&str] = &[
+    "host",
+    "tls",
+    "tls_ca",
+    "danger_accept_invalid_certificate",
+    "auth",
+    "username",
+    "password",
+    "domain",
+    "oauth2",
+    "danger_allow_plaintext_auth",
+    "command_timeout",
+    "max_idle_time",
+    "messages_per_connection",
+    "source_address",
 ];
 
 /// The empty word leaves the choice to [`default_tls`].
@@ -39,9 +73,9 @@ const OPPORTUNISTIC_AUTH: &str =
 
 /// `shared`: `[credentials.default]`.
 pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Credentials) -> Upstream {
-    let is_local =
-        section.choice("delivery", false, &[("network", false), ("local", true)], &["pickup", "pickup-iis"]);
-    let host = host(section, is_local);
+    let delivery = section.choice("delivery", Delivery::Network, DELIVERIES, &[]);
+    let host = host(section, delivery);
+    let pickup_directory = read_pickup_directory(section, delivery);
     let priority = section.choice("priority", Priority::Normal, PRIORITIES, &[]);
     let enabled = section.flag("enabled");
     let tls = section.choice("tls", None, TLS, &[]);
@@ -69,8 +103,9 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Cr
         section.wrong("tls", OPPORTUNISTIC_AUTH, protection(&host));
     }
     let sender = sender(section, auth.username());
-    Upstream {
+    let upstream = Upstream {
         name: section.name().to_owned(),
+        pickup_directory,
         priority,
         enabled,
         tls,
@@ -102,7 +137,53 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, shared: &Cr
         sender,
         host: host.name,
         port: host.port,
+    };
+    if upstream.pickup_directory.is_some() {
+        OF_CONNECTIONS.iter().for_each(|key| section.hide(key));
     }
+    upstream
+}
+
+/// The folder that takes the place of a server, where one does. That there is such a folder is not asked: it may be mounted
+/// later, and mail waits for it.
+fn read_pickup_directory(section: &Section<'_>, delivery: Delivery) -> Option<PathBuf> {
+    let directory = section.path_beside("pickup_directory");
+    if matches!(delivery, Delivery::Network | Delivery::Local) {
+        if directory.is_some() && section.is_sound("delivery") {
+            let right = "give delivery = \"pickup\", or remove it";
+            section.wrong("pickup_directory", "means nothing here: mail goes to a server", right);
+        }
+        return None;
+    }
+    let is_given = |key: &&str| section.origin(key).layer != Layer::Default;
+    let is_of_connections = |key: &&str| OF_CONNECTIONS.contains(&key.strip_suffix("_file").unwrap_or(key));
+    for key in section.keys().filter(is_given).filter(is_of_connections) {
+        section.wrong(
+            key,
+            "means nothing here: mail goes to a folder",
+            "remove it, or give delivery = \"network\"",
+        );
+    }
+    let known = if delivery == Delivery::PickupIis { iis_pickup_directory() } else { None };
+    let directory = directory.or(known);
+    match &directory {
+        Some(directory) => section.show("pickup_directory", Shown::Text(directory.display().to_string())),
+        None if delivery == Delivery::PickupIis => {
+            let wrong = "is missing: where IIS has its folder is known on Windows alone";
+            section.wrong("pickup_directory", wrong, "give the path under which that folder is mounted here");
+        }
+        None if section.is_sound("pickup_directory") => {
+            let right = "give the path of the folder that mail is to be picked up from";
+            section.wrong("pickup_directory", "is missing", right);
+        }
+        None => {}
+    }
+    directory
+}
+
+/// Where IIS has its folder on the machine that it runs on, unless it was moved.
+fn iis_pickup_directory() -> Option<PathBuf> {
+    cfg!(windows).then(|| PathBuf::from(r"C:\inetpub\mailroot\Pickup"))
 }
 
 const SITES_FORM: &str = r#"give it a list of names of sites such as ["intranet"]"#;
@@ -122,10 +203,13 @@ fn sender(section: &Section<'_>, username: Option<&str>) -> Option<Address> {
     })
 }
 
-/// The default is an example, so the key must be given, unless the server is that of this machine.
-fn host(section: &Section<'_>, is_local: bool) -> Host {
+/// The default is an example, so the key must be given, unless the server is that of this machine, or there is none.
+fn host(section: &Section<'_>, delivery: Delivery) -> Host {
+    if matches!(delivery, Delivery::Pickup | Delivery::PickupIis) {
+        return Host::default();
+    }
     if section.origin("host").layer == Layer::Default {
-        if is_local {
+        if delivery == Delivery::Local {
             let host = Host { name: "127.0.0.1".to_owned(), port: 25 };
             section.show("host", Shown::Text(format!("{}:{}", host.name, host.port)));
             return host;

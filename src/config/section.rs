@@ -212,7 +212,13 @@ impl<'a> Section<'a> {
         self.show_from(key, key, shown);
     }
 
-    /// The same, where another key says what is in force.
+    /// Nothing of the key, which may be a table, is in force.
+    pub(super) fn hide(&self, key: &str) {
+        let path: Vec<String> = self.path.keys().chain([key]).map(str::to_owned).collect();
+        self.reader.in_force.borrow_mut().forget(&path);
+    }
+
+    /// As [`Section::show`], where another key says what is in force.
     pub(super) fn show_from(&self, giver: &str, key: &str, shown: Shown) {
         if self.is_item || self.overridden(giver).is_some() {
             return;

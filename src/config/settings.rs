@@ -243,12 +243,15 @@ pub enum BounceTo {
     Nobody,
 }
 
-/// A server that mail is relayed to: `[upstream.*]`.
+/// A server that mail is relayed to, or a pickup folder: `[upstream.*]`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Upstream {
     /// Made like a listener's.
     pub name: String,
-    /// Host name or address literal without brackets.
+    /// The folder that mail is written to in place of a server, absolute; none where there is a server. What is said of
+    /// connections below means nothing to it, but for their number and the times for opening, writing and ending.
+    pub pickup_directory: Option<PathBuf>,
+    /// Host name or address literal without brackets; empty where there is a folder.
     pub host: String,
     pub port: u16,
     /// In which order upstreams are asked.

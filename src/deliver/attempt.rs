@@ -324,7 +324,7 @@ impl Attempt<'_> {
             attempt_record::write(context, message).await;
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
-        way_out.transact(&envelope, &mut content, out_of_time).await
+        way_out.transact(message.id, &envelope, &mut content, out_of_time).await
     }
 
     /// What the client has asked to be told, of its own recipients: of report copies nothing is.

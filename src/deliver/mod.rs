@@ -3,7 +3,8 @@
 //! [`engine`] claims due mail of the groups that `claim_groups` says can go, and asks [`crate::policy::plan`] what is to happen to
 //! each message. `holding` holds it, `mode_attempt` does what needs no upstream; for the rest an attempt starts as soon as
 //! `route` finds an upstream that [`health`] says is available. `attempt` works with a `way_out`: a [`connection`], new or from
-//! the [`pool`], on which [`transact`] sends what [`outgoing`] makes of the stored content. `disposition` says what each answer means, `recipient_progress` makes
+//! the [`pool`], on which [`transact`] sends what [`outgoing`] makes of the stored content, or a `pickup_folder`, in which that
+//! becomes a file. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
 //! tried again.
 
@@ -36,6 +37,7 @@ mod old_mail;
 pub mod outgoing;
 mod own_certificate;
 pub mod peer_cache;
+mod pickup_folder;
 pub mod pool;
 mod rate_limit;
 mod recipient_progress;

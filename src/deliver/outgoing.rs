@@ -6,6 +6,8 @@
 //! all the same, it does not leave: LF becomes CRLF, the others a space. So nobody, however lax, can find an end of
 //! data in it (CASES A14).
 //!
+//! In a file the dots stay as they are.
+//!
 //! Memory does not follow message size: one chunk is held at a time.
 
 use crate::mail::{FieldFilter, Message, QueueId, SenderFacts, SenderScan};
@@ -88,6 +90,12 @@ impl Outgoing {
         self.progress = Progress { filter: self.filter.clone(), ..Progress::default() };
     }
 
+    /// As [`Outgoing::rewind`], for a file, in which no dots are doubled.
+    pub(super) fn rewind_for_file(&mut self) {
+        self.rewind();
+        self.progress.stuffer.leaves_dots = true;
+    }
+
     /// Appends content to `out` until that holds at least `enough` bytes or the content is at its end, and says
     /// whether it is. The final dot is not part of it.
     pub(crate) async fn fill(&mut self, out: &mut Vec<u8>, enough: usize) -> Result<bool, QueueError> {
@@ -150,11 +158,13 @@ struct Stuffer {
     line_start: bool,
     /// A CR came last and was not written yet: only a LF makes it one that may leave.
     held_cr: bool,
+    /// It goes where a dot ends nothing.
+    leaves_dots: bool,
 }
 
 impl Default for Stuffer {
     fn default() -> Stuffer {
-        Stuffer { line_start: true, held_cr: false }
+        Stuffer { line_start: true, held_cr: false, leaves_dots: false }
     }
 }
 
@@ -165,7 +175,7 @@ impl Stuffer {
                 out.push(b' ');
                 self.line_start = false;
             }
-            if self.line_start && first == b'.' {
+            if self.line_start && first == b'.' && !self.leaves_dots {
                 out.push(b'.');
             }
             let end = memchr3(b'\r', b'\n', b'\0', bytes).unwrap_or(bytes.len());

@@ -1,5 +1,5 @@
 //! What connections learn of servers and share: TLS clients, addresses that work, servers without working PIPELINING,
-//! mechanisms of AUTH that were accepted.
+//! mechanisms of AUTH that were accepted, folders that were used.
 
 use super::oauth2::Tokens;
 use super::tls::Tls;
@@ -19,6 +19,8 @@ pub struct PeerCache {
     broken_pipelining: Mutex<HashSet<String>>,
     /// The mechanism of AUTH that was accepted last, by upstream.
     mechanisms: Mutex<HashMap<String, &'static str>>,
+    /// Pickup folders that were used, by upstream.
+    used_folders: Mutex<HashSet<String>>,
 }
 
 impl Default for PeerCache {
@@ -38,6 +40,7 @@ impl PeerCache {
             addresses: PreferredAddresses::default(),
             broken_pipelining: Mutex::default(),
             mechanisms: Mutex::default(),
+            used_folders: Mutex::default(),
         }
     }
 
@@ -63,6 +66,11 @@ impl PeerCache {
     pub(super) fn note_mechanism(&self, upstream: &str, mechanism: &'static str) {
         let mut mechanisms = self.mechanisms.lock().unwrap_or_else(PoisonError::into_inner);
         mechanisms.insert(upstream.to_owned(), mechanism);
+    }
+
+    /// Whether the folder of this upstream has not been used yet; from here on it has.
+    pub(super) fn first_use_of(&self, upstream: &str) -> bool {
+        self.used_folders.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream.to_owned())
     }
 
     pub(super) fn note_pipelining_broken(&self, upstream: &str) {

@@ -32,6 +32,8 @@ pub enum SessionErrorKind {
     OutOfTime,
     /// The pooled connection was closed before it answered: the attempt opens a new one, and no failure is counted.
     Stale,
+    /// The pickup folder is missing, full or not ours to write to.
+    Folder,
     /// Our own queue could not hand out the content: not the upstream's fault.
     Content,
 }

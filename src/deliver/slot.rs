@@ -140,7 +140,7 @@ impl Slot {
                     state.circuit.probe_again_soon(now);
                     return None;
                 }
-                SessionErrorKind::Unauthorized => true,
+                SessionErrorKind::Unauthorized | SessionErrorKind::Folder => true,
                 SessionErrorKind::Lost | SessionErrorKind::OutOfTime => {
                     state.lost_in_a_row += 1;
                     slot.probing || state.lost_in_a_row >= LOST_IN_A_ROW

@@ -5,12 +5,14 @@ use super::connection::Connection;
 use super::context::AttemptContext;
 use super::envelope::OutboundEnvelope;
 use super::outgoing::Outgoing;
+use super::pickup_folder::PickupFolder;
 use super::pool::Pool;
 use super::session_error::{SessionError, SessionErrorKind};
 use super::slot::Slot;
 use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
+use crate::mail::QueueId;
 use crate::mail::attempt::TlsFacts;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,12 @@ use std::time::Duration;
 pub(super) enum WayOut {
     /// A session with a server.
     Connection(Box<Connection>),
+    /// A folder that another program takes mail from.
+    Pickup(Box<PickupFolder>),
 }
 
 impl WayOut {
-    /// Takes one from the pool or opens one. `deadline`: when the attempt has to end, monotonic.
+    /// Takes a connection from the pool or opens one; opens the folder. `deadline`: when the attempt has to end, monotonic.
     pub(super) async fn open(
         context: &AttemptContext,
         upstream: &Arc<Upstream>,
@@ -31,6 +35,12 @@ impl WayOut {
     ) -> Result<WayOut, SessionError> {
         let pool = &context.services.pool;
         slot.connecting();
+        if let Some(path) = &upstream.pickup_directory {
+            let instance = context.services.queue.instance();
+            let folder = PickupFolder::open(upstream, path, instance, &context.peer_cache).await?;
+            slot.connected(true);
+            return Ok(WayOut::Pickup(Box::new(folder)));
+        }
         if slot.is_probe() {
             // A session from before says nothing about new ones, and may be the only one that the server allows.
             pool.discard(&upstream.name);
@@ -55,6 +65,7 @@ impl WayOut {
     pub(super) fn upstream(&self) -> &Arc<Upstream> {
         match self {
             WayOut::Connection(connection) => connection.upstream(),
+            WayOut::Pickup(folder) => folder.upstream(),
         }
     }
 
@@ -62,13 +73,15 @@ impl WayOut {
     pub(super) fn capabilities(&self) -> &Capabilities {
         match self {
             WayOut::Connection(connection) => connection.capabilities(),
+            WayOut::Pickup(folder) => folder.capabilities(),
         }
     }
 
-    /// Hands over one message. Never fails: what went wrong is in the answers and in [`TransactionResult::lost`]. Given up when
+    /// Hands over the message `id`. Never fails: what went wrong is in the answers and in [`TransactionResult::lost`]. Given up when
     /// `out_of_time` is ready.
     pub(super) async fn transact(
         &mut self,
+        id: QueueId,
         envelope: &OutboundEnvelope,
         content: &mut Outgoing,
         out_of_time: impl Future<Output = ()>,
@@ -77,6 +90,7 @@ impl WayOut {
             WayOut::Connection(connection) => {
                 transact_until(connection, envelope, content, out_of_time).await
             }
+            WayOut::Pickup(folder) => folder.transact(id, envelope, content, out_of_time).await,
         }
     }
 
@@ -84,6 +98,7 @@ impl WayOut {
     pub(super) fn give_back(self, pool: &Pool) {
         match self {
             WayOut::Connection(connection) => pool.give_back(*connection),
+            WayOut::Pickup(_) => {}
         }
     }
 
@@ -91,6 +106,7 @@ impl WayOut {
     pub(super) fn tls_facts(&self) -> Option<TlsFacts> {
         match self {
             WayOut::Connection(connection) => connection.tls_facts(),
+            WayOut::Pickup(_) => None,
         }
     }
 
@@ -98,13 +114,15 @@ impl WayOut {
     pub(super) fn take_dialogue(&mut self) -> String {
         match self {
             WayOut::Connection(connection) => connection.take_dialogue(),
+            WayOut::Pickup(folder) => folder.take_dialogue(),
         }
     }
 
-    /// What went wrong with it, with the name of the server in front.
+    /// What went wrong with it, with the server or folder in front.
     pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
         match self {
             WayOut::Connection(connection) => connection.session_error(kind, why),
+            WayOut::Pickup(folder) => folder.session_error(kind, why),
         }
     }
 }

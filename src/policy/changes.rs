@@ -19,7 +19,13 @@ const RECEIPTS: [Rename; 2] = [
     Rename { old: "Disposition-Notification-To", new: "X-Original-Disposition-Notification-To" },
     Rename { old: "Return-Receipt-To", new: "X-Original-Return-Receipt-To" },
 ];
-/// All that may be renamed: what [`SenderFacts`] must have counted.
+/// In the file of a pickup folder the envelope stands in fields of these names: whoever picks it up must not take the message's
+/// own for more of it.
+const ENVELOPE_FIELDS: [Rename; 2] = [
+    Rename { old: "X-Sender", new: "X-Original-X-Sender" },
+    Rename { old: "X-Receiver", new: "X-Original-X-Receiver" },
+];
+/// All that may be renamed for a server: what [`SenderFacts`] must have counted.
 pub const RENAMES: [Rename; 3] = [FROM[0], RECEIPTS[0], RECEIPTS[1]];
 
 /// RFC 5322 section 2.1.1.
@@ -36,6 +42,8 @@ pub struct Changes {
     from: Option<(Mailbox, RewriteWhen)>,
     /// Whom the report copies stand for; none where the recipients get their own mail.
     originals: Option<Vec<Address>>,
+    /// It goes to a pickup folder.
+    is_for_pickup: bool,
 }
 
 impl Changes {
@@ -63,7 +71,8 @@ impl Changes {
             EnvelopeKind::Direct => None,
             EnvelopeKind::ReportCopy(originals) => Some(originals.clone()),
         };
-        Changes { reverse_path, from: new_from(message, handling, upstream), originals }
+        let is_for_pickup = upstream.pickup_directory.is_some();
+        Changes { reverse_path, from: new_from(message, handling, upstream), originals, is_for_pickup }
     }
 
     /// Whether [`Changes::header`] needs to know what the header says: ordinary mail is not read for it.
@@ -99,6 +108,8 @@ impl Changes {
             changes.renames.extend(FROM);
         }
         changes.growth = facts.growth(&changes.renames);
+        // A folder is told no size.
+        changes.renames.extend(self.is_for_pickup.then_some(ENVELOPE_FIELDS).into_iter().flatten());
         changes
     }
 }

@@ -177,3 +177,37 @@ fn a_new_upstream_is_what_the_default_file_says() {
     let written = upstream("mail.test:2500", "").upstream("a");
     assert_eq!(*written, default_upstream("a", "mail.test", 2500));
 }
+
+const FOLDER: &str = "[upstream.a]\ndelivery = \"pickup\"\npickup_directory = \"out\"\n";
+
+#[test]
+fn a_folder_has_nothing_of_a_connection() {
+    let desk = Desk::with(FOLDER);
+    assert!(desk.upstream("a").pickup_directory.as_ref().unwrap().ends_with("out"));
+    let iis = Desk::with(&FOLDER.replace("\"pickup\"", "\"pickup-iis\""));
+    assert!(iis.upstream("a").pickup_directory.as_ref().unwrap().ends_with("out"));
+    for key in [
+        "host = \"a.test\"",
+        "tls = \"none\"",
+        "tls_ca = \"ca.pem\"",
+        "danger_accept_invalid_certificate = true",
+        "auth = \"anonymous\"",
+        "username = \"u\"",
+        "password = \"p\"",
+        "password_file = \"p\"",
+        "domain = \"D\"",
+        "oauth2 = { token_url = \"https://a.test\" }",
+        "danger_allow_plaintext_auth = true",
+        "command_timeout = \"1s\"",
+        "max_idle_time = \"1s\"",
+        "messages_per_connection = 1",
+        "source_address = \"127.0.0.1\"",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        let errors = Desk::with(&format!("{FOLDER}{key}\n")).errors();
+        let told = errors.iter().any(|error| {
+            error.key == format!("upstream.a.{name}") && error.wrong.contains("means nothing here")
+        });
+        assert!(told, "{key}: {errors:?}");
+    }
+}

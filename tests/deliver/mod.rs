@@ -14,6 +14,7 @@ mod header_changes;
 mod modes;
 mod needs;
 mod own_certificate;
+pub mod pickup_folder;
 mod refusals;
 mod replies;
 mod stage;

@@ -10,6 +10,7 @@ mod flipped;
 mod floor;
 mod full;
 mod memory;
+mod pickup;
 mod process;
 mod readonly;
 mod refused;

@@ -67,6 +67,16 @@ impl Failing {
         Failing::attach(&mut command, pid).expect("it could be asked a moment ago")
     }
 
+    /// The same, whatever the calls are about.
+    #[track_caller]
+    pub fn everywhere(pid: u32, what: &[&str]) -> Failing {
+        let mut command = Command::new("strace");
+        for what in what {
+            command.arg("-e").arg(format!("inject={what}"));
+        }
+        Failing::attach(&mut command, pid).expect("it could be asked a moment ago")
+    }
+
     /// Strace attached to a process with all its threads; or what it says instead.
     fn attach(strace: &mut Command, pid: u32) -> Result<Failing, String> {
         strace.args(["-f", "-p", &pid.to_string()]);

@@ -79,6 +79,7 @@ const KEYS: &[(&str, fn())] = &[
     ("upstream.*.priority", upstream::priority),
     ("upstream.*.enabled", upstream::enabled),
     ("upstream.*.delivery", upstream::delivery),
+    ("upstream.*.pickup_directory", upstream::pickup_directory),
     ("upstream.*.tls", upstream::tls),
     ("upstream.*.tls_ca", upstream::tls_ca),
     ("upstream.*.danger_accept_invalid_certificate", upstream::danger_accept_invalid_certificate),

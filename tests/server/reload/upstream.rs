@@ -1,6 +1,7 @@
 //! Keys of upstreams: they hold for the next attempt, and idle connections of changed upstreams close.
 
 use super::{messages, refused, reload, send, standing};
+use crate::deliver::pickup_folder;
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
@@ -104,8 +105,25 @@ pub fn delivery() {
     reload(&proxy, &(recorder.upstream("only") + "delivery = \"local\"\n"));
     let check = proxy.cli(&["check", "--json"]);
     assert_eq!(check["upstream"]["only"]["delivery"], "local");
-    refused(&proxy, &(recorder.upstream("only") + "delivery = \"pickup\"\n"), "upstream.only.delivery");
+    refused(&proxy, &(recorder.upstream("only") + "delivery = \"pickup\"\n"), "upstream.only.host");
     recorder.wait(1);
+}
+
+/// From a server to a folder, to another folder, and back.
+#[test]
+pub fn pickup_directory() {
+    let (recorder, places) =
+        (Recorder::start(), [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
+    let proxy = Proxy::start(&recorder.upstream("only"));
+    for place in &places {
+        reload(&proxy, &pickup_folder::upstream("only", place.path()));
+        send(&proxy);
+        pickup_folder::files(place.path(), 1);
+    }
+    reload(&proxy, &recorder.upstream("only"));
+    send(&proxy);
+    recorder.wait(1);
+    assert!(places.iter().all(|place| pickup_folder::names(place.path()).len() == 1));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What only Unix has: signals, the control socket in the file system with its mode, sockets handed over by systemd, the
-//! limit on open files, the space on a file system, the names of users, terminals without echo, what systemd is told.
+//! limit on open files, the space on a file system, the names of users, terminals without echo, what systemd is told, folders by
+//! their descriptor.
 //! A port to another system has to replace this module alone.
+
+pub(crate) mod folder;
 
 use std::fs::File;
 use std::io;
