@@ -3,6 +3,7 @@
 use crate::clock::Moment;
 use crate::deliver::health::Availability;
 use crate::event::encoded_words;
+use crate::mail::attempt::TlsFacts;
 use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
 use crate::queue::{Page, QueueStatus, SentMessage, SentPage, archive};
 use jiff::Timestamp;
@@ -136,6 +137,8 @@ pub(crate) struct UpstreamJson {
     pub token_expires_at: Option<Timestamp>,
     /// Why there is no OAuth 2 token.
     pub token_error: Option<String>,
+    /// Of the connection that was opened last; null without TLS, and before the first.
+    pub tls: Option<TlsFacts>,
 }
 
 /// Figures of the queue.

@@ -63,6 +63,7 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
         last_error_at: status.last_error_at,
         rate_limit_free_at: status.rate_limit_free_at,
         token_expires_at: status.token.as_ref().and_then(|token| token.expires_at),
+        tls: status.tls,
         token_error: status.token.and_then(|token| token.error),
     }
 }

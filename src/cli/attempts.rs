@@ -53,15 +53,17 @@ impl History {
                 say!("    and {} more recipients", attempt.unnamed);
             }
             let times = attempt.times;
-            let tls = attempt.tls.as_ref().map(|tls| format!("; {}", tls.version)).unwrap_or_default();
             say!(
-                "    connect {} ms, MAIL {}, RCPT {}, DATA {}, final dot {}{tls}",
+                "    connect {} ms, MAIL {}, RCPT {}, DATA {}, final dot {}",
                 times.connect_ms,
                 times.mail_ms,
                 times.rcpt_ms,
                 times.data_ms,
                 times.final_ms
             );
+            if let Some(tls) = &attempt.tls {
+                say!("    {}", safe(&tls.to_string(), 400));
+            }
         }
         if let Some(transcript) = &self.transcript {
             match transcript.is_empty() {

@@ -6,7 +6,10 @@ use super::table::{self, Column, Table};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::UpstreamJson;
 use crate::admin::safe_json::to_json;
+use crate::mail::attempt::TlsFacts;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// `postroom upstream`.
 #[derive(Args, Debug)]
@@ -60,8 +63,9 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
                 (Some(at), None) => format!("until {}", table::time(*at)),
                 (None, None) => "-".to_owned(),
             };
-            let mut row =
-                vec![upstream.name.clone(), upstream.priority.clone(), state, connections, at, error];
+            let tls = upstream.tls.as_ref().map_or_else(|| "-".to_owned(), tls_cell);
+            let UpstreamJson { name, priority, .. } = upstream;
+            let mut row = vec![name.clone(), priority.clone(), state, connections, tls, at, error];
             if has_tokens {
                 row.insert(TOKEN_COLUMN, token);
             }
@@ -72,14 +76,22 @@ pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
     Ok(Table::new(columns).rows(&mut std::io::stdout().lock(), &rows)?)
 }
 
+/// The version, and the day on which the server's certificate ends.
+fn tls_cell(tls: &TlsFacts) -> String {
+    let version = tls.version.trim_start_matches("TLSv");
+    let day = |end: Timestamp| end.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
+    tls.certificate_expires.map_or_else(|| version.to_owned(), |end| format!("{version} until {}", day(end)))
+}
+
 /// On a narrow terminal those with the highest rank are left out first.
-const COLUMNS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, ERROR_AT, LAST_ERROR];
+const COLUMNS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, TLS, ERROR_AT, LAST_ERROR];
 /// Where some upstream logs in with a token.
-const WITH_TOKENS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, TOKEN, ERROR_AT, LAST_ERROR];
+const WITH_TOKENS: &[Column] = &[NAME, PRIORITY, STATE, IN_USE, TOKEN, TLS, ERROR_AT, LAST_ERROR];
 const NAME: Column = Column::text("NAME");
 const PRIORITY: Column = Column::fixed("PRIORITY", 8).rank(3);
 const STATE: Column = Column::fixed("STATE", 26).coloured(table::state_colour);
 const IN_USE: Column = Column::fixed("IN USE", 10).rank(1);
 const ERROR_AT: Column = Column::fixed("ERROR AT", 12).rank(2);
 const TOKEN: Column = Column::fixed("TOKEN", 18).rank(4);
+const TLS: Column = Column::fixed("TLS", 20).rank(5);
 const LAST_ERROR: Column = Column::text("LAST ERROR");

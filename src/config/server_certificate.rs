@@ -37,7 +37,7 @@ impl ServerCertificate {
     /// Reads both files and checks that they belong together.
     pub(super) fn read(path: &Path, private_key: &Path) -> Result<ServerCertificate, WrongFile> {
         let chain = read_chain(path).map_err(WrongFile::Chain)?;
-        let ends = chain.first().ok_or_else(|| "holds no certificate".to_owned()).and_then(end);
+        let ends = chain.first().ok_or_else(|| "holds no certificate".to_owned()).and_then(certificate_end);
         let ends = ends.map_err(|wrong| WrongFile::Chain(format!("{} {wrong}", path.display())))?;
         let key = read_key(private_key).map_err(WrongFile::Key)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
@@ -103,7 +103,10 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 /// When the certificate ends.
-fn end(certificate: &CertificateDer<'_>) -> Result<Timestamp, String> {
+///
+/// # Errors
+/// In words: it is no certificate.
+pub fn certificate_end(certificate: &CertificateDer<'_>) -> Result<Timestamp, String> {
     let certificate = Certificate::from_der(certificate)
         .map_err(|error| format!("holds no usable certificate: {error}"))?;
     let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();

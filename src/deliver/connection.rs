@@ -11,6 +11,7 @@ use super::login::log_in;
 use super::peer_cache::PeerCache;
 use super::session_error::{SessionError, SessionErrorKind};
 use super::tls::Tls;
+use super::upstream_tls;
 use super::wire::{Wire, WireError};
 use crate::config::settings::{TlsMode, Upstream};
 use crate::mail::attempt::TlsFacts;
@@ -32,6 +33,7 @@ pub struct Connection {
     pub(super) upstream: Arc<Upstream>,
     peer_cache: Arc<PeerCache>,
     pub(super) capabilities: Capabilities,
+    tls: Option<TlsFacts>,
     /// Commands and content on their way out; kept for its capacity.
     pub(super) buffer: Vec<u8>,
     /// Transactions begun on it.
@@ -89,7 +91,7 @@ impl Connection {
 
     /// What is known of its TLS.
     pub(super) fn tls_facts(&self) -> Option<TlsFacts> {
-        Some(TlsFacts { version: self.wire.tls_version()?, certificate_expires: None })
+        self.tls.clone()
     }
 
     /// What was said on it since this was asked last.
@@ -181,6 +183,10 @@ async fn open(
         // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
         capabilities = ready(&mut wire, upstream, hostname).await?;
     }
+    let tls = wire.tls_session().map(upstream_tls::facts);
+    if let Some(upstream_tls) = &peer_cache.upstream_tls {
+        upstream_tls.note(upstream, tls.as_ref());
+    }
     log_in(&mut wire, &capabilities, upstream, peer_cache)
         .await
         .map_err(|failure| (failure.kind, failure.text))?;
@@ -190,6 +196,7 @@ async fn open(
         upstream: Arc::clone(upstream),
         peer_cache: Arc::clone(peer_cache),
         capabilities,
+        tls,
         buffer: Vec::new(),
         transactions: 0,
         state: ConnectionState::Ready,

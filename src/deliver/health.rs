@@ -10,6 +10,7 @@ use super::effective_limit::EffectiveLimit;
 use super::rate_limit::SentTimes;
 use crate::clock::Clock;
 use crate::config::settings::Upstream;
+use crate::mail::attempt::TlsFacts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(super) struct UpstreamState {
     pub(super) last_error_at: Option<Timestamp>,
     pub(super) sent: SentTimes,
     token: Option<TokenStatus>,
+    tls: Option<TlsFacts>,
 }
 
 /// How the OAuth 2 token of an upstream fares.
@@ -105,6 +107,8 @@ pub struct UpstreamStatus {
     pub rate_limit_free_at: Option<Timestamp>,
     /// Of an upstream with `auth = "oauth2"`, once one was asked for.
     pub token: Option<TokenStatus>,
+    /// Of the connection that was opened last; none without TLS.
+    pub tls: Option<TlsFacts>,
 }
 
 impl UpstreamHealth {
@@ -184,12 +188,17 @@ impl UpstreamHealth {
                     self.clock.wall().checked_add(jiff::SignedDuration::try_from(wait).ok()?).ok()
                 }),
                 token: state.token.clone(),
+                tls: state.tls.clone(),
             }
         })
     }
 
     pub(super) fn note_token(&self, upstream: &str, status: TokenStatus) {
         self.update(upstream, |state, _| state.token = Some(status));
+    }
+
+    pub(super) fn note_tls(&self, upstream: &str, tls: Option<TlsFacts>) {
+        self.update(upstream, |state, _| state.tls = tls);
     }
 
     /// Changes what is known of that upstream.

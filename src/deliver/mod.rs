@@ -55,6 +55,7 @@ mod transaction;
 pub mod transaction_result;
 pub mod transactions_under_way;
 mod transcript;
+pub mod upstream_tls;
 mod waiting_claim;
 mod way_out;
 mod wire;

@@ -3,6 +3,7 @@
 
 use super::oauth2::Tokens;
 use super::tls::Tls;
+use super::upstream_tls::UpstreamTls;
 use crate::clock::{Clock, SystemClock};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ pub struct PeerCache {
     pub(super) clock: Arc<dyn Clock>,
     /// Kept over reloads.
     tokens: Arc<Tokens>,
+    /// Where it is told what TLS was agreed on; kept over reloads.
+    pub(super) upstream_tls: Option<Arc<UpstreamTls>>,
     pub(super) tls: Tls,
     pub(super) addresses: PreferredAddresses,
     broken_pipelining: Mutex<HashSet<String>>,
@@ -26,16 +29,21 @@ pub struct PeerCache {
 impl Default for PeerCache {
     fn default() -> PeerCache {
         let clock = Arc::<SystemClock>::default();
-        PeerCache::new(clock.clone(), Arc::new(Tokens::in_memory(clock)))
+        PeerCache::new(clock.clone(), Arc::new(Tokens::in_memory(clock)), None)
     }
 }
 
 impl PeerCache {
     /// Nothing is known yet.
-    pub fn new(clock: Arc<dyn Clock>, tokens: Arc<Tokens>) -> PeerCache {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        tokens: Arc<Tokens>,
+        upstream_tls: Option<Arc<UpstreamTls>>,
+    ) -> PeerCache {
         PeerCache {
             clock,
             tokens,
+            upstream_tls,
             tls: Tls::default(),
             addresses: PreferredAddresses::default(),
             broken_pipelining: Mutex::default(),
@@ -44,9 +52,9 @@ impl PeerCache {
         }
     }
 
-    /// As new, but with the same tokens.
+    /// As new, but with what is kept over reloads.
     pub fn renewed(&self) -> PeerCache {
-        PeerCache::new(self.clock.clone(), self.tokens.clone())
+        PeerCache::new(self.clock.clone(), self.tokens.clone(), self.upstream_tls.clone())
     }
 
     pub(super) fn tokens(&self) -> &Tokens {

@@ -110,11 +110,12 @@ impl Wire {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    /// The version of TLS, as `TLSv1.3`.
-    pub(super) fn tls_version(&self) -> Option<String> {
-        let Stream::Tls(stream) = &self.stream else { return None };
-        let version = stream.get_ref().1.protocol_version()?;
-        Some(version.as_str().unwrap_or_default().replace('_', "."))
+    /// What is known of TLS, where there is any.
+    pub(super) fn tls_session(&self) -> Option<&rustls::ClientConnection> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.get_ref().1),
+        }
     }
 
     /// One command and its reply.

@@ -1,6 +1,7 @@
 //! Events: recorded facts, kept in the queue file and shown to users (docs/rules.md#events), and logemails.log. The log on
 //! standard error ([`crate::log`]) is for diagnosis and has nothing to do with it.
 
+pub mod certificate_notices;
 pub mod encoded_words;
 mod filter;
 pub mod header_fields;
@@ -143,7 +144,7 @@ pub mod code {
     pub const LOW_DISK: &str = "LOW_DISK";
     /// Sending, redirect, debug, simulate or sender was switched, or a mode is in force at the start.
     pub const MODE: &str = "MODE";
-    /// A listener's certificate ends within two weeks, or has ended.
+    /// A certificate of a listener or an upstream ends within two weeks, or has ended.
     pub const CERTIFICATE: &str = "CERTIFICATE";
     /// The proxy started.
     pub const STARTED: &str = "STARTED";

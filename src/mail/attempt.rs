@@ -4,6 +4,7 @@
 use super::reply::EnhancedCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Records that are kept of a message; older ones are dropped.
 const MOST_RECORDS: usize = 20;
@@ -70,8 +71,26 @@ pub struct StepTimes {
 pub struct TlsFacts {
     /// As `TLSv1.3`.
     pub version: String,
+    /// IANA's name of the cipher suite, as `TLS_AES_256_GCM_SHA384`.
+    pub cipher: String,
+    /// The key exchange, as `X25519MLKEM768`; none where an earlier session of TLS 1.2 was resumed.
+    pub key_exchange: Option<String>,
     /// When the server's certificate expires.
     pub certificate_expires: Option<Timestamp>,
+}
+
+impl fmt::Display for TlsFacts {
+    /// `TLSv1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768; the certificate ends 2027-02-01T12:00:00Z`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.version, self.cipher)?;
+        if let Some(key_exchange) = &self.key_exchange {
+            write!(f, ", {key_exchange}")?;
+        }
+        match self.certificate_expires {
+            Some(end) => write!(f, "; the certificate ends {end}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Adds new records to those of a message, oldest first, and drops what is beyond the bounds.

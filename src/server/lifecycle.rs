@@ -18,6 +18,7 @@ use crate::deliver::oauth2::Tokens;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::deliver::transactions_under_way::TransactionsUnderWay;
+use crate::deliver::upstream_tls::UpstreamTls;
 use crate::event::code;
 use crate::log::Log;
 use crate::policy::notices;
@@ -81,7 +82,9 @@ impl Server {
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = UpstreamHealth::new(clock.clone());
         let tokens = Arc::new(Tokens::new(clock.clone(), &settings.data_dir, health.clone(), queue.clone()));
-        let (peer_cache_sender, peer_cache) = watch::channel(Arc::new(PeerCache::new(clock.clone(), tokens)));
+        let upstream_tls = Some(Arc::new(UpstreamTls::new(clock.clone(), health.clone(), queue.clone())));
+        let peer_cache = Arc::new(PeerCache::new(clock.clone(), tokens, upstream_tls));
+        let (peer_cache_sender, peer_cache) = watch::channel(peer_cache);
         let pool = Arc::new(Pool::default());
         let smtp = SmtpServer::new(
             settings_receiver.clone(),

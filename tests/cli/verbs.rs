@@ -191,7 +191,7 @@ fn the_last_error_of_an_upstream_is_shown_whole_in_a_pipe_with_its_time() {
         listed.contains("the end").then(|| listed.lines().nth(1).unwrap().to_owned())
     });
     assert!(line.contains("go away, go away,"), "{line}");
-    let time: jiff::Timestamp = line.split_whitespace().nth(4).unwrap().parse().unwrap();
+    let time: jiff::Timestamp = line.split_whitespace().nth(5).unwrap().parse().unwrap();
     let at = proxy.cli(&["upstream", "list", "--json"])[0]["last_error_at"].clone();
     let at: jiff::Timestamp = at.as_str().unwrap().parse().unwrap();
     assert!(at.duration_since(time).abs() < jiff::SignedDuration::from_secs(1), "{line}: {at}");

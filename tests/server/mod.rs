@@ -16,3 +16,4 @@ mod reload;
 mod smuggling;
 mod systemd;
 mod tls;
+mod upstream_tls;

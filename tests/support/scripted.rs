@@ -154,6 +154,7 @@ impl Script {
 #[derive(Clone)]
 pub struct Identity {
     pem: String,
+    ends: jiff::Timestamp,
     server: Arc<rustls::ServerConfig>,
 }
 
@@ -169,6 +170,21 @@ impl Identity {
             params.not_before = rcgen::date_time_ymd(1999, 1, 1);
             params.not_after = rcgen::date_time_ymd(2000, 1, 1);
         })
+    }
+
+    /// The same, but it ends in so many days.
+    pub fn that_ends_in(names: &[&str], days: i64) -> Identity {
+        #[expect(clippy::disallowed_methods, reason = "the certificate has to be good today")]
+        let end = jiff::Zoned::now().saturating_add(jiff::Span::new().days(days));
+        let (month, day) = (end.month() as u8, end.day() as u8);
+        Identity::made(names, |params| {
+            params.not_after = rcgen::date_time_ymd(end.year().into(), month, day);
+        })
+    }
+
+    /// When it ends.
+    pub fn ends(&self) -> jiff::Timestamp {
+        self.ends
     }
 
     /// The same, knowing no other key exchanges than those of these names.
@@ -191,6 +207,7 @@ impl Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
+        let ends = jiff::Timestamp::from_second(params.not_after.unix_timestamp()).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -200,7 +217,7 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key.into())
             .unwrap();
-        Identity { pem: certificate.pem(), server: Arc::new(server) }
+        Identity { pem: certificate.pem(), ends, server: Arc::new(server) }
     }
 }
 
