@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::deliver::health::Availability;
-use crate::event::encoded_words;
+use crate::event::{encoded_words, named_site};
 use crate::mail::attempt::TlsFacts;
 use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
 use crate::queue::{Page, QueueStatus, SentMessage, SentPage, archive};
@@ -186,7 +186,7 @@ impl MessageJson {
             recipients,
             subject: encoded_words::decode_words(message.header.subject.as_deref().unwrap_or_default()),
             size: message.size,
-            site: Some(message.site.clone()).filter(|site| !site.is_empty()),
+            site: named_site(&message.site),
             class: message.class,
             received_at: message.received_at,
             attempts: message.attempts,

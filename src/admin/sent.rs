@@ -5,7 +5,7 @@ use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::query::{ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, id};
 use super::state::AdminState;
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{Message, QueueId, Recipient};
 use crate::queue::archive::ArchivedContent;
 use crate::queue::{CHUNK_SIZE, MailStore, QueueError, SentMessage};
@@ -160,7 +160,7 @@ fn again(admin: &AdminState, sent: &Message) -> Message {
 fn facts(sent: &Message, new: &Message) -> Vec<Fact> {
     let about = |message: &Message, text: String| Fact {
         queue_id: Some(message.id),
-        site: Some(message.site.clone()).filter(|site| !site.is_empty()),
+        site: named_site(&message.site),
         ..Fact::new(new.received_at, EventType::Information, "Mail", code::QUEUED, text)
     };
     let recipients = new.recipients.len();

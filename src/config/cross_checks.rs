@@ -51,7 +51,8 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
                 .warn(format!("listener.{name}.auth: nobody can authenticate, because there is no [user.*]"));
         }
     }
-    for site in settings.sites.values().filter(|site| !site.global_upstreams) {
+    let leaves = |handling: &Handling| !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate));
+    for site in settings.sites.values().filter(|site| !site.global_upstreams && leaves(&site.handling)) {
         if !settings.upstreams.iter().any(|upstream| upstream.enabled && upstream.sites.contains(&site.name))
         {
             let name = &site.name;
@@ -60,7 +61,6 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             ));
         }
     }
-    let leaves = |handling: &Handling| !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate));
     let some_leaves = settings.handlings().any(|(_, handling)| leaves(handling));
     if some_leaves && !settings.upstreams.iter().any(|upstream| upstream.enabled) {
         reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());

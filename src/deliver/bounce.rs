@@ -2,7 +2,7 @@
 //! message, and stages what does not fit into one chunk. Memory does not follow the size of the message.
 
 use super::context::AttemptContext;
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::header::{FieldFilter, HeaderScan, fields};
 use crate::mail::{BodyType, Class, Message, Notify, Origin, QueueId, Recipient, ReversePath};
 use crate::policy::bounce::report::{self, NoticeContext, Returned};
@@ -193,7 +193,7 @@ fn facts(about: &Message, due: &DueNotice<'_>, notice: &Message) -> Vec<Fact> {
     let counted = counted.collect::<Vec<_>>().join(", ");
     let fact = |id, code, text| Fact {
         queue_id: Some(id),
-        site: Some(about.site.clone()).filter(|site| !site.is_empty()),
+        site: named_site(&about.site),
         ..Fact::new(notice.received_at, EventType::Information, "Mail", code, text)
     };
     let told = format!("{to} is told of {} ({counted}) by message {}", recipients(due.told.len()), notice.id);

@@ -3,7 +3,7 @@
 use super::context::{AttemptContext, Services};
 use super::settlement;
 use crate::config::Settings;
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{HoldReason, Message};
 use crate::policy::plan::{self, Plan};
 use crate::queue::{Claim, HoldChange, QueueError, Settlement};
@@ -54,7 +54,7 @@ fn why(reason: HoldReason, message: &Message) -> String {
 fn about(message: &Message, kind: EventType, code: &str, text: String, now: Timestamp) -> Fact {
     Fact {
         queue_id: Some(message.id),
-        site: Some(message.site.clone()).filter(|site| !site.is_empty()),
+        site: named_site(&message.site),
         ..Fact::new(now, kind, "Mail", code, text)
     }
 }

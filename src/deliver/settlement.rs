@@ -5,7 +5,7 @@ use super::concurrently::run_all;
 use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{
     Address, AttemptRecord, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict,
 };
@@ -82,7 +82,7 @@ pub(super) async fn settle(
     let about_all = |kind, code, text: String| Fact {
         queue_id: Some(message.id),
         upstream: failed_upstream.clone(),
-        site: Some(message.site.clone()).filter(|site| !site.is_empty()),
+        site: named_site(&message.site),
         ..Fact::new(wall, kind, "Mail", code, text)
     };
     if any(Outcome::Deferred) > 0 && !quiet {

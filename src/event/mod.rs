@@ -114,6 +114,11 @@ impl Serialize for Event {
     }
 }
 
+/// The site of an event, by that of a message or of a setting: none where that is empty, as it is for mail of no site.
+pub fn named_site(site: &str) -> Option<String> {
+    Some(site.to_owned()).filter(|site| !site.is_empty())
+}
+
 /// The upper-case words of docs/rules.md#events: codes of facts that are about no single recipient.
 pub mod code {
     /// An OAuth 2 token could not be had, or can be had again.

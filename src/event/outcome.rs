@@ -64,7 +64,7 @@ impl OutcomeRecord<'_> {
             queue_id: Some(queue_id),
             recipient: Some(recipient.to_string()),
             upstream: verdict.upstream.clone(),
-            site: Some(site.to_owned()).filter(|site| !site.is_empty()),
+            site: super::named_site(site),
             reply: Some(printable(&verdict.reply)).filter(|reply| !reply.is_empty() && !self.is_simulated()),
             duration_ms: Some(u64::try_from(took).unwrap_or(u64::MAX)),
             ..Fact::new(time, kind, "Mail", recipient.as_str(), message)

@@ -3,20 +3,24 @@
 use crate::config::Settings;
 use crate::config::handling::{Handling, RewriteWhen};
 
-/// One line for each mode that is in force, sending off among them, with whose mail it is about. Sites that are handled like
-/// all mail are not named.
+/// One line for each mode that is in force, sending off among them, with whose mail it is about.
 pub fn notices(settings: &Settings) -> Vec<String> {
+    by_site(settings).into_iter().map(|(_, line)| line).collect()
+}
+
+/// The same, each with the site whose mail it is about; empty for all mail. Sites that are handled like all mail are not named.
+pub fn by_site(settings: &Settings) -> Vec<(&str, String)> {
     let all = in_force(&settings.handling);
-    let mut lines: Vec<String> = all.iter().map(|words| format!("all mail: {words}")).collect();
+    let mut lines: Vec<(&str, String)> = all.iter().map(|words| ("", format!("all mail: {words}"))).collect();
     for site in settings.sites.values().filter(|site| site.handling != settings.handling) {
         let own = in_force(&site.handling);
         if own == all {
             continue;
         }
-        let name = &site.name;
+        let name = site.name.as_str();
         match own.is_empty() {
-            true => lines.push(format!("but mail of site {name}: goes where it is addressed")),
-            false => lines.extend(own.iter().map(|words| format!("mail of site {name}: {words}"))),
+            true => lines.push((name, format!("but mail of site {name}: goes where it is addressed"))),
+            false => lines.extend(own.iter().map(|words| (name, format!("mail of site {name}: {words}")))),
         }
     }
     lines

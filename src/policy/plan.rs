@@ -311,6 +311,36 @@ mod tests {
     }
 
     #[test]
+    fn whom_allow_names_no_longer_is_in_another_copy_although_one_was_taken() {
+        let mut message = message(&[
+            (Role::Original, "a@x.test", Delivered),
+            (Role::Original, "dev@ours.test", Deferred),
+            (Role::ReportCopy, "qa@r.test", Delivered),
+        ]);
+        message.recipients[0].mode = Some(Mode::Redirect);
+        let of = |allow: &[&str]| plan(Some(&redirect_to(&[("qa@r.test", true)], allow)), &message).action;
+        let expected = copy(&["qa@r.test"], &["a@x.test", "dev@ours.test"]);
+        assert_eq!(of(&[]), Action::Send(vec![expected]));
+        assert_eq!(of(&["@ours.test"]), Action::Send(vec![direct(&["dev@ours.test"])]));
+    }
+
+    #[test]
+    fn a_copy_that_would_stand_for_nobody_is_dropped() {
+        let message =
+            message(&[(Role::Original, "a@x.test", Deferred), (Role::ReportCopy, "qa@r.test", Deferred)]);
+        let plan = plan(Some(&redirect_to(&[("qa@r.test", true)], &["a@x.test"])), &message);
+        assert_eq!(plan.dropped_copies, [at("qa@r.test")]);
+        assert_eq!(plan.action, Action::Send(vec![direct(&["a@x.test"])]));
+    }
+
+    #[test]
+    fn report_addresses_that_differ_in_case_alone_are_one() {
+        let handling = redirect_to(&[("qa@r.test", true), ("QA@R.Test", true)], &[]);
+        let plan = plan(Some(&handling), &to(&["a@x.test"]));
+        assert_eq!(plan.action, Action::Send(vec![copy(&["qa@r.test"], &["a@x.test"])]));
+    }
+
+    #[test]
     fn what_a_mode_has_touched_is_held_when_none_applies() {
         let message = Message { under_mode: true, ..to(&["a@x.test"]) };
         let action = |handling: &Handling| plan(Some(handling), &message).action;

@@ -162,8 +162,8 @@ impl Server {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        for notice in notices::notices(&settings) {
-            server.events.mode("", format!("{notice} (so at the start)"));
+        for (site, notice) in notices::by_site(&settings) {
+            server.events.mode(site, format!("{notice} (so at the start)"));
         }
         Ok(server)
     }

@@ -1,7 +1,7 @@
 //! Events about the proxy itself: each is recorded, and logged too.
 
 use crate::clock::Clock;
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::queue::EventLog;
 use std::sync::Arc;
 
@@ -34,9 +34,8 @@ impl ServiceEvents {
     /// What happens to mail was switched by somebody; `site` is empty for all mail.
     pub(super) fn mode(&self, site: &str, text: String) {
         tracing::warn!(site = (!site.is_empty()).then_some(site), "{text}");
-        let site = Some(site.to_owned()).filter(|site| !site.is_empty());
         let fact = Fact::new(self.clock.wall(), EventType::Warning, "Configuration", code::MODE, text);
-        self.events.record(vec![Fact { site, ..fact }]);
+        self.events.record(vec![Fact { site: named_site(site), ..fact }]);
     }
 
     /// Recorded while the queue can still be written; the log says so only when all has ended.

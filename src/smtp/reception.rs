@@ -14,7 +14,7 @@ use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
 use crate::config::Settings;
-use crate::event::{EventType, Fact, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::address_list::mailboxes;
 use crate::mail::header::HeaderScan;
 use crate::mail::{Address, Message, Origin, QueueId, Recipient, RecipientDsn, ReversePath, SenderScan};
@@ -309,7 +309,7 @@ fn queued(message: &Message) -> Fact {
     );
     let mut fact = Fact::new(message.received_at, EventType::Information, "Mail", code::QUEUED, text);
     fact.queue_id = Some(message.id);
-    fact.site = Some(message.site.clone()).filter(|site| !site.is_empty());
+    fact.site = named_site(&message.site);
     fact
 }
 

@@ -114,6 +114,11 @@ fn warnings_stand_beside_the_settings() {
     );
     warns("[upstream.a]\nhost = \"a.test\"\nusername = \"u\"\n", "upstream.a.auth is anonymous");
     assert_eq!(Desk::with("[upstream.a]\nhost = \"a.test\"\n").loaded().warnings, [""; 0]);
+    // A site of which nothing leaves needs no upstream.
+    let dev =
+        "[upstream.a]\nhost = \"a.test\"\n[site.dev]\nglobal_upstreams = false\nsenders = [\"@dev.test\"]\n";
+    assert_eq!(Desk::with(dev).loaded().warnings.len(), 1);
+    assert_eq!(Desk::with(&format!("{dev}debug.enabled = true\n")).loaded().warnings, [""; 0]);
     let short = Desk::new().flag("hostname", "box").loaded().warnings;
     assert!(short.iter().any(|warning| warning.contains("no dot")), "{short:?}");
 }

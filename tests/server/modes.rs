@@ -299,3 +299,42 @@ fn the_null_reverse_path_belongs_to_the_site_of_its_from_and_stays_null() {
     assert_eq!(copy.rcpt, ["<shop-qa@r.test>"]);
     assert!(copy.mail.starts_with("<>"), "{}", copy.mail);
 }
+
+#[test]
+fn events_name_the_site_that_they_are_about() {
+    let down = crate::support::free_address();
+    let upstream = format!("[upstream.only]\nhost = \"{down}\"\ntls = \"none\"\n");
+    let debug = "[site.store]\nsenders = [\"@store.test\"]\n[site.store.debug]\nenabled = true\n";
+    let proxy = Proxy::start(&format!("{upstream}{SHOP}{debug}"));
+    let (own, nobodys) =
+        (mail(&proxy, "a@shop.test", &["b@b.test"]), mail(&proxy, "a@else.test", &["b@b.test"]));
+    for verb in ["hold", "release", "retry"] {
+        proxy.command(&["queue", verb, &own, &nobodys]);
+    }
+    proxy.command(&["queue", "delete", &own, &nobodys]);
+    let all = proxy.cli(&["events", "--json", "--limit", "1000"]);
+    let of = |id: &str| -> Vec<(String, Value)> {
+        let own = all.as_array().unwrap().iter().filter(|event| event["queue_id"] == id);
+        own.map(|event| (event["code"].as_str().unwrap().to_owned(), event["site"].clone())).collect()
+    };
+    let codes = ["QUEUED", "HELD", "RELEASED", "QUEUED", "DELETED"];
+    assert_eq!(of(&own), codes.map(|code| (code.to_owned(), Value::from("shop"))));
+    assert_eq!(of(&nobodys), codes.map(|code| (code.to_owned(), Value::Null)));
+    let modes: Vec<&Value> = all.as_array().unwrap().iter().filter(|event| event["code"] == "MODE").collect();
+    assert_eq!(modes.len(), 1, "{modes:?}");
+    assert_eq!(modes[0]["site"], "store");
+}
+
+#[test]
+fn mail_of_a_site_that_goes_away_is_told_of_where_it_was_handled_otherwise() {
+    let recorder = Recorder::start();
+    let debug = "[site.store]\nsenders = [\"@store.test\"]\n[site.store.debug]\nenabled = true\n";
+    let proxy = Proxy::start(&(recorder.upstream("only") + SHOP + debug));
+    reload(&proxy, &recorder.upstream("only"));
+    let all = proxy.cli(&["events", "--json", "--code", "MODE"]);
+    let last = all.as_array().unwrap().last().unwrap();
+    assert_eq!(last["site"], "store");
+    assert!(last["message"].as_str().unwrap().contains("the site is gone, so debug is off"), "{last}");
+    // Of a site that was handled like all mail there is nothing to say.
+    assert_eq!(all.as_array().unwrap().iter().filter(|event| event["site"] == "shop").count(), 0);
+}

@@ -6,7 +6,7 @@ use super::damage::set_aside;
 use super::index_entries::IndexEntries;
 use super::memory_update::MemoryUpdate;
 use super::stored::StoredMessage;
-use crate::event::{EventType, code};
+use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{HoldReason, QueueId, RecipientState};
 use redb::ReadableTable;
 
@@ -37,7 +37,7 @@ pub(super) fn act_where(
             // entries in the other indexes.
             batch.tables.due_index.retain(|(_, _, _, number), _| number != id.number())?;
             set_aside(batch, id, None, &what)?;
-            delete(batch, id, None, None)?;
+            delete(batch, id, None, None, None)?;
             return Ok(ActionResult::Done);
         }
         Some(Err(_)) => return Ok(ActionResult::Unchanged),
@@ -46,7 +46,7 @@ pub(super) fn act_where(
     let before = batch.entries(&stored)?;
     match action {
         OperatorAction::Delete => {
-            delete(batch, id, before, Some(stored.message.chunks))?;
+            delete(batch, id, before, Some(stored.message.chunks), named_site(&stored.message.site))?;
             Ok(ActionResult::Done)
         }
         OperatorAction::Retry => retry(batch, stored, before),
@@ -183,11 +183,12 @@ fn change(
     code: &str,
     what: &str,
 ) -> Result<ActionResult, redb::Error> {
-    let id = stored.message.id;
+    let (id, site) = (stored.message.id, named_site(&stored.message.site));
     stored.changed_ms = batch.shared.wall_ms();
     batch.uncache(id);
     batch.store(before, &stored)?;
-    batch.record([batch.fact(EventType::Information, code, id, format!("message {id} {what}"))])?;
+    let fact = batch.fact(EventType::Information, code, id, format!("message {id} {what}"));
+    batch.record([Fact { site, ..fact }])?;
     Ok(ActionResult::Done)
 }
 
@@ -206,6 +207,7 @@ fn delete(
     id: QueueId,
     before: Option<IndexEntries>,
     chunks: Option<u32>,
+    site: Option<String>,
 ) -> Result<(), redb::Error> {
     batch.uncache(id);
     let leased = {
@@ -223,7 +225,8 @@ fn delete(
         batch.remove(id, before, chunks)?;
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     }
-    batch.record([batch.fact(EventType::Information, code::DELETED, id, format!("message {id} was deleted"))])
+    let fact = batch.fact(EventType::Information, code::DELETED, id, format!("message {id} was deleted"));
+    batch.record([Fact { site, ..fact }])
 }
 
 /// Deletes messages that failed before `before_ms`, at most `limit`.
