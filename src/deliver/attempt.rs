@@ -26,14 +26,12 @@ use super::transactions_under_way::TransactionUnderWay;
 use super::way_out::WayOut;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
-use crate::mail::{
-    Address, AttemptRecord, BodyType, DsnRequest, Message, Recipient, RecipientDsn, Role, SenderFacts,
-};
+use crate::mail::{Address, AttemptRecord, BodyType, DsnRequest, Message, Recipient, Role, SenderFacts};
 use crate::policy::added;
 use crate::policy::changes::Changes;
 use crate::policy::plan::{Plan, PlannedEnvelope};
 use crate::queue::{CHUNK_SIZE, Claim, QueueError};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,10 +96,13 @@ pub(super) async fn run(
 ) -> AttemptEnd {
     let message = &claim.message;
     let candidates: Vec<_> = route::candidates(&context.settings, &message.site).cloned().collect();
+    let stored: HashMap<(Role, &Address), &Recipient> =
+        message.recipients.iter().map(|one| ((one.role, &one.address), one)).collect();
     let progress = |(number, envelope): (usize, &PlannedEnvelope)| {
         let of = |address: &Address| {
-            let begun = || Recipient { role: envelope.role(), ..Recipient::pending(address.clone()) };
-            let recipient = message.recipient(envelope.role(), address).cloned().unwrap_or_else(begun);
+            let role = envelope.role();
+            let new = || Recipient { role, ..Recipient::pending(address.clone()) };
+            let recipient = stored.get(&(role, address)).map_or_else(new, |one| Recipient::clone(one));
             RecipientProgress::new(&recipient, number, &candidates)
         };
         envelope.recipients.iter().map(of).collect::<Vec<_>>()
@@ -337,13 +338,8 @@ impl Attempt<'_> {
     }
 
     fn outbound(&self, place: usize) -> OutboundRecipient {
-        let RecipientProgress { role, address, .. } = &self.recipients[place];
-        let stored = self.claim.message.recipient(*role, address).filter(|_| *role == Role::Original);
-        let dsn = stored.map(|one| RecipientDsn {
-            notify: one.notify,
-            original_recipient: one.original_recipient.clone(),
-        });
-        OutboundRecipient { address: address.clone(), dsn: dsn.unwrap_or_default() }
+        let RecipientProgress { address, dsn, .. } = &self.recipients[place];
+        OutboundRecipient { address: address.clone(), dsn: dsn.clone() }
     }
 
     /// What redirect and `sender` change for these recipients, who are of one envelope.

@@ -4,7 +4,7 @@ use super::disposition::Disposition;
 use super::route;
 use super::transaction_result::RecipientAnswer;
 use crate::config::settings::Upstream;
-use crate::mail::{Address, EnhancedCode, Mode, Outcome, Recipient, Refusal, Role, Verdict};
+use crate::mail::{Address, EnhancedCode, Mode, Outcome, Recipient, RecipientDsn, Refusal, Role, Verdict};
 use crate::queue::RecipientVerdict;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ pub(super) struct RecipientProgress {
     /// The number of its envelope in the plan.
     pub(super) envelope: usize,
     pub(super) address: Address,
+    /// What its sender asked of notices about it; nothing for a report copy.
+    pub(super) dsn: RecipientDsn,
     pub(super) refused_by: Vec<Refusal>,
     /// The upstream and reply of an earlier attempt, where one of those refused it.
     previous_refusal: Option<(Option<String>, String)>,
@@ -29,7 +31,15 @@ impl RecipientProgress {
         envelope: usize,
         candidates: &[Arc<Upstream>],
     ) -> RecipientProgress {
+        let dsn = match recipient.role {
+            Role::Original => RecipientDsn {
+                notify: recipient.notify,
+                original_recipient: recipient.original_recipient.clone(),
+            },
+            Role::ReportCopy => RecipientDsn::default(),
+        };
         RecipientProgress {
+            dsn,
             role: recipient.role,
             envelope,
             address: recipient.address.clone(),

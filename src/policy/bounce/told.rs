@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::config::settings::BounceTo;
 use crate::mail::{Address, Message, Notify, Outcome, Recipient, Return, ReversePath, Role, Verdict};
 use crate::queue::RecipientVerdict;
+use std::collections::HashMap;
 
 /// What became of a recipient (RFC 3464 section 2.3.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,9 +56,11 @@ pub fn due<'a>(
     if message.is_notice || message.reverse_path == ReversePath::Null {
         return None;
     }
+    let originals: HashMap<&Address, &Recipient> =
+        message.originals().map(|one| (&one.address, one)).collect();
     let told = |one: &'a RecipientVerdict| {
         let verdict = &one.verdict;
-        let recipient = message.recipient(Role::Original, &one.address)?;
+        let recipient = *originals.get(&one.address)?;
         let handed_on = || !verdict.upstream.as_deref().is_some_and(&offers_dsn);
         let action = match verdict.outcome {
             Outcome::Failed | Outcome::Expired => DsnAction::Failed,
