@@ -54,9 +54,10 @@ impl From<crate::queue::QueueError> for Problem {
         let status = match error {
             QueueError::NotFound(_) => StatusCode::NOT_FOUND,
             QueueError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
-            QueueError::Storage(_) | QueueError::StagedLost(_) | QueueError::Closed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            QueueError::Storage(_)
+            | QueueError::StagedLost(_)
+            | QueueError::FencedOff(_)
+            | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             QueueError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Problem::new(status, error)

@@ -188,7 +188,7 @@ async fn commit_with_notice(
 pub(super) async fn commit(context: &AttemptContext, claim: &Claim, settlement: Settlement) -> bool {
     match context.services.queue.settle(claim.clone(), settlement).await {
         Ok(()) => true,
-        // The queue itself retries what can be retried; what comes here is a fenced-off or closed claim.
+        // The queue itself retries what can be retried: what comes here is fenced off, or the queue is closed.
         Err(error) => not_recorded(claim, &error),
     }
 }

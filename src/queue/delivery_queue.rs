@@ -149,8 +149,9 @@ pub trait DeliveryQueue: MailStore {
     /// [`Settlement::archived`], and so does a notice of our own
     /// with nothing left open, whatever came of it.
     ///
-    /// The follow-up is queued in that commit. A claim that was fenced off, or whose message was deleted meanwhile, changes
-    /// nothing and queues nothing: what was staged of the follow-up is discarded. Where staged chunks of it are gone (see
+    /// The follow-up is queued in that commit. Where the lease has passed to somebody else, the error is
+    /// [`FencedOff`](super::QueueError::FencedOff) and nothing has changed; where the message was deleted meanwhile, nothing but the
+    /// facts is written. In both cases what was staged of the follow-up is discarded. Where staged chunks of it are gone (see
     /// [`MailStore::stage`]), the error is [`StagedLost`](super::QueueError::StagedLost), nothing has changed, and the claim stands.
     fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()>;
 

@@ -101,13 +101,13 @@ async fn a_lease_that_ran_out_fences_its_holder_off() {
     home.clock.advance(5 * MINUTE);
     assert_eq!(next_due(&queue).await, Some(message.due.unwrap().max(queue.now())));
     let fast = claim_one(&queue).await;
-    settle(&queue, slow.clone(), &[Outcome::Delivered]).await;
+    settle_too_late(&queue, slow.clone(), &[Outcome::Delivered]).await;
     queue.put_back(slow.clone());
     assert!(claim(&queue, 1).await.is_empty(), "the second holder keeps it");
     assert_eq!(queue.show(message.id).await.unwrap().attempts, 0);
     settle(&queue, fast.clone(), &[Outcome::Deferred]).await;
-    settle(&queue, fast, &[Outcome::Failed]).await;
-    settle(&queue, slow, &[Outcome::Delivered]).await;
+    settle_too_late(&queue, fast, &[Outcome::Failed]).await;
+    settle_too_late(&queue, slow, &[Outcome::Delivered]).await;
     assert_eq!(queue.show(message.id).await.unwrap().attempts, 1, "each claim is settled once");
     assert_eq!(queue.status(), idle(0, 1, 0, 0));
     assert_eq!(codes(&queue.events(None, 10).await.unwrap()), ["QUEUED", "attempted"]);

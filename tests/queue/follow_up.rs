@@ -54,7 +54,8 @@ async fn whoever_is_fenced_off_queues_nothing() {
         let (bounce, notice) = follow_up(&queue, &message, &["a@x.test"], size).await;
         let mut outcome = settlement(&queue, &late, &[Outcome::Failed]);
         outcome.follow_up = Some(notice);
-        queue.settle(late, outcome).await.unwrap();
+        let refused = queue.settle(late, outcome).await;
+        assert!(matches!(refused, Err(QueueError::FencedOff(_))), "{refused:?}");
         settle(&queue, attempt, &[Outcome::Deferred]).await;
         is_gone(&queue, &bounce).await;
         assert!(!queue.show(message.id).await.unwrap().recipients[0].failure_told);

@@ -229,6 +229,13 @@ async fn settle(queue: &dyn Queue, claim: Claim, outcomes: &[Outcome]) {
     queue.settle(claim, settlement).await.unwrap();
 }
 
+/// The same by somebody whose lease has passed on.
+async fn settle_too_late(queue: &dyn Queue, claim: Claim, outcomes: &[Outcome]) {
+    let settlement = settlement(queue, &claim, outcomes);
+    let refused = queue.settle(claim, settlement).await;
+    assert!(matches!(refused, Err(QueueError::FencedOff(_))), "{refused:?}");
+}
+
 fn fact(id: QueueId, code: &str) -> Fact {
     let mut fact =
         Fact::new(Timestamp::UNIX_EPOCH, EventType::Information, "Mail", code, format!("{code} {id}"));

@@ -319,7 +319,7 @@ impl DeliveryQueue for RedbQueue {
             if let Some(follow_up) = settlement.follow_up {
                 self.discard(follow_up.message.id);
             }
-            return Box::pin(std::future::ready(Ok(())));
+            return Box::pin(std::future::ready(Err(QueueError::FencedOff(claim.message.id))));
         }
         self.writer.request(|responder| Op::Settle { claim, settlement, responder })
     }
