@@ -10,6 +10,7 @@
 //! - `server` starts the parts, reloads the configuration, stops the parts in order.
 //! - `admin` has the HTTP routes on the control socket.
 //! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
+//! - [`reception`] is what all ways in share: a content on its way into the queue.
 //! - [`policy`] decides what happens to a message, and what is changed of it on its way out.
 //! - [`queue`] is the contract of the message store, and redb behind it.
 //! - [`event`] says what happened, as users see it.
@@ -20,7 +21,7 @@
 //!
 //! # Life of a message
 //! [`smtp::listen`] accepts a client, [`smtp::session`] reads its commands, [`smtp::dialogue`] decides what they mean,
-//! [`smtp::content`] reads what follows DATA and `smtp/reception.rs` carries it into the queue:
+//! [`reception::content`] reads what follows DATA and `reception/staged_content.rs` carries it into the queue:
 //! [`queue::MailStore::put`] commits it to disk, and only then the client gets `250 2.0.0 queued as <id>`.
 //!
 //! That commit wakes [`deliver::engine`], which claims the message and asks `deliver::route` for the best upstream that
@@ -43,6 +44,7 @@ pub mod log;
 pub mod mail;
 pub mod policy;
 pub mod queue;
+pub mod reception;
 mod server;
 pub mod smtp;
 mod unix;

@@ -18,6 +18,7 @@ const FOLDERS: &[&str] = &[
     "policy",
     "queue",
     "queue/redb",
+    "reception",
     "server",
     "smtp",
 ];

@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["admin"],
     &["smtp", "deliver"],
+    &["reception"],
     &["policy"],
     &["queue"],
     &["event"],

@@ -3,13 +3,13 @@
 //! `smtp-proto` decides about verbs and the values of parameters; paths are taken from the raw bytes by
 //! [`crate::mail::address`], which keeps them byte for byte. What is wrong with a line comes back as the reply to it.
 
-use super::completion::AddressCompletion;
 use super::parameters::{MAX_DIGITS, MailParameters, rcpt_parameters, with_line_feed};
 use super::reply::{self, ReplyToClient};
 use crate::config::Secret;
 use crate::mail::address::{AddressError, parse_path_with};
 use crate::mail::printable::is_printable;
 use crate::mail::{Address, RecipientDsn, ReversePath};
+use crate::reception::completion::AddressCompletion;
 use smtp_proto::{Error, Request};
 
 /// What a client asks for.

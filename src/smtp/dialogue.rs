@@ -7,12 +7,12 @@
 use super::auth_exchange::{AuthCommand, AuthExchange, AuthStep, SentCredentials};
 use super::authenticator::AuthResult;
 use super::command::{self, Command, CommandError, MailCommand, RcptCommand};
-use super::completion::AddressCompletion;
 use super::failed_logins::MAX_BY_SESSION;
 use super::reply::{self, ReplyToClient};
 use super::session_context::SessionContext;
 use crate::config::{Secret, Settings};
 use crate::mail::{Address, ReversePath};
+use crate::reception::completion::AddressCompletion;
 use secrecy::ExposeSecret;
 use std::collections::HashSet;
 use std::time::Duration;

@@ -2,8 +2,7 @@
 //!
 //! From the socket inwards: `listener` accepts clients, each with a permit (`session_permit`); [`session`] runs a session, with
 //! the I/O in `client_stream`, over an `inbound_stream` that may change to TLS; [`dialogue`] decides what each command means, [`command`] and `parameters` read its line,
-//! `completion` gives a domain to addresses that have none; [`content`] reads what follows DATA and BDAT, and `reception`
-//! carries it into the queue; `disk_space` says whether there is space for it; [`reply`] has every reply; [`refusals`] makes
+//! `reception` carries what follows DATA and BDAT into the queue, by [`crate::reception`]; [`reply`] has every reply; [`refusals`] makes
 //! events of refused clients. `session_context` says what a client may do; `auth_exchange` reads what it says of itself and
 //! `authenticator` checks that, with `failed_logins` in mind. `server` is what they share.
 //!
@@ -17,10 +16,7 @@ mod auth_exchange;
 mod authenticator;
 mod client_stream;
 pub mod command;
-mod completion;
-pub mod content;
 pub mod dialogue;
-mod disk_space;
 mod failed_logins;
 mod inbound_stream;
 mod listener;
@@ -35,7 +31,6 @@ mod session_permit;
 
 pub use auth_exchange::SentCredentials;
 pub use authenticator::AuthResult;
-pub use disk_space::DiskSpace;
 pub use inbound_stream::InboundStream;
 pub use listener::{listen, serve_waiting};
 pub use parameters::MailParameters;

@@ -1,75 +1,27 @@
-//! One content under way from the client into the queue.
+//! One content under way from the client into the queue, by [`crate::reception`].
 //!
-//! Promises: memory does not follow its size, because every full chunk is staged in the queue while the next one
-//! fills; a reception that is dropped before its end leaves nothing in the queue; [`Reception::store`] replies 250 only after
-//! the queue has confirmed.
-//!
-//! A message that fits into one chunk is never staged.
+//! Promise: [`Reception::store`] replies 250 only after the queue has confirmed.
 
 use super::command::RcptCommand;
-use super::content::{ContentError, ContentReader};
 use super::dialogue::{Dialogue, InboundEnvelope};
-use super::disk_space::SpaceReservation;
 use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
 use crate::config::Settings;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::address_list::mailboxes;
-use crate::mail::header::HeaderScan;
-use crate::mail::{Address, Message, Origin, QueueId, Recipient, RecipientDsn, ReversePath, SenderScan};
-use crate::queue::{CHUNK_SIZE, MailStore, Pending, QueueError};
-use bytes::Bytes;
-use std::task::Poll;
+use crate::mail::{Address, Message, Origin, QueueId, Recipient, RecipientDsn, ReversePath};
+use crate::reception::content::ContentReader;
+use crate::reception::disk_space::SpaceReservation;
+use crate::reception::not_accepted::NotAccepted;
+use crate::reception::staged_content::StagedContent;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Memory that one reception may hold at a time: the chunk that fills and the one that is being staged.
-pub(super) const RESERVATION: usize = 2 * CHUNK_SIZE;
-/// A chunk grows by doubling up to this size, then at once to its full size.
-const SMALL: usize = 32 * 1024;
+pub(super) use crate::reception::staged_content::RESERVATION;
 
 /// Carries one content into the queue.
 pub(super) struct Reception<'q> {
-    queue: &'q dyn MailStore,
-    id: QueueId,
-    reader: ContentReader,
-    scan: HeaderScan,
-    /// Reads From, where the site depends on it.
-    author: Option<SenderScan>,
-    chunks: Chunks,
-    staged: u32,
-    staging: Option<Pending<'q, ()>>,
-    failed: Option<ReplyToClient>,
-    /// For what is still to come.
-    space: SpaceReservation<'q>,
-    /// Its share of `content_memory`, given back when this is dropped.
-    _reservation: OwnedSemaphorePermit,
-}
-
-/// Content, cut into chunks.
-#[derive(Default)]
-struct Chunks {
-    filling: Vec<u8>,
-    full: Vec<Bytes>,
-}
-
-impl Chunks {
-    /// The last chunk stays here even when it is full, because every message needs a last one.
-    fn push(&mut self, mut content: &[u8]) {
-        while !content.is_empty() {
-            if self.filling.len() == CHUNK_SIZE {
-                self.full.push(std::mem::take(&mut self.filling).into());
-            }
-            let part = content.len().min(CHUNK_SIZE - self.filling.len());
-            let needed = self.filling.len() + part;
-            if needed > self.filling.capacity() {
-                let size = if needed > SMALL { CHUNK_SIZE } else { needed.next_power_of_two() };
-                self.filling.reserve_exact(size - self.filling.len());
-            }
-            self.filling.extend_from_slice(&content[..part]);
-            content = &content[part..];
-        }
-    }
+    content: StagedContent<'q>,
 }
 
 impl<'q> Reception<'q> {
@@ -82,134 +34,52 @@ impl<'q> Reception<'q> {
         space: SpaceReservation<'q>,
     ) -> Reception<'q> {
         let now = u64::try_from(server.clock.wall().as_millisecond()).unwrap_or_default();
+        let (id, needs_author) = (QueueId::fresh(now), dialogue.needs_author());
         Reception {
-            queue: &*server.queue,
-            id: QueueId::fresh(now),
-            reader,
-            scan: HeaderScan::new(server.queue.instance()),
-            author: dialogue.needs_author().then(|| SenderScan::new(&[])),
-            chunks: Chunks::default(),
-            staged: 0,
-            staging: None,
-            failed: None,
-            space,
-            _reservation: reservation,
+            content: StagedContent::new(&*server.queue, id, reader, needs_author, reservation, space),
         }
     }
 
-    /// How many bytes to read at once: more when the message has turned out to be large.
+    /// How many bytes to read at once.
     pub(super) fn read_hint(&self) -> usize {
-        if self.reader.size() > SMALL as u64 { 64 * 1024 } else { 16 * 1024 }
+        self.content.read_hint()
     }
 
-    /// Reads on, see [`ContentReader::read`]; then stages the chunks that have become full.
+    /// Reads on, see [`ContentReader::read`].
     pub(super) async fn read(&mut self, input: &[u8]) -> (usize, bool) {
-        let Reception { reader, scan, author, chunks, failed, .. } = self;
-        let read = reader.read(input, |content| {
-            scan.push(content);
-            if let Some(author) = author {
-                author.push(content);
-            }
-            if failed.is_none() {
-                chunks.push(content);
-            }
-        });
-        self.stage().await;
-        read
-    }
-
-    /// Asks the queue to take full chunks; waits for each only when the next one is full.
-    async fn stage(&mut self) {
-        for chunk in std::mem::take(&mut self.chunks.full) {
-            self.staging_done().await;
-            let octets = chunk.len() as u64;
-            if self.failed.is_none() {
-                self.failed = self.space.ensure(octets).err();
-            }
-            if self.failed.is_some() {
-                return;
-            }
-            let mut staging = self.queue.stage(self.id, self.staged, chunk);
-            self.space.stored(octets);
-            self.staged += 1;
-            // Polled once, so that it is under way while the next chunk fills.
-            match futures_util::poll!(&mut staging) {
-                Poll::Ready(done) => self.failed = done.err().as_ref().map(not_stored),
-                Poll::Pending => self.staging = Some(staging),
-            }
-        }
-    }
-
-    async fn staging_done(&mut self) {
-        if let Some(staging) = self.staging.take()
-            && let Err(error) = staging.await
-        {
-            self.failed.get_or_insert(not_stored(&error));
-        }
+        self.content.read(input).await
     }
 
     /// Why the content that has come so far cannot be accepted.
     pub(super) fn refusal(&self, dialogue: &Dialogue) -> Option<ReplyToClient> {
-        let limits = &dialogue.context().settings.limits;
-        match (self.reader.error(), &self.failed) {
-            (Some(ContentError::TooLarge), _) => Some(reply::message_too_large(limits.message_size)),
-            (Some(ContentError::Nul), _) => Some(reply::NUL_IN_CONTENT),
-            (Some(ContentError::BareNewline), _) => Some(reply::BARE_NEWLINE_IN_CONTENT),
-            (None, failed) => failed.clone(),
-        }
+        self.content.refusal(&dialogue.context().settings).map(reply::not_accepted)
     }
 
     /// The content is complete: puts the message into the queue. The reply is 250 if, and only if, the queue confirms it.
     pub(super) async fn store(
         mut self,
-        server: &SmtpServer,
+        server: &'q SmtpServer,
         dialogue: &Dialogue,
         envelope: &InboundEnvelope,
     ) -> ReplyToClient {
-        let Reception { reader, scan, author, chunks, .. } = &mut self;
-        reader.finish(|content| {
-            scan.push(content);
-            if let Some(author) = author {
-                author.push(content);
-            }
-            chunks.push(content);
-        });
-        self.stage().await;
-        self.staging_done().await;
-        if let Some(reply) = self.refusal(dialogue) {
-            return reply;
-        }
-        let settings = &dialogue.context().settings;
-        if self.scan.own_instance_seen() || self.scan.facts().received_hops > settings.limits.received_hops {
-            return reply::MAIL_LOOP;
-        }
-        let tail = self.chunks.filling.len() as u64;
-        if let Err(reply) =
-            server.disk_space.check_message_count(settings).and_then(|()| self.space.ensure(tail))
-        {
-            return reply;
+        if let Err(why) = self.content.finish(&dialogue.context().settings, &server.disk_space).await {
+            return reply::not_accepted(why);
         }
         let message = self.message(server, dialogue, envelope);
         let fact = queued(&message);
-        let (size, recipients) = (message.size, message.recipients.len());
-        // The content may stay in memory until it has been delivered, so the unused part of its buffer is given back.
-        let content: Box<[u8]> = std::mem::take(&mut self.chunks.filling).into_boxed_slice();
-        // From here on the message may exist, so dropping this must not discard its chunks.
-        let staged = std::mem::take(&mut self.staged);
-        let stored = self.queue.put(message, content.into(), vec![fact]);
-        self.space.stored(u64::MAX);
-        match stored.await {
+        let (id, size, recipients) = (message.id, message.size, message.recipients.len());
+        let put = |tail| server.queue.put(message, tail, vec![fact]);
+        match self.content.put_with(put).await {
             Ok(()) => {
                 let SessionContext { client, listener, user, .. } = dialogue.context();
                 let (listener, user) = (&listener.name, user.as_deref());
-                let (id, from) = (self.id, envelope.mail.reverse_path.as_str());
+                let from = envelope.mail.reverse_path.as_str();
                 tracing::info!(queue_id = %id, %client, %listener, user, from, size, recipients, "accepted");
                 reply::queued(id)
             }
             Err(error) => {
-                self.staged = staged;
-                tracing::warn!(queue_id = %self.id, %error, "not stored");
-                not_stored(&error)
+                tracing::warn!(queue_id = %id, %error, "not stored");
+                reply::not_accepted(NotAccepted::from(&error))
             }
         }
     }
@@ -230,9 +100,9 @@ impl<'q> Reception<'q> {
             recipients: envelope.recipients.iter().map(recipient).collect(),
             body: envelope.mail.parameters.body,
             smtp_utf8: envelope.mail.parameters.smtp_utf8,
-            size: self.reader.size(),
-            chunks: self.staged + u32::from(!self.chunks.filling.is_empty()),
-            header: self.scan.facts(),
+            size: self.content.size(),
+            chunks: self.content.chunk_count(),
+            header: self.content.header(),
             origin: Origin {
                 listener: context.listener.name.clone(),
                 client: Some(context.client),
@@ -242,14 +112,14 @@ impl<'q> Reception<'q> {
             },
             under_mode: handling.is_some_and(|handling| handling.mode().is_some()),
             site,
-            class: context.class().unwrap_or_else(|| self.scan.class()),
+            class: context.class().unwrap_or_else(|| self.content.class()),
             received_at: server.clock.wall(),
             reception_ms: u64::try_from(reception.as_millis()).unwrap_or(u64::MAX),
             due: Some(now),
             life_start: now,
             returns: envelope.mail.parameters.dsn.returns,
             envelope_id: envelope.mail.parameters.dsn.envelope_id.clone(),
-            ..Message::new(self.id, envelope.mail.reverse_path.clone())
+            ..Message::new(self.content.id(), envelope.mail.reverse_path.clone())
         }
     }
 }
@@ -259,7 +129,7 @@ impl Reception<'_> {
     fn site(&self, context: &SessionContext, now: &Settings, envelope: &InboundEnvelope) -> String {
         let of_sender = |address: &Address| now.site_of_sender(address);
         let of_author = || {
-            let from = &self.author.as_ref()?.facts().from;
+            let from = &self.content.author()?.from;
             let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
             mailboxes.filter_map(|mailbox| mailbox.parse().ok()).find_map(|address| of_sender(&address))
         };
@@ -285,15 +155,6 @@ fn protocol(context: &SessionContext, extended: bool, envelope: &InboundEnvelope
     format!("{name}{tls}{auth}")
 }
 
-impl Drop for Reception<'_> {
-    fn drop(&mut self) {
-        if self.staged > 0 {
-            self.staging = None;
-            self.queue.discard(self.id);
-        }
-    }
-}
-
 fn recipient(rcpt: &RcptCommand) -> Recipient {
     let RecipientDsn { notify, original_recipient } = rcpt.dsn.clone();
     Recipient { notify, original_recipient, ..Recipient::pending(rcpt.address.clone()) }
@@ -311,12 +172,4 @@ fn queued(message: &Message) -> Fact {
     fact.queue_id = Some(message.id);
     fact.site = named_site(&message.site);
     fact
-}
-
-/// The reply to a client whose message the queue could not store.
-fn not_stored(error: &QueueError) -> ReplyToClient {
-    match error {
-        QueueError::Full(_) => reply::DISK_FULL,
-        _ => reply::QUEUE_NOT_WRITABLE,
-    }
 }

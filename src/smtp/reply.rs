@@ -6,6 +6,7 @@
 
 use crate::mail::address::AddressError;
 use crate::mail::{EnhancedCode, QueueId};
+use crate::reception::not_accepted::NotAccepted;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -398,6 +399,20 @@ pub(super) const MIN_FREE_SPACE_REACHED: ReplyToClient = fixed(
 
 pub(super) const DISK_FULL: ReplyToClient =
     fixed(452, 3, 1, "the disk is full: try again later, and make room on the disk of Postroom's queue");
+
+/// To a client whose message cannot be taken.
+pub(super) fn not_accepted(why: NotAccepted) -> ReplyToClient {
+    match why {
+        NotAccepted::TooLarge(limit) => message_too_large(limit),
+        NotAccepted::Nul => NUL_IN_CONTENT,
+        NotAccepted::BareNewline => BARE_NEWLINE_IN_CONTENT,
+        NotAccepted::Loop => MAIL_LOOP,
+        NotAccepted::TooManyMessages => TOO_MANY_MESSAGES,
+        NotAccepted::MinFreeSpace => MIN_FREE_SPACE_REACHED,
+        NotAccepted::DiskFull => DISK_FULL,
+        NotAccepted::QueueNotWritable => QUEUE_NOT_WRITABLE,
+    }
+}
 
 pub(super) const QUEUE_NOT_WRITABLE: ReplyToClient =
     fixed(451, 3, 0, "the queue cannot be written: try again later, and see Postroom's log");

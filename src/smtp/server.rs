@@ -1,12 +1,12 @@
 //! What all listeners and sessions share, and how they are stopped.
 
 use super::authenticator::Authenticator;
-use super::disk_space::DiskSpace;
 use super::refusals::Refusals;
 use super::session_permit::SessionPermits;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::queue::MailStore;
+use crate::reception::disk_space::DiskSpace;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;

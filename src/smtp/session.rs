@@ -8,15 +8,15 @@ use super::auth_exchange::SentCredentials;
 use super::authenticator::AuthResult;
 use super::client_stream::{ClientStream, CommandLine, HandshakeError, SessionEnd};
 use super::command::{announces_chunk, announces_content, announces_mail};
-use super::content::ContentReader;
 use super::dialogue::{Dialogue, SessionAction};
-use super::disk_space::SpaceReservation;
 use super::inbound_stream::InboundStream;
 use super::reception::{RESERVATION, Reception};
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
 use super::session_context::SessionContext;
 use crate::config::settings::{BareNewline, Limits, TlsMode};
+use crate::reception::content::ContentReader;
+use crate::reception::disk_space::SpaceReservation;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
@@ -233,7 +233,8 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         } else {
             let settings = self.dialogue.context().settings.clone();
             let reserve = |size| {
-                self.space = Some(self.server.disk_space.reserve(&settings, size)?);
+                self.space =
+                    Some(self.server.disk_space.reserve(&settings, size).map_err(reply::not_accepted)?);
                 Ok(())
             };
             self.dialogue.execute_line(line, self.server.clock.monotonic(), reserve)

@@ -14,7 +14,7 @@ use postroom::deliver::peer_cache::PeerCache;
 use postroom::deliver::transact::transact;
 use postroom::deliver::transaction_result::RecipientAnswer;
 use postroom::mail::{Address, BodyType, DsnRequest, ReversePath};
-use postroom::smtp::content::ContentReader;
+use postroom::reception::content::ContentReader;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use super::{Cuts, Tape};
 use postroom::config::settings::BareNewline;
-use postroom::smtp::content::{ContentError, ContentReader};
+use postroom::reception::content::{ContentError, ContentReader};
 
 const SMALL_LIMIT: u64 = 20;
 

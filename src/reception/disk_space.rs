@@ -4,7 +4,7 @@
 //! The queue says how much space there is for mail. What transactions under way have reserved is subtracted here, until
 //! the queue has their content and counts it itself.
 
-use super::reply::{self, ReplyToClient};
+use super::not_accepted::NotAccepted;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::event::{EventType, Fact, code};
@@ -28,7 +28,7 @@ struct Usage {
 
 /// Octets that one transaction may still store. Given back when it is dropped.
 #[must_use]
-pub(super) struct SpaceReservation<'d> {
+pub(crate) struct SpaceReservation<'d> {
     space: &'d DiskSpace,
     settings: Arc<Settings>,
     octets: u64,
@@ -36,16 +36,16 @@ pub(super) struct SpaceReservation<'d> {
 
 impl DiskSpace {
     /// Nothing reserved.
-    pub(super) fn new(queue: Arc<dyn MailStore>, clock: Arc<dyn Clock>) -> DiskSpace {
+    pub(crate) fn new(queue: Arc<dyn MailStore>, clock: Arc<dyn Clock>) -> DiskSpace {
         DiskSpace { queue, clock, usage: Mutex::default() }
     }
 
     /// Reserves space for a message of so many octets, or says why it cannot be taken now.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         &self,
         settings: &Arc<Settings>,
         octets: u64,
-    ) -> Result<SpaceReservation<'_>, ReplyToClient> {
+    ) -> Result<SpaceReservation<'_>, NotAccepted> {
         self.check_message_count(settings)?;
         let mut reservation = self.reserve_nothing(settings);
         reservation.ensure(octets)?;
@@ -53,16 +53,16 @@ impl DiskSpace {
     }
 
     /// A reservation that grows when content comes.
-    pub(super) fn reserve_nothing(&self, settings: &Arc<Settings>) -> SpaceReservation<'_> {
+    pub(crate) fn reserve_nothing(&self, settings: &Arc<Settings>) -> SpaceReservation<'_> {
         SpaceReservation { space: self, settings: settings.clone(), octets: 0 }
     }
 
     /// Whether the queue may hold one more message (`max_messages`).
-    pub(super) fn check_message_count(&self, settings: &Settings) -> Result<(), ReplyToClient> {
+    pub(crate) fn check_message_count(&self, settings: &Settings) -> Result<(), NotAccepted> {
         match settings.queue.max_messages {
             0 => Ok(()),
             most if self.queue.status().messages() < most => Ok(()),
-            _ => Err(reply::TOO_MANY_MESSAGES),
+            _ => Err(NotAccepted::TooManyMessages),
         }
     }
 
@@ -109,7 +109,7 @@ impl DiskSpace {
 
 impl SpaceReservation<'_> {
     /// Makes sure that so many octets may be stored next; some of them may be reserved already.
-    pub(super) fn ensure(&mut self, octets: u64) -> Result<(), ReplyToClient> {
+    pub(crate) fn ensure(&mut self, octets: u64) -> Result<(), NotAccepted> {
         let least = self.settings.queue.min_free_space;
         let more = octets.saturating_sub(self.octets);
         // The queue is asked under the lock: content that goes from a reservation to the queue at this moment is then counted
@@ -124,7 +124,7 @@ impl SpaceReservation<'_> {
             if !usage.low && free < least {
                 self.space.record_low(usage, &self.settings, free);
             }
-            return Err(reply::MIN_FREE_SPACE_REACHED);
+            return Err(NotAccepted::MinFreeSpace);
         }
         usage.reserved = usage.reserved.saturating_add(more);
         self.octets += more;
@@ -132,7 +132,7 @@ impl SpaceReservation<'_> {
     }
 
     /// The queue has so many octets now and counts them itself.
-    pub(super) fn stored(&mut self, octets: u64) {
+    pub(crate) fn stored(&mut self, octets: u64) {
         let done = octets.min(self.octets);
         self.octets -= done;
         let mut usage = self.space.lock();
