@@ -16,7 +16,8 @@ use postroom::queue::redb::{Options, RedbQueue};
 use postroom::queue::{
     Claim, ClaimGroup, ClaimRequest, DeliveryQueue, MailStore, RecipientVerdict, Settlement, Timeline,
 };
-use postroom::smtp::{command, content::ContentReader};
+use postroom::reception::content::ContentReader;
+use postroom::smtp::command;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
