@@ -131,6 +131,9 @@ pub(crate) struct UpstreamJson {
     pub last_error: Option<String>,
     /// UTC; when it did.
     pub last_error_at: Option<Timestamp>,
+    /// What to change, where the provider behind it is known to mean something by what it said.
+    #[serde(default)]
+    pub remedy: Option<String>,
     /// UTC; when `rate_limit` lets another message go. Null while it does.
     pub rate_limit_free_at: Option<Timestamp>,
     /// UTC; when the OAuth 2 token expires. Null where there is none.

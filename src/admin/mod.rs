@@ -1,7 +1,7 @@
 //! The routes of docs/rules.md#routes, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
 //! it may do everything, so there is no password).
 //!
-//! They use the queue, its events and the upstreams' health, and ask the server for a reload; nothing else.
+//! They use the queue, its events and the upstreams' health, test upstreams, and ask the server for a reload; nothing else.
 
 pub(crate) mod attempts;
 mod bulk;
@@ -16,6 +16,8 @@ pub(crate) mod safe_json;
 mod sent;
 mod service;
 mod state;
+pub(crate) mod test_line;
+mod upstream_test;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -38,6 +40,7 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/v1/messages/{id}/{action}", post(messages::act))
         .route("/api/v1/sent", get(sent::list))
         .route("/api/v1/upstreams", get(service::upstreams))
+        .route("/api/v1/upstreams/{name}/test", post(upstream_test::test))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/stream", get(events::stream))
         .route("/api/v1/stats", get(service::stats))

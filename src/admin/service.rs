@@ -5,6 +5,7 @@ use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::state::AdminState;
 use crate::config::settings::{Priority, Upstream};
+use crate::deliver::remedies::known_remedy;
 use crate::policy::notices;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -59,6 +60,7 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
         in_flight: status.in_flight,
         connection_limit: upstream.connection_limit,
         effective_limit: status.effective_limit,
+        remedy: status.last_error.as_ref().and_then(|error| known_remedy(upstream, error)),
         last_error: status.last_error,
         last_error_at: status.last_error_at,
         rate_limit_free_at: status.rate_limit_free_at,

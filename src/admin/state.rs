@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{ConfigErrors, Settings};
 use crate::deliver::health::UpstreamHealth;
+use crate::deliver::peer_cache::PeerCache;
 use crate::queue::{Archive, Filter, FilterError, Queue};
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct AdminState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<UpstreamHealth>,
     pub(crate) settings: watch::Receiver<Arc<Settings>>,
+    /// What was learned of servers, their tokens included; replaced when the settings are.
+    pub(crate) peer_cache: watch::Receiver<Arc<PeerCache>>,
     /// The listeners are up and nobody has asked for a stop.
     pub(crate) listening: Arc<AtomicBool>,
     pub(crate) reload: mpsc::Sender<ReloadRequest>,

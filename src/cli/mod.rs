@@ -32,6 +32,7 @@ mod serve;
 pub mod sink;
 mod submission;
 mod table;
+mod test;
 mod upstream;
 
 use crate::admin::safe_json::to_json;
@@ -105,6 +106,8 @@ enum Verb {
     Events(events::EventsArgs),
     /// Show how the upstreams fare
     Upstream(upstream::UpstreamArgs),
+    /// Does an upstream work? Connect, TLS, login, a test message: each step with its time, and what to change
+    Test(test::TestArgs),
     /// Read a password, print its hash for password_hash under [user.*]
     #[command(
         after_help = "Examples:\n  postroom hash\n  printf %s \"$PASSWORD\" | postroom hash\n\nA terminal shows nothing of what is typed, and asks twice."
@@ -193,6 +196,7 @@ pub fn run() -> ExitCode {
         Verb::Sent(args) => sent::run(&global, args),
         Verb::Events(args) => events::run(&global, &args),
         Verb::Upstream(args) => upstream::run(&global, &args),
+        Verb::Test(args) => test::run(&global, &args),
         Verb::Hash => hash::run(),
         Verb::Reload => reload::run(&global),
         Verb::Ready(args) => ready::run(&global, &args),

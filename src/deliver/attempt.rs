@@ -413,7 +413,7 @@ impl Attempt<'_> {
         change: CircuitChange,
         error: Option<&SessionError>,
     ) {
-        let fact = change.fact(self.context.services.clock.wall(), &upstream.name, error);
+        let fact = change.fact(self.context.services.clock.wall(), upstream, error);
         tracing::warn!(upstream = upstream.name, "{}", fact.message);
         self.context.services.queue.record(vec![fact]);
     }

@@ -9,6 +9,7 @@ use super::wire::{Wire, WireError};
 use crate::mail::{Address, BodyType, Reply};
 use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
+use std::fmt;
 use std::time::Duration;
 
 /// Mechanisms kept of one reply: more than any server has.
@@ -124,6 +125,29 @@ impl Capabilities {
     /// The parameters of RCPT, each with a blank before it.
     pub(super) fn rcpt_parameters(&self, recipient: &OutboundRecipient) -> String {
         if self.dsn { recipient.dsn.parameters() } else { String::new() }
+    }
+}
+
+/// `SIZE 1000, PIPELINING, AUTH PLAIN LOGIN`.
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.size_limit.map_or_else(|| "SIZE".to_owned(), |limit| format!("SIZE {limit}"));
+        let auth = format!("AUTH {}", self.auth_offered.join(" "));
+        let known = [
+            (self.size, size.as_str()),
+            (self.pipelining, "PIPELINING"),
+            (self.eight_bit_mime, "8BITMIME"),
+            (self.smtp_utf8, "SMTPUTF8"),
+            (self.dsn, "DSN"),
+            (self.starttls, "STARTTLS"),
+            (!self.auth_offered.is_empty(), auth.as_str()),
+        ];
+        let offered: Vec<&str> =
+            known.iter().filter(|(offered, _)| *offered).map(|(_, keyword)| *keyword).collect();
+        match offered.as_slice() {
+            [] => f.write_str("no extensions"),
+            offered => f.write_str(&offered.join(", ")),
+        }
     }
 }
 

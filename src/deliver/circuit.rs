@@ -3,7 +3,9 @@
 //! It stays open one second, doubling to a minute; after a refused AUTH five minutes to an hour, because accounts get
 //! locked. Times are monotonic.
 
+use super::remedies::known_remedy;
 use super::session_error::{SessionError, SessionErrorKind};
+use crate::config::settings::Upstream;
 use crate::event::{EventType, Fact, code};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -23,7 +25,8 @@ pub enum CircuitChange {
 
 impl CircuitChange {
     /// The event that tells of it. `error`: what opened it.
-    pub(super) fn fact(self, now: Timestamp, upstream: &str, error: Option<&SessionError>) -> Fact {
+    pub(super) fn fact(self, now: Timestamp, upstream: &Upstream, error: Option<&SessionError>) -> Fact {
+        let name = &upstream.name;
         let (kind, code, text) = match self {
             CircuitChange::Opened(wait) => {
                 let kind = match error.map(|error| error.kind) {
@@ -32,13 +35,15 @@ impl CircuitChange {
                 };
                 let wait = humantime::format_duration(wait);
                 let why = error.map(|error| error.text.as_str()).unwrap_or_default();
-                (kind, code::CIRCUIT_OPEN, format!("{upstream} is left alone for {wait}: {why}"))
+                let remedy = known_remedy(upstream, why).map(|remedy| format!(" ({remedy})"));
+                let remedy = remedy.unwrap_or_default();
+                (kind, code::CIRCUIT_OPEN, format!("{name} is left alone for {wait}: {why}{remedy}"))
             }
             CircuitChange::Closed => {
-                (EventType::Information, code::CIRCUIT_CLOSED, format!("{upstream} works again"))
+                (EventType::Information, code::CIRCUIT_CLOSED, format!("{name} works again"))
             }
         };
-        Fact { upstream: Some(upstream.to_owned()), ..Fact::new(now, kind, "Upstream", code, text) }
+        Fact { upstream: Some(name.clone()), ..Fact::new(now, kind, "Upstream", code, text) }
     }
 }
 

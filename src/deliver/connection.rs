@@ -6,10 +6,12 @@
 //! here is the upstream's fault, never the message's (rule 3).
 
 use super::capabilities::{Capabilities, ehlo};
+use super::certificate_names;
 use super::happy_eyeballs::connect;
 use super::login::log_in;
 use super::peer_cache::PeerCache;
 use super::session_error::{SessionError, SessionErrorKind};
+use super::session_steps::{SessionStep, SessionSteps, StepOutcome, StepWatcher};
 use super::tls::Tls;
 use super::upstream_tls;
 use super::wire::{Wire, WireError};
@@ -18,7 +20,6 @@ use crate::mail::attempt::TlsFacts;
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Submission over TLS (RFC 8314 section 3.3).
@@ -59,17 +60,38 @@ impl Connection {
         hostname: &str,
         peer_cache: &Arc<PeerCache>,
     ) -> Result<Connection, SessionError> {
-        let opened = open(upstream, hostname, peer_cache, upstream.tls).await;
+        Connection::open_in_steps(upstream, hostname, peer_cache, SessionSteps::unwatched()).await
+    }
+
+    /// As [`Connection::open`]; `watcher` is told of each step when it has ended, the one that failed included.
+    pub async fn open_watched(
+        upstream: &Arc<Upstream>,
+        hostname: &str,
+        peer_cache: &Arc<PeerCache>,
+        watcher: StepWatcher<'_>,
+    ) -> Result<Connection, SessionError> {
+        Connection::open_in_steps(upstream, hostname, peer_cache, SessionSteps::watched_by(watcher)).await
+    }
+
+    async fn open_in_steps(
+        upstream: &Arc<Upstream>,
+        hostname: &str,
+        peer_cache: &Arc<PeerCache>,
+        mut steps: SessionSteps<'_>,
+    ) -> Result<Connection, SessionError> {
+        let opened = open(upstream, hostname, peer_cache, upstream.tls, &mut steps).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
             Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
-                open(upstream, hostname, peer_cache, TlsMode::None).await
+                steps.end(StepOutcome::Warning, || format!("{why}; connecting again in clear text"));
+                open(upstream, hostname, peer_cache, TlsMode::None, &mut steps).await
             }
             opened => opened,
         }
         .map_err(|(kind, why)| {
             peer_cache.addresses.forget(&upstream.name);
+            steps.end(StepOutcome::Failed, || why.clone());
             SessionError { kind, text: describe(upstream, &why) }
         })
     }
@@ -165,29 +187,34 @@ async fn open(
     hostname: &str,
     peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
+    steps: &mut SessionSteps<'_>,
 ) -> OpenResult<Connection> {
     let within = upstream.connect_timeout;
-    let stream =
-        connect(upstream, &peer_cache.addresses).await.map_err(|why| (SessionErrorKind::Connect, why))?;
-    let mut wire = match mode {
-        TlsMode::Implicit => Wire::tls(handshake(upstream, &peer_cache.tls, stream).await?),
-        _ => Wire::plain(stream),
-    };
+    let connecting = connect(upstream, &peer_cache.addresses, steps).await;
+    let stream = connecting.map_err(|why| (SessionErrorKind::Connect, why))?;
+    let mut wire = Wire::plain(stream);
+    if mode == TlsMode::Implicit {
+        steps.begin(SessionStep::Tls);
+        wire = encrypt(wire, upstream, &peer_cache.tls, steps).await?;
+    }
+    steps.begin(SessionStep::Greeting);
     let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
     if !greeting.is_positive() {
         return Err((SessionErrorKind::Greeting, format!("the server greets with {greeting}")));
     }
-    let mut capabilities = ready(&mut wire, upstream, hostname).await?;
+    steps.done(|| greeting.to_string());
+    let mut capabilities = ready(&mut wire, upstream, hostname, steps).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
-        wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls).await?;
+        steps.begin(SessionStep::Tls);
+        wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls, steps).await?;
         // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
-        capabilities = ready(&mut wire, upstream, hostname).await?;
+        capabilities = ready(&mut wire, upstream, hostname, steps).await?;
     }
     let tls = wire.tls_session().map(upstream_tls::facts);
     if let Some(upstream_tls) = &peer_cache.upstream_tls {
         upstream_tls.note(upstream, tls.as_ref());
     }
-    log_in(&mut wire, &capabilities, upstream, peer_cache)
+    log_in(&mut wire, &capabilities, upstream, peer_cache, steps)
         .await
         .map_err(|failure| (failure.kind, failure.text))?;
     wire.expect_no_reply().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
@@ -213,9 +240,18 @@ fn no_greeting(fault: &WireError, mode: TlsMode, port: u16) -> (SessionErrorKind
     (SessionErrorKind::Greeting, format!("greeting: {fault}{hint}"))
 }
 
-async fn ready(wire: &mut Wire, upstream: &Upstream, hostname: &str) -> OpenResult<Capabilities> {
+async fn ready(
+    wire: &mut Wire,
+    upstream: &Upstream,
+    hostname: &str,
+    steps: &mut SessionSteps<'_>,
+) -> OpenResult<Capabilities> {
+    steps.begin(SessionStep::Ehlo);
     match ehlo(wire, hostname, upstream.connect_timeout).await.map_err(at(SessionErrorKind::Hello, "EHLO"))? {
-        Ok(capabilities) => Ok(capabilities),
+        Ok(capabilities) => {
+            steps.done(|| capabilities.to_string());
+            Ok(capabilities)
+        }
         Err(reply) => Err((SessionErrorKind::Hello, format!("EHLO refused: {reply}"))),
     }
 }
@@ -225,6 +261,7 @@ async fn start_tls(
     offered: &Capabilities,
     upstream: &Upstream,
     tls: &Tls,
+    steps: &mut SessionSteps<'_>,
 ) -> OpenResult<Wire> {
     if !offered.starttls {
         return Err((
@@ -237,20 +274,28 @@ async fn start_tls(
     if !reply.is_positive() {
         return Err((SessionErrorKind::Tls, format!("STARTTLS refused: {reply}")));
     }
+    encrypt(wire, upstream, tls, steps).await
+}
+
+/// The handshake. Whatever came in clear text and was not read is forgotten.
+async fn encrypt(
+    wire: Wire,
+    upstream: &Upstream,
+    tls: &Tls,
+    steps: &mut SessionSteps<'_>,
+) -> OpenResult<Wire> {
     let Some(stream) = wire.into_tcp() else {
         return Err((SessionErrorKind::Tls, "the connection is encrypted already".to_owned()));
     };
-    Ok(Wire::tls(handshake(upstream, tls, stream).await?))
-}
-
-async fn handshake(
-    upstream: &Upstream,
-    tls: &Tls,
-    stream: TcpStream,
-) -> OpenResult<tokio_rustls::client::TlsStream<TcpStream>> {
     let within = upstream.connect_timeout;
     match timeout(within, tls.connect(upstream, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => {
+            let wire = Wire::tls(stream);
+            let describe =
+                |session| format!("{}; {}", upstream_tls::facts(session), certificate_names::shown(session));
+            steps.done(|| wire.tls_session().map(describe).unwrap_or_default());
+            Ok(wire)
+        }
         Ok(Err(why)) => Err((SessionErrorKind::Tls, format!("TLS: {why}"))),
         Err(_) => Err((
             SessionErrorKind::Tls,

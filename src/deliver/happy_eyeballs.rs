@@ -9,6 +9,7 @@
 //! and has not changed since 2023; the connector of hyper-util tries the addresses of one family one after the other.)
 
 use super::peer_cache::PreferredAddresses;
+use super::session_steps::{SessionStep, SessionSteps};
 use crate::config::settings::Upstream;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -22,16 +23,27 @@ use tokio::time::{sleep, timeout};
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection to the upstream's host, within its `connect_timeout` in all; else what went wrong, in words.
-pub(super) async fn connect(upstream: &Upstream, peers: &PreferredAddresses) -> Result<TcpStream, String> {
+pub(super) async fn connect(
+    upstream: &Upstream,
+    peers: &PreferredAddresses,
+    steps: &mut SessionSteps<'_>,
+) -> Result<TcpStream, String> {
     let within = upstream.connect_timeout;
     let mut attempts = Attempts::default();
     let connecting = async {
+        steps.begin(SessionStep::Lookup);
         let resolved = lookup_host((upstream.host.as_str(), upstream.port)).await;
         let resolved = resolved.map_err(|error| format!("the name cannot be resolved: {error}"))?;
-        Ok(connect_to_any(upstream, peers, resolved.collect(), &mut attempts).await)
+        let resolved: Vec<SocketAddr> = resolved.collect();
+        steps.done(|| resolved.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", "));
+        steps.begin(SessionStep::Connect);
+        Ok(connect_to_any(upstream, peers, resolved, &mut attempts).await)
     };
     match timeout(within, connecting).await {
-        Ok(Ok(Some(stream))) => Ok(stream),
+        Ok(Ok(Some(stream))) => {
+            steps.done(|| stream.peer_addr().map_or_else(|_| "connected".to_owned(), |to| to.to_string()));
+            Ok(stream)
+        }
         Ok(Ok(None)) if attempts.begun.is_empty() => {
             Err("the name has no address that can be reached from `source_address`".to_owned())
         }

@@ -67,7 +67,7 @@ pub(super) fn transaction(
     }
 }
 
-fn name(step: TransactionStep) -> &'static str {
+pub(super) fn name(step: TransactionStep) -> &'static str {
     match step {
         TransactionStep::Mail => "MAIL",
         TransactionStep::Rcpt => "RCPT",

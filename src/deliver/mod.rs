@@ -6,13 +6,14 @@
 //! the [`pool`], on which [`transact`] sends what [`outgoing`] makes of the stored content, or a `pickup_folder`, in which that
 //! becomes a file. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
-//! tried again.
+//! tried again. [`upstream_test`] is what an operator asks for: the steps to a session, one by one.
 
 mod attempt;
 mod attempt_guard;
 mod attempt_record;
 mod bounce;
 mod capabilities;
+mod certificate_names;
 mod circuit;
 mod claim_groups;
 mod concurrently;
@@ -39,12 +40,15 @@ mod own_certificate;
 pub mod peer_cache;
 mod pickup_folder;
 pub mod pool;
+mod provider_texts;
 mod rate_limit;
 mod recipient_progress;
+pub mod remedies;
 mod retry;
 mod route;
 mod sasl;
 pub mod session_error;
+pub mod session_steps;
 mod settlement;
 pub mod slot;
 mod tls;
@@ -55,6 +59,7 @@ mod transaction;
 pub mod transaction_result;
 pub mod transactions_under_way;
 mod transcript;
+pub mod upstream_test;
 pub mod upstream_tls;
 mod waiting_claim;
 mod way_out;

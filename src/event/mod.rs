@@ -151,6 +151,8 @@ pub mod code {
     pub const MODE: &str = "MODE";
     /// A certificate of a listener or an upstream ends within two weeks, or has ended.
     pub const CERTIFICATE: &str = "CERTIFICATE";
+    /// An upstream was tested for an operator: what came of it.
+    pub const TESTED: &str = "TESTED";
     /// The proxy started.
     pub const STARTED: &str = "STARTED";
     /// The proxy stopped.

@@ -110,6 +110,7 @@ impl Server {
             clock: clock.clone(),
             health: health.clone(),
             settings: settings_receiver.clone(),
+            peer_cache: peer_cache.clone(),
             listening: listening.clone(),
             reload,
         };

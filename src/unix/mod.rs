@@ -97,6 +97,12 @@ pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
+/// Whether this process may write in that folder and what it writes there belongs to the folder's owner.
+pub(crate) fn is_our_own(folder: &Path) -> bool {
+    let owner = std::fs::metadata(folder).map(|metadata| metadata.is_dir().then_some(metadata.uid()));
+    owner.is_ok_and(|owner| owner == Some(rustix::process::geteuid().as_raw()))
+}
+
 /// Raises the soft limit on open files, which is low for the sake of programs that use select, to the hard limit. Returns the
 /// limit from here on; none where there is none.
 pub(crate) fn raise_open_files() -> Option<u64> {

@@ -18,5 +18,6 @@ mod sink;
 mod start;
 mod stop;
 mod survive;
+mod test;
 mod upstream;
 mod verbs;

@@ -247,7 +247,8 @@ impl Proxy {
             .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&output.stdout)))
     }
 
-    fn command_line(&self, arguments: &[&str]) -> Command {
+    /// `postroom <arguments>` with this configuration, to be started.
+    pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = postroom();
         command.envs(self.launch.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path()).arg("--config").arg(self.config_file()).args(arguments);

@@ -64,6 +64,11 @@ impl Tokens {
         Tokens { clock, file: TokenFile::default(), reports: None, entries: Mutex::default() }
     }
 
+    /// Keeps refresh tokens in `data_dir` and tells nobody.
+    pub fn kept_in(data_dir: &Path, clock: Arc<dyn Clock>) -> Tokens {
+        Tokens { file: TokenFile::at(data_dir.join("tokens.json")), ..Tokens::in_memory(clock) }
+    }
+
     /// Keeps refresh tokens in `data_dir`, tells the health of upstreams when tokens expire, and records events.
     pub fn new(
         clock: Arc<dyn Clock>,
@@ -71,11 +76,7 @@ impl Tokens {
         health: Arc<UpstreamHealth>,
         events: Arc<dyn EventLog>,
     ) -> Tokens {
-        Tokens {
-            file: TokenFile::at(data_dir.join("tokens.json")),
-            reports: Some(Reports { health, events }),
-            ..Tokens::in_memory(clock)
-        }
+        Tokens { reports: Some(Reports { health, events }), ..Tokens::kept_in(data_dir, clock) }
     }
 
     /// A token that has not expired and is not the one that the upstream `refused`.
