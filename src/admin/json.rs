@@ -1,6 +1,7 @@
 //! What the routes of docs/rules.md#routes answer, as types: the routes write them, the command line reads them.
 
 use crate::clock::Moment;
+use crate::config::{ChangedKey, NewValues};
 use crate::deliver::health::Availability;
 use crate::event::{encoded_words, named_site};
 use crate::mail::attempt::TlsFacts;
@@ -8,6 +9,7 @@ use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState
 use crate::queue::{Page, QueueStatus, SentMessage, SentPage, archive};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A message in a listing.
@@ -120,6 +122,12 @@ pub(crate) struct UpstreamJson {
     pub priority: String,
     /// Disabled ones get nothing.
     pub enabled: bool,
+    /// By a verb or a page: it is in no file but `admin.toml`.
+    #[serde(default)]
+    pub added: bool,
+    /// Keys that a verb or a page gave, sorted.
+    #[serde(default)]
+    pub changed: Vec<String>,
     /// Whether it may be given mail now.
     pub state: Availability,
     pub in_flight: usize,
@@ -142,6 +150,38 @@ pub(crate) struct UpstreamJson {
     pub token_error: Option<String>,
     /// Of the connection that was opened last; null without TLS, and before the first.
     pub tls: Option<TlsFacts>,
+}
+
+/// An upstream as it is configured, and how it fares.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct UpstreamDetailJson {
+    #[serde(flatten)]
+    pub status: UpstreamJson,
+    /// Every key with its value, secrets masked.
+    pub settings: NewValues,
+    /// Of each key that is no default: layer and place, and for one in `admin.toml` what would hold without it.
+    pub sources: BTreeMap<String, serde_json::Value>,
+    /// What the request has changed.
+    pub changes: Vec<ChangedKey>,
+}
+
+/// What verbs and pages may change, but for upstreams.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SettingsJson {
+    /// Every key with its value; of sites those that they say themselves.
+    #[serde(flatten)]
+    pub values: NewValues,
+    /// As [`UpstreamDetailJson::sources`].
+    pub sources: BTreeMap<String, serde_json::Value>,
+    /// What the request has changed.
+    pub changes: Vec<ChangedKey>,
+}
+
+/// What a request has changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChangedJson {
+    /// As [`UpstreamDetailJson::changes`].
+    pub changes: Vec<ChangedKey>,
 }
 
 /// Figures of the queue.

@@ -1,13 +1,16 @@
 //! The routes of docs/rules.md#routes, served over the control socket (`<data_dir>/control.sock`, mode 0600: who may open
 //! it may do everything, so there is no password).
 //!
-//! They use the queue, its events and the upstreams' health, test upstreams, and ask the server for a reload; nothing else.
+//! They use the queue, its events and the upstreams' health, test upstreams, and ask the server to load or change the
+//! configuration; nothing else.
 
 pub(crate) mod attempts;
 mod bulk;
 pub(crate) mod bulk_line;
+mod changes;
 mod events;
 pub(crate) mod json;
+mod json_body;
 mod json_response;
 mod messages;
 pub(crate) mod problem;
@@ -23,7 +26,8 @@ use axum::Router;
 use axum::routing::{get, post};
 use problem::Problem;
 
-pub(crate) use state::{AdminState, ReloadRequest};
+pub(crate) use changes::Peer;
+pub(crate) use state::{AdminState, ConfigRequest};
 
 /// All routes.
 pub(crate) fn router(state: AdminState) -> Router {
@@ -39,8 +43,15 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/api/v1/messages/{id}/resend", post(sent::resend))
         .route("/api/v1/messages/{id}/{action}", post(messages::act))
         .route("/api/v1/sent", get(sent::list))
-        .route("/api/v1/upstreams", get(service::upstreams))
         .route("/api/v1/upstreams/{name}/test", post(upstream_test::test))
+        .route("/api/v1/upstreams", get(service::upstreams).post(changes::add_upstream))
+        .route(
+            "/api/v1/upstreams/{name}",
+            get(changes::upstream).patch(changes::edit_upstream).delete(changes::delete_upstream),
+        )
+        .route("/api/v1/upstreams/{name}/reset", post(changes::reset_upstream))
+        .route("/api/v1/settings", get(changes::settings).patch(changes::edit_settings))
+        .route("/api/v1/settings/reset", post(changes::reset))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/stream", get(events::stream))
         .route("/api/v1/stats", get(service::stats))

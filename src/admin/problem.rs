@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use super::query::QueryError;
+use crate::config::{ChangeError, ConfigErrors};
 use crate::queue::FilterError;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -38,6 +39,27 @@ impl IntoResponse for Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl From<ConfigErrors> for Problem {
+    fn from(errors: ConfigErrors) -> Problem {
+        Problem {
+            errors: errors.errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect(),
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Problem {
+        let status = match error {
+            ChangeError::Wrong(errors) => return errors.into(),
+            ChangeError::NotFound(_) => StatusCode::NOT_FOUND,
+            ChangeError::Refused(_) => StatusCode::CONFLICT,
+            ChangeError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Problem::new(status, error)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::json::{StatsJson, UpstreamJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
-use super::state::AdminState;
+use super::state::{AdminState, ConfigRequest};
 use crate::config::settings::{Priority, Upstream};
 use crate::deliver::remedies::known_remedy;
 use crate::policy::notices;
@@ -38,6 +38,14 @@ pub(super) async fn stats(State(admin): State<AdminState>) -> JsonResponse<Stats
     JsonResponse(admin.queue.status().into())
 }
 
+/// An upstream of that name.
+pub(super) fn upstream(admin: &AdminState, name: &str) -> Result<UpstreamJson, Problem> {
+    let settings = admin.settings.borrow().clone();
+    let found = settings.upstreams.iter().find(|upstream| upstream.name == name);
+    let not_found = || Problem::new(StatusCode::NOT_FOUND, format!("there is no upstream {name}"));
+    Ok(status(admin, found.ok_or_else(not_found)?))
+}
+
 /// `GET /api/v1/upstreams`: how each of them fares.
 pub(super) async fn upstreams(State(admin): State<AdminState>) -> JsonResponse<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
@@ -46,6 +54,8 @@ pub(super) async fn upstreams(State(admin): State<AdminState>) -> JsonResponse<V
 
 fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
     let status = admin.health.status(upstream);
+    let in_force = admin.in_force.borrow().clone();
+    let given = in_force.given(&["upstream", &upstream.name]);
     UpstreamJson {
         name: upstream.name.clone(),
         priority: match upstream.priority {
@@ -56,6 +66,8 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
         }
         .to_owned(),
         enabled: upstream.enabled,
+        added: in_force.is_added(&upstream.name),
+        changed: given.into_iter().filter(|(_, given)| given.is_change()).map(|(key, _)| key).collect(),
         state: status.availability,
         in_flight: status.in_flight,
         connection_limit: upstream.connection_limit,
@@ -74,12 +86,9 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
 pub(super) async fn reload(State(admin): State<AdminState>) -> Result<JsonResponse<Value>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
-    admin.reload.send(answer).await.map_err(|_| stopping())?;
+    admin.requests.send(ConfigRequest::Reload(answer)).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
         Ok(changes) => Ok(JsonResponse(json!({ "status": "reloaded", "changes": changes }))),
-        Err(errors) => Err(Problem {
-            errors: errors.errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect(),
-            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
-        }),
+        Err(errors) => Err(errors.into()),
     }
 }

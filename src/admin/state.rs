@@ -1,7 +1,7 @@
 //! What the routes work with.
 
 use crate::clock::Clock;
-use crate::config::{ConfigErrors, Settings};
+use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::queue::{Archive, Filter, FilterError, Queue};
@@ -10,8 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Asks the server to load the configuration again; the server answers what changed, in words, or every error.
-pub(crate) type ReloadRequest = oneshot::Sender<Result<Vec<String>, ConfigErrors>>;
+/// What the server is asked for: one after the other.
+pub(crate) enum ConfigRequest {
+    /// To load the configuration again; answered with what changed, in words, or every error.
+    Reload(oneshot::Sender<Result<Vec<String>, ConfigErrors>>),
+    /// To change the configuration.
+    Change {
+        change: Change,
+        /// Who wants it: for people.
+        by: String,
+        /// In force when this is answered.
+        answer: oneshot::Sender<Result<Vec<ChangedKey>, ChangeError>>,
+    },
+}
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -26,7 +37,9 @@ pub(crate) struct AdminState {
     pub(crate) peer_cache: watch::Receiver<Arc<PeerCache>>,
     /// The listeners are up and nobody has asked for a stop.
     pub(crate) listening: Arc<AtomicBool>,
-    pub(crate) reload: mpsc::Sender<ReloadRequest>,
+    /// What is in force, as it is shown, and where it was given.
+    pub(crate) in_force: watch::Receiver<Arc<InForce>>,
+    pub(crate) requests: mpsc::Sender<ConfigRequest>,
 }
 
 impl AdminState {

@@ -11,6 +11,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         eprintln!("warning: {}", printable(warning));
     }
+    modes::print(loaded.dropped.iter().map(|one| format!("{} (at the next start or reload)", one.text)));
     modes::print(notices::notices(&loaded.settings));
     if global.json {
         say!("{}", to_json_pretty(&loaded.in_force)?);

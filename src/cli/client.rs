@@ -21,6 +21,8 @@ use tokio::net::UnixStream;
 /// One connection to the running proxy.
 pub(super) struct Client {
     sender: SendRequest<Full<Bytes>>,
+    /// Who asks, as events tell it.
+    name: String,
 }
 
 impl Client {
@@ -39,7 +41,7 @@ impl Client {
         };
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Some(Client { sender }))
+        Ok(Some(Client { sender, name: "postroom".to_owned() }))
     }
 
     /// Connects, or says that no proxy runs.
@@ -51,6 +53,11 @@ impl Client {
             )
         };
         Ok(Client::connect(socket).await?.ok_or_else(none)?)
+    }
+
+    /// The same, for a verb whose name events tell.
+    pub(super) fn named(self, verb: &str) -> Client {
+        Client { name: format!("postroom {verb}"), ..self }
     }
 
     /// GET, with a JSON answer.
@@ -73,7 +80,8 @@ impl Client {
         Ok(self.send(request, serde_json::to_vec(body)?).await?.into_body())
     }
 
-    async fn ask<T: DeserializeOwned>(
+    /// Any method, with a JSON answer.
+    pub(super) async fn ask<T: DeserializeOwned>(
         &mut self,
         method: Method,
         path: &str,
@@ -103,6 +111,7 @@ impl Client {
     async fn send(&mut self, request: Builder, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
         let request = request
             .header("host", "postroom")
+            .header("user-agent", &self.name)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
         let response = self.sender.send_request(request).await.context("the proxy did not answer")?;

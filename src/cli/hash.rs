@@ -11,10 +11,14 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// Runs the verb.
 pub(super) fn run() -> Result<(), Failure> {
-    let password = if std::io::stdin().is_terminal() { ask()? } else { read()? };
-    let hash = password::hash(&password).map_err(anyhow::Error::msg)?;
+    let hash = password::hash(&password()?).map_err(anyhow::Error::msg)?;
     say!("{hash}");
     Ok(())
+}
+
+/// A password, or another secret, from standard input; a terminal is asked.
+pub(super) fn password() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() { ask() } else { read() }
 }
 
 /// Twice, because nobody sees what they type.

@@ -11,6 +11,7 @@ macro_rules! say {
 
 mod archived;
 mod attempts;
+mod change;
 mod check;
 mod client;
 mod content;
@@ -25,6 +26,7 @@ mod queue_bulk;
 mod queue_list;
 mod ready;
 mod reload;
+mod reset;
 mod send;
 mod sendmail;
 mod sent;
@@ -34,6 +36,7 @@ mod submission;
 mod table;
 mod test;
 mod upstream;
+mod upstream_keys;
 
 use crate::admin::safe_json::to_json;
 use crate::config::{self, ConfigErrors, Loaded, Sources};
@@ -104,7 +107,7 @@ enum Verb {
     Sent(sent::SentArgs),
     /// Show what happened
     Events(events::EventsArgs),
-    /// Show how the upstreams fare
+    /// Show how the upstreams fare; add, change, switch them
     Upstream(upstream::UpstreamArgs),
     /// Does an upstream work? Connect, TLS, login, a test message: each step with its time, and what to change
     Test(test::TestArgs),
@@ -116,6 +119,8 @@ enum Verb {
     /// Load the configuration again; a wrong one changes nothing and says why (exit code 78)
     #[command(after_help = "Example:\n  postroom reload -c postroom.toml")]
     Reload,
+    /// Take back what verbs and pages changed: what the file says holds again
+    Reset(reset::ResetArgs),
     /// Exit 0 when the running proxy is ready
     Ready(ready::ReadyArgs),
 }
@@ -195,10 +200,11 @@ pub fn run() -> ExitCode {
         Verb::Queue(args) => queue::run(&global, args),
         Verb::Sent(args) => sent::run(&global, args),
         Verb::Events(args) => events::run(&global, &args),
-        Verb::Upstream(args) => upstream::run(&global, &args),
         Verb::Test(args) => test::run(&global, &args),
+        Verb::Upstream(args) => upstream::run(&global, args),
         Verb::Hash => hash::run(),
         Verb::Reload => reload::run(&global),
+        Verb::Reset(args) => reset::run(&global, args),
         Verb::Ready(args) => ready::run(&global, &args),
     };
     match done {

@@ -3,7 +3,7 @@
 use super::{Failure, Global};
 use crate::config::Settings;
 use crate::log::Log;
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use crate::unix::Signals;
 use anyhow::Context;
 
@@ -30,7 +30,11 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let server = Server::start(loaded, sources, log).await?;
+        let server = match Server::start(loaded, sources, log).await {
+            // A verb changed it meanwhile.
+            Err(StartError::Config(errors)) => return Err(Failure::Config(errors)),
+            started => started?,
+        };
         for (name, address) in server.addresses() {
             tracing::info!("listener {name} on {address}");
         }

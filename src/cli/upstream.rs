@@ -1,11 +1,14 @@
-//! `postroom upstream list`: how the upstreams of the running proxy fare.
+//! `postroom upstream`: how the upstreams of the running proxy fare, and changes of them, which are kept in `admin.toml`.
 
+use super::change;
 use super::client::Client;
 use super::modes;
 use super::table::{self, Column, Table};
+use super::upstream_keys::{KeyArgs, values};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::UpstreamJson;
 use crate::admin::safe_json::to_json;
+use crate::config::{Change, NewValues};
 use crate::mail::attempt::TlsFacts;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -13,24 +16,102 @@ use jiff::tz::TimeZone;
 
 /// `postroom upstream`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  postroom upstream list")]
 pub(super) struct UpstreamArgs {
     #[command(subcommand)]
     verb: UpstreamVerb,
 }
 
+const EXAMPLES: &str = "Examples:
+  postroom upstream list
+  postroom upstream disable primary
+  postroom upstream add backup --host smtp.example.net:587 --priority low
+  postroom upstream edit primary connection_limit=5 rate_limit=30/1m
+  postroom upstream reset primary
+
+What these verbs change is kept in <data_dir>/admin.toml and holds from then on, also after a restart, until
+postroom.toml says something else there or it is taken back. Without a running proxy the next start reads it.";
+
 #[derive(Subcommand, Debug)]
+#[command(after_help = EXAMPLES)]
 enum UpstreamVerb {
     /// List upstreams with their state
+    #[command(after_help = "Example:\n  postroom upstream list --json")]
     List,
+    /// Let one have mail
+    #[command(after_help = "Example:\n  postroom upstream enable primary")]
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Keep mail from one
+    #[command(after_help = "Example:\n  postroom upstream disable primary")]
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Add one that is in no file
+    #[command(
+        after_help = "Examples:\n  postroom upstream add backup --host smtp.example.net:587 --priority low\n  \
+                      postroom upstream add office --host smtp.office365.com:587 --auth basic --username shop@example.com --password-stdin\n  \
+                      postroom upstream add gmail --host smtp.gmail.com:587 --auth oauth2 --username shop@example.com \\\n      \
+                      oauth2.token_url=https://oauth2.googleapis.com/token oauth2.client_id=123 oauth2.client_secret_file=secret.txt \\\n      \
+                      --stdin oauth2.refresh_token < token.txt"
+    )]
+    Add(KeyArgs),
+    /// Change one, be it of the file or added
+    #[command(
+        after_help = "Examples:\n  postroom upstream edit primary --priority high connection_limit=5\n  \
+                      postroom upstream edit primary --password-stdin < password.txt\n\n\
+                      `postroom reset upstream.primary.priority` takes one key back."
+    )]
+    Edit(KeyArgs),
+    /// Delete one that was added; one of the file can only be disabled
+    #[command(after_help = "Example:\n  postroom upstream delete backup")]
+    Delete {
+        /// Its name
+        name: String,
+    },
+    /// Take all changes of one back: what the file says holds again
+    #[command(after_help = "Example:\n  postroom upstream reset primary")]
+    Reset {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Where the token of OAuth 2 is shown, once some upstream has asked for one.
 const TOKEN_COLUMN: usize = 4;
 
 /// Runs the verb.
-pub(super) fn run(global: &Global, args: &UpstreamArgs) -> Result<(), Failure> {
-    let UpstreamVerb::List = args.verb;
+pub(super) fn run(global: &Global, args: UpstreamArgs) -> Result<(), Failure> {
+    let switch = |name, on: bool| Change::EditUpstream {
+        name,
+        keys: NewValues::from_iter([("enabled".to_owned(), on.into())]),
+    };
+    let (verb, wanted) = match args.verb {
+        UpstreamVerb::List => return list(global),
+        UpstreamVerb::Enable { name } => ("upstream enable", switch(name, true)),
+        UpstreamVerb::Disable { name } => ("upstream disable", switch(name, false)),
+        UpstreamVerb::Add(args) => {
+            let keys = values(&args)?;
+            ("upstream add", Change::AddUpstream { name: args.name, keys })
+        }
+        UpstreamVerb::Edit(args) => {
+            let keys = values(&args)?;
+            if keys.is_empty() {
+                return Err(Failure::Usage(
+                    "name what is to change: --priority high, connection_limit=5".to_owned(),
+                ));
+            }
+            ("upstream edit", Change::EditUpstream { name: args.name, keys })
+        }
+        UpstreamVerb::Delete { name } => ("upstream delete", Change::DeleteUpstream(name)),
+        UpstreamVerb::Reset { name } => ("upstream reset", Change::ResetUpstream(name)),
+    };
+    change::run(global, verb, &wanted)
+}
+
+fn list(global: &Global) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     let upstreams: Vec<UpstreamJson> = small_runtime()?.block_on(async {
         let mut client = Client::must_connect(&socket).await?;

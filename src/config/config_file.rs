@@ -16,6 +16,7 @@ const SYSTEM_WIDE: &str = "/etc/postroom/postroom.toml";
 const IN_WORKING_DIR: &str = "postroom.toml";
 
 /// A configuration file that could be read.
+#[derive(Clone)]
 pub(super) struct ConfigFile {
     /// Absolute.
     pub(super) path: PathBuf,
@@ -54,14 +55,9 @@ pub(super) fn find(sources: &Sources, working_dir: &Path) -> Result<Option<Confi
     Ok(None)
 }
 
-fn read(path: PathBuf) -> Result<ConfigFile, BrokenFile> {
-    let wrong = |line: Option<usize>, wrong: String, right: &str| ConfigError {
-        file: Some(path.display().to_string()),
-        line,
-        key: String::new(),
-        wrong,
-        right: right.to_owned(),
-    };
+/// Reads a file that must be there.
+pub(super) fn read(path: PathBuf) -> Result<ConfigFile, BrokenFile> {
+    let wrong = |line: Option<usize>, wrong: String, right: &str| fault(&path, line, wrong, right);
     let bytes = std::fs::read(&path).map_err(|error| {
         let right = match error.kind() {
             ErrorKind::NotFound => "give the path of a configuration file that exists",
@@ -69,6 +65,12 @@ fn read(path: PathBuf) -> Result<ConfigFile, BrokenFile> {
         };
         wrong(None, format!("cannot be read: {error}"), right)
     })?;
+    of_bytes(path, bytes)
+}
+
+/// What stands, or will stand, in the file of that name.
+pub(super) fn of_bytes(path: PathBuf, bytes: Vec<u8>) -> Result<ConfigFile, BrokenFile> {
+    let wrong = |line: Option<usize>, wrong: String, right: &str| fault(&path, line, wrong, right);
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = line_at(error.as_bytes(), error.utf8_error().valid_up_to());
         wrong(Some(line), "is not UTF-8".to_owned(), "save the file as UTF-8")
@@ -82,6 +84,11 @@ fn read(path: PathBuf) -> Result<ConfigFile, BrokenFile> {
             Err(BrokenFile { error, rest: Some(Box::new(rest)) })
         }
     }
+}
+
+fn fault(path: &Path, line: Option<usize>, wrong: String, right: &str) -> ConfigError {
+    let file = Some(path.display().to_string());
+    ConfigError { file, line, key: String::new(), wrong, right: right.to_owned() }
 }
 
 /// The `data_dir` of a file that is not TOML, if its own line is: then the running proxy can still be found and told.

@@ -1,10 +1,11 @@
 //! What is in force, for people (TOML) and programs (JSON): every key with its value, secrets masked.
 
+use super::origin::Layer;
 use crate::mail::printable;
 use crate::mail::printable::is_printable;
 use figment::value::Value;
 use serde::{Serialize, Serializer};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table};
 
 /// In place of a secret.
@@ -53,7 +54,7 @@ impl Shown {
         }
     }
 
-    fn to_toml(&self) -> toml_edit::Value {
+    pub(super) fn to_toml(&self) -> toml_edit::Value {
         match self {
             Shown::Text(text) => quoted(text),
             Shown::Flag(flag) => (*flag).into(),
@@ -64,6 +65,13 @@ impl Shown {
                 entries.iter().map(|(key, shown)| (key, shown.to_toml())).collect::<InlineTable>().into()
             }
         }
+    }
+}
+
+impl std::fmt::Display for Shown {
+    /// As TOML writes it, on one line.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_toml().fmt(out)
     }
 }
 
@@ -90,7 +98,41 @@ struct ShownKey {
     path: Vec<String>,
     shown: Shown,
     /// Where it was given; none for a default.
-    place: Option<String>,
+    given: Option<GivenAt>,
+}
+
+/// Where a value was given.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct GivenAt {
+    /// `file`, `admin.toml`, `environment` or `command line`.
+    pub(super) layer: &'static str,
+    /// File and line, or the variable.
+    pub(super) place: String,
+    /// For what stands in `admin.toml`: what would hold without it. None for a secret, and where there would be nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) below: Option<Shown>,
+    /// Where that is given; none for a default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) below_place: Option<String>,
+}
+
+impl GivenAt {
+    /// By a verb or a page.
+    pub(crate) fn is_change(&self) -> bool {
+        self.layer == Layer::Admin.name()
+    }
+}
+
+impl std::fmt::Display for GivenAt {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.place)?;
+        match (&self.below, &self.below_place) {
+            (Some(below), Some(place)) => write!(out, "; {place} says {below}"),
+            (Some(below), None) => write!(out, "; the default is {below}"),
+            (None, Some(place)) => write!(out, "; {place} has another"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// Every key that is in force. [`std::fmt::Display`] gives TOML that could be loaded again but for the masks;
@@ -98,14 +140,16 @@ struct ShownKey {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct InForce {
     entries: Vec<ShownKey>,
+    /// Upstreams that stand in no file but `admin.toml`.
+    pub(super) added: BTreeSet<String>,
     places: HashMap<Vec<String>, usize>,
 }
 
 impl InForce {
     /// Adds a key, or says it anew.
-    pub(super) fn note(&mut self, path: Vec<String>, shown: Shown, place: Option<String>) {
+    pub(super) fn note(&mut self, path: Vec<String>, shown: Shown, given: Option<GivenAt>) {
         let number = *self.places.entry(path.clone()).or_insert(self.entries.len());
-        let entry = ShownKey { path, shown, place };
+        let entry = ShownKey { path, shown, given };
         match self.entries.get_mut(number) {
             Some(known) => *known = entry,
             None => self.entries.push(entry),
@@ -135,8 +179,8 @@ impl InForce {
                 table = below;
             }
             let mut value = entry.shown.to_toml();
-            if let Some(place) = &entry.place {
-                value.decor_mut().set_suffix(format!("  # {}", printable(place)));
+            if let Some(given) = &entry.given {
+                value.decor_mut().set_suffix(format!("  # {}", printable(&given.to_string())));
             }
             table.insert(key, Item::Value(value));
         }
@@ -146,6 +190,40 @@ impl InForce {
     /// As JSON.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What is in force beneath a path: an object of objects.
+    pub(crate) fn beneath(&self, path: &[&str]) -> serde_json::Map<String, serde_json::Value> {
+        let mut root = serde_json::Map::new();
+        for entry in self.entries.iter().filter(|entry| starts_with(&entry.path, path)) {
+            let shown = serde_json::to_value(&entry.shown).unwrap_or_default();
+            insert(&mut root, &entry.path[path.len()..], shown);
+        }
+        root
+    }
+
+    /// Adds what is in force at the keys with those paths to an object of objects.
+    pub(crate) fn copy_where(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        object: &mut serde_json::Map<String, serde_json::Value>,
+    ) {
+        for entry in self.entries.iter().filter(|entry| wanted(&entry.path.join("."))) {
+            insert(object, &entry.path, serde_json::to_value(&entry.shown).unwrap_or_default());
+        }
+    }
+
+    /// The upstream was added by a verb or a page.
+    pub(crate) fn is_added(&self, upstream: &str) -> bool {
+        self.added.contains(upstream)
+    }
+
+    /// Where each key beneath a path was given, by its path there; nothing of defaults.
+    pub(crate) fn given(&self, path: &[&str]) -> BTreeMap<String, &GivenAt> {
+        let beneath = self.entries.iter().filter(|entry| starts_with(&entry.path, path));
+        beneath
+            .filter_map(|entry| Some((entry.path[path.len()..].join("."), entry.given.as_ref()?)))
+            .collect()
     }
 
     /// Paths of all keys, joined by dots.
@@ -169,6 +247,10 @@ impl Serialize for InForce {
         }
         root.serialize(serializer)
     }
+}
+
+fn starts_with(path: &[String], start: &[&str]) -> bool {
+    path.len() > start.len() && path.iter().zip(start).all(|(key, wanted)| key == wanted)
 }
 
 fn insert(

@@ -20,7 +20,6 @@ impl KeyPath {
         KeyPath::default()
     }
 
-    #[cfg(test)]
     pub(super) fn of<S: AsRef<str>>(keys: &[S]) -> KeyPath {
         KeyPath(keys.iter().map(|key| Step::Key(key.as_ref().to_owned())).collect())
     }
@@ -44,6 +43,11 @@ impl KeyPath {
     /// The path of the table or list that it stands in; none of the root.
     pub(super) fn parent(&self) -> Option<KeyPath> {
         self.0.split_last().map(|(_, above)| KeyPath(above.to_vec()))
+    }
+
+    /// It is that path, or lies beneath it.
+    pub(super) fn is_within(&self, other: &KeyPath) -> bool {
+        self.0.starts_with(&other.0)
     }
 
     pub(super) fn is_root(&self) -> bool {
@@ -89,6 +93,19 @@ impl fmt::Display for KeyPath {
 /// TOML takes it without quotes.
 fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// The value at a path of keys.
+pub(super) fn find<'a>(values: &'a Dict, path: &KeyPath) -> Option<&'a Value> {
+    let (mut keys, mut table) = (path.keys().peekable(), values);
+    while let Some(key) = keys.next() {
+        let value = table.get(key)?;
+        if keys.peek().is_none() {
+            return Some(value);
+        }
+        table = value.as_dict()?;
+    }
+    None
 }
 
 /// Puts a value at a path, in place of whatever is in the way.

@@ -1,15 +1,18 @@
 //! Loading: everything is read, merged and checked.
 
-use super::error::ConfigErrors;
+use super::admin_file::{AdminFile, DroppedChange};
+use super::error::{ConfigError, ConfigErrors};
 use super::in_force::InForce;
 use super::merged::{BrokenSources, Merged};
 use super::read_auth::Credentials;
 use super::schema::Schema;
+use super::secret::Secret;
 use super::section::ConfigReader;
 use super::settings::{Settings, Upstream};
 use super::sources::Sources;
 use super::{read_settings, read_upstream};
-use std::path::PathBuf;
+use secrecy::ExposeSecret;
+use std::path::{Path, PathBuf};
 
 /// A configuration without faults.
 #[derive(Clone, Debug)]
@@ -21,6 +24,28 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Every key with its value, for people and programs.
     pub in_force: InForce,
+    /// Changes of verbs and pages that do not hold any more.
+    pub dropped: Vec<DroppedChange>,
+    /// What `admin.toml` is to hold, with or without them.
+    pub admin: AdminToml,
+}
+
+/// What `admin.toml` is to hold.
+#[derive(Clone, Debug)]
+pub struct AdminToml {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Holds secrets.
+    pub text: Secret,
+    /// What it held when it was read; empty where there was none.
+    pub was: Secret,
+}
+
+impl AdminToml {
+    /// Whether the file still is as it was read.
+    pub fn is_as_it_was(&self) -> bool {
+        std::fs::read(&self.path).unwrap_or_default() == self.was.expose_secret().as_bytes()
+    }
 }
 
 /// Reads, merges and checks everything. Reads files; blocks for a few seconds at worst, on a machine that has no full
@@ -33,8 +58,37 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let merged = Merged::gather(sources, schema).map_err(|BrokenSources { error, rest }| {
         ConfigErrors::new(vec![error], read_settings::data_dir_alone(&rest))
     })?;
-    let (settings, warnings, in_force) = read_settings::read(&merged)?;
-    Ok(Loaded { settings, warnings, file: merged.file.map(|file| file.path), in_force })
+    let Some(data_dir) = read_settings::data_dir_of(&merged) else {
+        return meant(merged, Vec::new());
+    };
+    let broken = |error| ConfigErrors::new(vec![error], Some(data_dir.clone()));
+    let (mut admin, errors) = AdminFile::read(&data_dir, &merged.schema).map_err(broken)?;
+    let dropped = admin.drop_stale(&merged.below());
+    let mut merged = merged.with_admin(sources, admin);
+    merged.errors.extend(errors);
+    meant(merged, dropped).map_err(|errors| with_remedy(errors, &data_dir))
+}
+
+/// Reads what is merged.
+pub(super) fn meant(merged: Merged, dropped: Vec<DroppedChange>) -> Result<Loaded, ConfigErrors> {
+    let (settings, warnings, mut in_force) = read_settings::read(&merged)?;
+    let admin = merged.admin.unwrap_or_else(|| AdminFile::empty(&settings.data_dir));
+    in_force.added = admin.added().map(str::to_owned).collect();
+    let was = admin.text.clone();
+    let text = if dropped.is_empty() { was.clone() } else { admin.render().into() };
+    let admin = AdminToml { path: admin.path, text, was };
+    Ok(Loaded { settings, warnings, file: merged.file.map(|file| file.path), in_force, dropped, admin })
+}
+
+/// What a verb or a page did is taken back by a verb.
+fn with_remedy(mut errors: ConfigErrors, data_dir: &Path) -> ConfigErrors {
+    let place = AdminFile::empty(data_dir).path.display().to_string();
+    let of_admin = |error: &&mut ConfigError| error.file.as_deref() == Some(&place) && !error.key.is_empty();
+    for error in errors.errors.iter_mut().filter(of_admin) {
+        let key = error.key.split('[').next().unwrap_or_default();
+        error.right += &format!("; or take it back: postroom reset {key}");
+    }
+    errors
 }
 
 /// An upstream of which nothing is known but where it is: everything else as `conf/postroom.toml` has it for a server on another

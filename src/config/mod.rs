@@ -3,7 +3,7 @@
 //!
 //! # The way of a value
 //! `schema` knows every key and its default, from `conf/postroom.toml`; what a new key needs stands at its head. `merged`
-//! has the layers, defaults < file < environment < command line, and knows where each value came from; `unknown_keys`
+//! has the layers, defaults < file < `admin.toml` < environment < command line, and knows where each value came from; `unknown_keys`
 //! finds the keys that do not exist; `read_settings` reads each key once through `section`, which brings it to its type and
 //! reports what is wrong; `cross_checks` looks at several tables together.
 //!
@@ -13,10 +13,14 @@
 //! # Limits
 //! Nothing is looked up in the DNS but this machine's own full name, once, and only while `hostname` is empty.
 
+mod admin_file;
 #[cfg(test)]
 mod any_depth;
+mod below;
+mod change;
 mod config_file;
 mod cross_checks;
+mod draft;
 mod environment;
 mod error;
 pub mod handling;
@@ -41,6 +45,7 @@ mod read_user;
 mod reload;
 mod schema;
 mod secret;
+mod secret_file;
 mod section;
 pub mod server_certificate;
 pub mod settings;
@@ -49,9 +54,12 @@ mod text_layer;
 mod toml_type;
 mod unknown_keys;
 
+pub use admin_file::DroppedChange;
+pub use change::{ChangedKey, Proposal, propose};
+pub use draft::{Change, ChangeError, NewValues, is_path_key, is_secret_key};
 pub use error::{ConfigError, ConfigErrors};
 pub use in_force::InForce;
-pub use load::{Loaded, default_upstream, load};
+pub use load::{AdminToml, Loaded, default_upstream, load};
 pub use proxy_server::{is_host_name, name_of_this_machine, proxy_server};
 pub use reload::{changes, expired, unreloadable};
 pub use secret::Secret;

@@ -8,17 +8,21 @@ use super::key_path::KeyPath;
 pub(super) enum Layer {
     Default,
     File,
+    /// `admin.toml`: what verbs and pages changed.
+    Admin,
     Environment,
     CommandLine,
 }
 
 impl Layer {
-    pub(super) const ALL: [Layer; 4] = [Layer::Default, Layer::File, Layer::Environment, Layer::CommandLine];
+    pub(super) const ALL: [Layer; 5] =
+        [Layer::Default, Layer::File, Layer::Admin, Layer::Environment, Layer::CommandLine];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Layer::Default => "default",
             Layer::File => "file",
+            Layer::Admin => "admin.toml",
             Layer::Environment => "environment",
             Layer::CommandLine => "command line",
         }

@@ -4,14 +4,10 @@
 use super::in_force::Shown;
 use super::origin::{Layer, ValueOrigin};
 use super::secret::Secret;
+use super::secret_file;
 use super::section::{ConfigReader, Section};
 use figment::value::Value;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-
-/// Bytes. A file that is longer is no secret but a mistake.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 const FORM: &str = "give it a text in quotes";
 
@@ -38,7 +34,7 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) 
         return secret.into();
     }
     let Some(path) = section.path_of_file(&file_key) else { return Secret::default() };
-    match from_file(&path) {
+    match secret_file::read(&path) {
         Ok(secret) => {
             section.show_from(&file_key, key, Shown::Text(secret.clone()).masked());
             warn_if_others_may_read(reader, &path);
@@ -49,25 +45,6 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) 
             section.wrong(&file_key, wrong, "give the path of a file that holds the secret and nothing else");
             Secret::default()
         }
-    }
-}
-
-/// What is in the file, without the line break at its end.
-fn from_file(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    file.take(MAX_SECRET_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err("is too long for a secret".to_owned());
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    match secret {
-        "" => Err("is empty".to_owned()),
-        secret if secret.contains('\0') => Err("contains a NUL character".to_owned()),
-        secret => Ok(secret.to_owned()),
     }
 }
 

@@ -114,6 +114,11 @@ fn data_dir(root: &Section<'_>) -> PathBuf {
     data_dir.unwrap_or_default()
 }
 
+/// The folder, where it can be told.
+pub(super) fn data_dir_of(merged: &Merged) -> Option<PathBuf> {
+    ConfigReader::new(merged).root().path_beside("data_dir")
+}
+
 /// The folder that somebody asked for, of a configuration that is good for nothing else.
 pub(super) fn data_dir_alone(merged: &Merged) -> Option<PathBuf> {
     let reader = ConfigReader::new(merged);

@@ -4,7 +4,7 @@
 //! else is wrong. Nobody ever gets to see a placeholder: one error refuses the whole configuration.
 
 use super::error::{ConfigError, ValueError, quoted};
-use super::in_force::{InForce, Shown};
+use super::in_force::{GivenAt, InForce, Shown};
 use super::key_path::KeyPath;
 use super::merged::Merged;
 use super::origin::{Layer, ValueOrigin};
@@ -224,13 +224,30 @@ impl<'a> Section<'a> {
             return;
         }
         let origin = self.origin(giver);
-        let place = match (origin.layer, origin.line) {
-            (Layer::Default, _) => None,
-            (_, Some(line)) => Some(format!("{}:{line}", origin.place)),
-            (_, None) => Some(origin.place),
+        let place = || match origin.line {
+            Some(line) => format!("{}:{line}", origin.place),
+            None => origin.place.clone(),
+        };
+        let given =
+            |(below, below_place)| GivenAt { layer: origin.layer.name(), place: place(), below, below_place };
+        let given = match origin.layer {
+            Layer::Default => None,
+            Layer::Admin => Some(given(self.without_admin(key))),
+            _ => Some(given((None, None))),
         };
         let path = self.path.keys().chain([key]).map(str::to_owned).collect();
-        self.reader.in_force.borrow_mut().note(path, shown, place);
+        self.reader.in_force.borrow_mut().note(path, shown, given);
+    }
+
+    /// What would hold, and where it is given, without `admin.toml`. Of a secret only the place.
+    fn without_admin(&self, key: &str) -> (Option<Shown>, Option<String>) {
+        let (below, path) = (self.reader.merged.below(), self.path.key(key));
+        let forms = [path.clone(), self.path.key(&format!("{key}_file"))];
+        let place = forms.iter().find(|form| below.written(form).is_some()).map(|form| below.place(form));
+        let mut keys = path.keys();
+        let is_added = matches!((keys.next(), keys.next()), (Some("upstream"), Some(name)) if !below.exists("upstream", name));
+        let value = below.value(&path).filter(|_| !is_added && !SECRETS.contains(&key));
+        (value.map(|value| Shown::written(value, SECRETS)), place)
     }
 
     /// A value and its meaning. `form` says what would be right.

@@ -93,15 +93,37 @@ impl Search<'_> {
             self.errors.push(origin.error(&path, "is not in this version of Postroom", right));
             return;
         }
-        let right = match nearest(&self.merged.schema, table, known, key) {
-            Some(near) => format!("did you mean {near}?"),
-            None => {
-                let known: Vec<&str> = known.keys().map(String::as_str).collect();
-                format!("the keys here are {}", known.join(", "))
-            }
-        };
-        self.errors.push(origin.error(&path, "is an unknown key", right));
+        let right = what_is_meant(&self.merged.schema, table, known, key);
+        self.errors.push(origin.error(&path, UNKNOWN, right));
     }
+}
+
+const UNKNOWN: &str = "is an unknown key";
+
+fn what_is_meant(schema: &Schema, table: &KeyPath, known: &Keys, key: &str) -> String {
+    match nearest(schema, table, known, key) {
+        Some(near) => format!("did you mean {near}?"),
+        None => {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            format!("the keys here are {}", known.join(", "))
+        }
+    }
+}
+
+/// That there is no such key, of one that is written nowhere: somebody wants to change it.
+pub(super) fn unknown_key(schema: &Schema, path: &KeyPath) -> ConfigError {
+    let (mut known, mut table, mut rest) = (schema.root(), KeyPath::root(), path.keys());
+    let mut key = rest.next().unwrap_or_default();
+    while let Some(shape) = known.get(key) {
+        table = table.key(key);
+        if let (Shape::Named(_), Some(name)) = (shape, rest.next()) {
+            table = table.key(name);
+        }
+        let Some(below) = rest.next() else { break };
+        (known, key) = (shape.keys(), below);
+    }
+    let (wrong, right) = (UNKNOWN.to_owned(), what_is_meant(schema, &table, known, key));
+    ConfigError { file: None, line: None, key: path.to_string(), wrong, right }
 }
 
 fn is_of_a_later_version(path: &KeyPath) -> bool {
@@ -122,7 +144,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// What is wrong with a name, and what would be right.
-fn wrong_name(name: &str) -> Option<(String, String)> {
+pub(super) fn wrong_name(name: &str) -> Option<(String, String)> {
     if is_name(name) {
         return None;
     }

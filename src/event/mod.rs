@@ -133,6 +133,8 @@ pub mod code {
     pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
     /// An upstream works again.
     pub const CIRCUIT_CLOSED: &str = "CIRCUIT_CLOSED";
+    /// A verb or a page changed the configuration, or such a change does not hold any more.
+    pub const CHANGED: &str = "CHANGED";
     /// A new configuration is in force.
     pub const RELOADED: &str = "RELOADED";
     /// A new configuration was refused.

@@ -3,13 +3,14 @@
 use super::certificate_watch::CertificateWatch;
 use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
-use super::open::{StartError, bind_control, open_log_emails, open_queue};
-use super::reload::Reloader;
+use super::open::{StartError, bind_control, make_data_dir, open_log_emails, open_queue};
+use super::reload::{Reloader, keep_dropped};
 use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
-use crate::admin::{self, AdminState, ReloadRequest};
+use super::without_proxy::lock_data_dir;
+use crate::admin::{self, AdminState, ConfigRequest, Peer};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{ConfigErrors, Loaded, Settings, Sources};
+use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
 use crate::deliver::dice::Dice;
 use crate::deliver::engine::{Engine, Stop};
@@ -64,20 +65,31 @@ pub(crate) struct Server {
     engine: JoinHandle<()>,
     control: JoinHandle<()>,
     smtp_events: JoinHandle<()>,
-    reload_requests: mpsc::Receiver<ReloadRequest>,
+    requests: mpsc::Receiver<ConfigRequest>,
 }
 
 impl Server {
     /// Opens, binds and starts everything; after an error nothing is left behind. `sources` is where `loaded` came from, for
     /// reloads; `log` the log that is running.
     pub(crate) async fn start(loaded: Loaded, sources: Sources, log: Log) -> Result<Server, StartError> {
-        let settings = Arc::new(loaded.settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let data_dir = make_data_dir(&loaded.settings)?;
+        // Whoever changes the configuration without a proxy has done so, or waits until it can ask this one. Who has the lock
+        // for long is another proxy that starts, which is told below.
+        let lock = lock_data_dir(&data_dir).await.unwrap_or_default();
+        let loaded = match loaded.admin.is_as_it_was() {
+            true => loaded,
+            false => config::load(&sources).map_err(StartError::Config)?,
+        };
+        let Loaded { settings, warnings, in_force, dropped, admin: admin_toml, .. } = loaded;
+        let settings = Arc::new(settings);
         let queue = open_queue(&settings, clock.clone()).await?;
         let log_emails = open_log_emails(&settings).map_err(StartError::LogEmails)?;
         let control = bind_control(&settings).await?;
+        drop(lock);
 
         let (settings_sender, settings_receiver) = watch::channel(settings.clone());
+        let (in_force_sender, in_force) = watch::channel(Arc::new(in_force));
         let (log_sender, log_receiver) = watch::channel(log_emails);
         let content_memory = ContentMemory::new(settings.limits.content_memory);
         let health = UpstreamHealth::new(clock.clone());
@@ -102,7 +114,7 @@ impl Server {
             );
         }
         let listening = Arc::new(AtomicBool::new(true));
-        let (reload, reload_requests) = mpsc::channel(1);
+        let (ask, requests) = mpsc::channel(1);
         let archive = Arc::new(Archive::new(settings.archive(), queue.clone(), clock.clone()));
         let admin = AdminState {
             queue: queue.clone(),
@@ -112,7 +124,8 @@ impl Server {
             settings: settings_receiver.clone(),
             peer_cache: peer_cache.clone(),
             listening: listening.clone(),
-            reload,
+            in_force,
+            requests: ask,
         };
         let transactions = TransactionsUnderWay::default();
         let services = Services {
@@ -143,10 +156,11 @@ impl Server {
             listeners,
             listening,
             stop,
-            reload_requests,
+            requests,
             reloader: Reloader {
                 sources,
                 settings: settings_sender,
+                in_force: in_force_sender,
                 peer_cache: peer_cache_sender,
                 log_emails: log_sender,
                 content_memory,
@@ -160,7 +174,12 @@ impl Server {
         };
         let text = format!("postroom {} started, as {}", env!("CARGO_PKG_VERSION"), settings.hostname);
         server.events.information(code::STARTED, text);
-        for warning in &loaded.warnings {
+        if let Err(error) = keep_dropped(&admin_toml, &dropped) {
+            let text = format!("{} cannot be written: {error}", admin_toml.path.display());
+            server.events.error(code::STORAGE, text);
+        }
+        server.events.dropped(&dropped);
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
         for (site, notice) in notices::by_site(&settings) {
@@ -197,10 +216,7 @@ impl Server {
                     // Errors have been logged and recorded.
                     Asked::Reload => drop(self.reload("SIGHUP").await),
                 },
-                Some(request) = self.reload_requests.recv() => {
-                    // The client that asked may be gone.
-                    let _ = request.send(self.reload("postroom reload").await);
-                }
+                Some(request) = self.requests.recv() => self.carry_out(request).await,
                 _ = certificates_due.tick() => self.look_at_certificates(),
                 () = self.service_manager.due() => self.service_manager.alive(),
             }
@@ -211,6 +227,20 @@ impl Server {
             () = async { while signals.next().await != Asked::Stop {} } => tracing::warn!("stopped at once"),
         }
         result
+    }
+
+    async fn carry_out(&mut self, request: ConfigRequest) {
+        // The client that asked may be gone.
+        match request {
+            ConfigRequest::Reload(answer) => drop(answer.send(self.reload("postroom reload").await)),
+            ConfigRequest::Change { change, by, answer } => {
+                self.service_manager.reloading();
+                let result = self.reloader.change(&mut self.listeners, &self.events, &change, &by).await;
+                self.look_at_certificates();
+                self.service_manager.ready();
+                drop(answer.send(result));
+            }
+        }
     }
 
     /// `by`: who asked for it.
@@ -267,7 +297,8 @@ async fn record_smtp_events(smtp: Arc<SmtpServer>, settings: watch::Receiver<Arc
 }
 
 async fn serve_control(listener: UnixListener, admin: AdminState) {
-    if let Err(error) = axum::serve(listener, admin::router(admin)).await {
+    let service = admin::router(admin).into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service).await {
         tracing::error!("the control socket has ended: {error}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a start opens: the data folder, the queue file, `logemails.log`, the control socket. And why it may fail.
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{ConfigErrors, Settings};
 use crate::event::logemails::LogEmails;
 use crate::queue::Queue;
 use crate::queue::redb::{OpenError, Options, RedbQueue};
@@ -26,6 +26,9 @@ pub(crate) enum StartError {
     /// See [`OpenError`].
     #[error(transparent)]
     Queue(#[from] OpenError),
+    /// What was changed while it started is wrong.
+    #[error(transparent)]
+    Config(ConfigErrors),
     /// A listener cannot be bound.
     #[error("{0}")]
     Bind(String),
@@ -41,13 +44,19 @@ pub(crate) enum StartError {
     LogEmails(String),
 }
 
+/// Makes the data folder where it is missing.
+pub(super) fn make_data_dir(settings: &Settings) -> Result<PathBuf, StartError> {
+    let path = settings.data_dir.clone();
+    unix::make_private_folder(&path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
+    Ok(path)
+}
+
 /// Opens the queue file in the data folder, which is made where it is missing and must not be in use by another process.
 pub(super) async fn open_queue(
     settings: &Settings,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Queue>, StartError> {
-    let path = &settings.data_dir;
-    unix::make_private_folder(path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
+    let path = &make_data_dir(settings)?;
     if let Some(pid) = unix::process_behind(&settings.control_socket()).await {
         return Err(StartError::Held { path: path.clone(), pid });
     }

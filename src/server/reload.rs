@@ -4,8 +4,12 @@ use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::open_log_emails;
 use super::service_events::ServiceEvents;
+use super::staged_file::StagedFile;
 use crate::clock::Clock;
-use crate::config::{self, ConfigErrors, Settings, Sources};
+use crate::config::{
+    self, AdminToml, Change, ChangeError, ChangedKey, ConfigErrors, DroppedChange, InForce, Loaded, Settings,
+    Sources,
+};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
@@ -15,9 +19,11 @@ use crate::event::logemails::LogEmails;
 use crate::log::Log;
 use crate::policy::notices::{self, Switch};
 use crate::queue::Queue;
+use secrecy::ExposeSecret;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+const ADMIN_FORM: &str = "make data_dir a folder that this user may write";
 const LOG_EMAILS_FORM: &str = "make its folder one that this user may write, or name another path";
 
 /// What a reload changes, but for the listeners.
@@ -25,6 +31,8 @@ pub(super) struct Reloader {
     /// Where the configuration comes from: the same as at the start.
     pub(super) sources: Sources,
     pub(super) settings: watch::Sender<Arc<Settings>>,
+    /// The same, as it is shown.
+    pub(super) in_force: watch::Sender<Arc<InForce>>,
     pub(super) peer_cache: watch::Sender<Arc<PeerCache>>,
     pub(super) log_emails: watch::Sender<Option<Arc<LogEmails>>>,
     pub(super) content_memory: ContentMemory,
@@ -34,6 +42,22 @@ pub(super) struct Reloader {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) log: Log,
+}
+
+/// What came of it.
+struct InForceNow {
+    /// In words.
+    changes: Vec<String>,
+    admin: AdminToml,
+    dropped: Vec<DroppedChange>,
+}
+
+/// Writes `admin.toml` without the changes that do not hold any more, so that they never come back.
+pub(super) fn keep_dropped(admin: &AdminToml, dropped: &[DroppedChange]) -> std::io::Result<()> {
+    match dropped.is_empty() {
+        true => Ok(()),
+        false => StagedFile::write(&admin.path, admin.text.expose_secret())?.commit(),
+    }
 }
 
 impl Reloader {
@@ -46,31 +70,78 @@ impl Reloader {
         by: &str,
     ) -> Result<Vec<String>, ConfigErrors> {
         let before = self.settings.borrow().clone();
-        let mut result = self.load_again(listeners).await;
-        match &mut result {
-            Ok(changes) => {
+        let result = match config::load(&self.sources) {
+            Ok(loaded) => self.put_in_force(loaded, listeners, None).await,
+            Err(errors) => Err(errors),
+        };
+        let result = match result {
+            Ok(InForceNow { mut changes, admin, dropped }) => {
+                if let Err(error) = keep_dropped(&admin, &dropped) {
+                    events
+                        .error(code::STORAGE, format!("{} cannot be written: {error}", admin.path.display()));
+                }
+                events.dropped(&dropped);
+                changes.extend(dropped.into_iter().map(|one| one.text));
                 changes.extend(self.switched(&before, events, by));
-                let text = match changes.is_empty() {
-                    true => "configuration loaded again; nothing has changed".to_owned(),
-                    false => format!("configuration loaded again: {}", changes.join("; ")),
-                };
-                events.information(code::RELOADED, text);
-                // An operator who reloads may have repaired an upstream, too.
-                self.health.probe_now();
+                self.reloaded(&changes, events);
+                Ok(changes)
             }
             Err(errors) => {
                 let text = format!("the new configuration is wrong; the old one stays in force: {errors}");
                 events.error(code::RELOAD_FAILED, text.replace('\n', "; "));
+                Err(errors)
             }
-        }
+        };
         self.reopen_log_emails(events);
         result
     }
 
-    async fn load_again(&self, listeners: &mut Listeners) -> Result<Vec<String>, ConfigErrors> {
+    /// Changes the configuration as a verb or a page wants it: what is answered is in `admin.toml` and in force. `by`: who
+    /// wants it.
+    pub(super) async fn change(
+        &self,
+        listeners: &mut Listeners,
+        events: &ServiceEvents,
+        change: &Change,
+        by: &str,
+    ) -> Result<Vec<ChangedKey>, ChangeError> {
+        let before = self.settings.borrow().clone();
+        let proposal = config::propose(&self.sources, change)?;
+        let admin = &proposal.loaded.admin;
+        if proposal.is_in_force() {
+            return Ok(Vec::new());
+        }
+        let staged = StagedFile::write(&admin.path, admin.text.expose_secret()).map_err(|error| {
+            ChangeError::NotStored(format!("{} cannot be written: {error}", admin.path.display()))
+        })?;
+        let in_force = self.put_in_force(proposal.loaded.clone(), listeners, Some(staged)).await?;
+        events.changed(&proposal, by);
+        let mut changes = in_force.changes;
+        changes.extend(self.switched(&before, events, by));
+        self.reloaded(&changes, events);
+        Ok(proposal.changed)
+    }
+
+    fn reloaded(&self, changes: &[String], events: &ServiceEvents) {
+        let text = match changes.is_empty() {
+            true => "configuration loaded again; nothing has changed".to_owned(),
+            false => format!("configuration loaded again: {}", changes.join("; ")),
+        };
+        events.information(code::RELOADED, text);
+        // An operator who reloads may have repaired an upstream, too.
+        self.health.probe_now();
+    }
+
+    /// `staged`: the `admin.toml` that belongs to it takes its place when nothing else can fail.
+    async fn put_in_force(
+        &self,
+        loaded: Loaded,
+        listeners: &mut Listeners,
+        staged: Option<StagedFile>,
+    ) -> Result<InForceNow, ConfigErrors> {
         let old = self.settings.borrow().clone();
-        let loaded = config::load(&self.sources)?;
-        let new = Arc::new(loaded.settings);
+        let Loaded { settings, warnings, in_force, dropped, admin, .. } = loaded;
+        let new = Arc::new(settings);
         let mut refused = config::unreloadable(&old, &new);
         refused.extend(config::expired(&old, &new, self.clock.wall()));
         if !refused.is_empty() {
@@ -85,7 +156,12 @@ impl Reloader {
         listeners.change(&new.listeners).await.map_err(|what| {
             ConfigErrors::one("listener", what, "give it an address of this machine and a free port")
         })?;
-        for warning in &loaded.warnings {
+        if let Some(Err(error)) = staged.map(StagedFile::commit) {
+            // Nobody listens to what is not in force.
+            let _ = listeners.change(&old.listeners).await;
+            return Err(ConfigErrors::one(&admin.path.display().to_string(), error, ADMIN_FORM));
+        }
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
         let changes = config::changes(&old, &new);
@@ -96,12 +172,13 @@ impl Reloader {
         self.log_emails.send_replace(log_emails);
         self.peer_cache.send_modify(|known| *known = Arc::new(known.renewed()));
         self.settings.send_replace(new.clone());
+        self.in_force.send_replace(Arc::new(in_force));
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);
         if new.queue.failed_days != old.queue.failed_days {
             self.remove_failed(new.queue.failed_days);
         }
-        Ok(changes)
+        Ok(InForceNow { changes, admin, dropped })
     }
 
     /// Tells what happens to mail otherwise from now on. Answers which transactions go on as they were begun: they were

@@ -66,6 +66,36 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
+/// Locks a folder against others that lock it, for as long as what is returned lives. None: somebody else has it.
+pub(crate) fn lock_folder(path: &Path) -> io::Result<Option<File>> {
+    let folder = File::open(path)?;
+    match rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What root makes in a folder of somebody else is theirs, so that they can read it.
+pub(crate) fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+    let owner = std::fs::metadata(folder)?;
+    if nix::unistd::Uid::effective().is_root() && owner.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// The login name of a user, or their number where the system knows none.
+pub(crate) fn name_of_user(id: u32) -> String {
+    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
+    user.map_or_else(|| format!("number {id}"), |user| user.name)
+}
+
+/// Whoever runs this process.
+pub(crate) fn own_user() -> u32 {
+    nix::unistd::Uid::effective().as_raw()
+}
+
 /// The id of the process that answers on the control socket, if one does; 0 where the system does not say.
 pub(crate) async fn process_behind(socket: &Path) -> Option<i32> {
     let stream = UnixStream::connect(socket).await.ok()?;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
 
+mod admin_changes;
 mod checks;
 mod defaults;
 pub mod drift;

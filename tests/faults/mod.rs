@@ -1,5 +1,6 @@
 //! Faults of storage, process and resources, against the running binary.
 
+mod admin_file;
 mod bulk;
 mod clock;
 mod dead_address;

@@ -6,6 +6,7 @@ mod addresses;
 mod archive;
 mod attempts;
 mod certificates;
+mod changes;
 mod front_door;
 mod header;
 mod leaks;

@@ -1,0 +1,194 @@
+//! What is configured, and changes of it. The server makes them, one after the other ([`ConfigRequest`]).
+
+use super::json::{ChangedJson, SettingsJson, UpstreamDetailJson};
+use super::json_body::JsonBody;
+use super::json_response::JsonResponse;
+use super::problem::Problem;
+use super::service;
+use super::state::{AdminState, ConfigRequest};
+use crate::config::{Change, ChangedKey, NewValues};
+use crate::unix;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+/// The tables and keys that `GET` and `PATCH /api/v1/settings` are about; of a site, all but the last two.
+const SETTINGS: &[&str] =
+    &["sending", "redirect", "debug", "simulate", "sender", "log_emails", "queue.archive_days"];
+const OF_A_SITE: usize = 5;
+/// A name of a client may be that long in an event.
+const MAX_CLIENT: usize = 80;
+
+/// The user behind the other end of the control socket; none where the system does not say.
+#[derive(Clone)]
+pub(crate) struct Peer(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
+
+/// Who asks, in words: `postroom upstream disable, user root, control socket`.
+pub(super) struct Asker(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asker, Infallible> {
+        let client = parts.headers.get(header::USER_AGENT).and_then(|client| client.to_str().ok());
+        let client: String = client.unwrap_or("a client without a name").chars().take(MAX_CLIENT).collect();
+        let peer = ConnectInfo::<Peer>::from_request_parts(parts, state).await.ok();
+        let user = peer.and_then(|ConnectInfo(Peer(user))| user).map(unix::name_of_user);
+        let user = user.map_or_else(|| "unknown user".to_owned(), |user| format!("user {user}"));
+        Ok(Asker(format!("{client}, {user}, control socket")))
+    }
+}
+
+/// `{"name": …}` with the keys of an upstream.
+#[derive(Deserialize)]
+pub(super) struct NewUpstream {
+    name: String,
+    #[serde(flatten)]
+    keys: NewValues,
+}
+
+/// `{"keys": ["redirect", …]}` or `{"all": true}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResetQuery {
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<Vec<ChangedKey>, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
+    admin.requests.send(ConfigRequest::Change { change, by, answer }).await.map_err(|_| stopping())?;
+    Ok(answered.await.map_err(|_| stopping())??)
+}
+
+/// `POST /api/v1/upstreams`: one that is in no file.
+pub(super) async fn add_upstream(
+    State(admin): State<AdminState>,
+    asker: Asker,
+    JsonBody(NewUpstream { name, keys }): JsonBody<NewUpstream>,
+) -> Result<Response, Problem> {
+    let changed = change(&admin, Change::AddUpstream { name: name.clone(), keys }, asker).await?;
+    Ok((StatusCode::CREATED, JsonResponse(detail(&admin, &name, changed)?)).into_response())
+}
+
+/// `GET /api/v1/upstreams/{name}`: how it fares, how it is configured, and where.
+pub(super) async fn upstream(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
+    Ok(JsonResponse(detail(&admin, &name, Vec::new())?))
+}
+
+/// `PATCH /api/v1/upstreams/{name}`: keys with values; null takes a change back.
+pub(super) async fn edit_upstream(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+    asker: Asker,
+    JsonBody(keys): JsonBody<NewValues>,
+) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
+    let changed = change(&admin, Change::EditUpstream { name: name.clone(), keys }, asker).await?;
+    Ok(JsonResponse(detail(&admin, &name, changed)?))
+}
+
+/// `DELETE /api/v1/upstreams/{name}`: one that was added.
+pub(super) async fn delete_upstream(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+    asker: Asker,
+) -> Result<JsonResponse<ChangedJson>, Problem> {
+    let changed = change(&admin, Change::DeleteUpstream(name), asker).await?;
+    Ok(JsonResponse(ChangedJson { changes: changed }))
+}
+
+/// `POST /api/v1/upstreams/{name}/reset`: as the file has it.
+pub(super) async fn reset_upstream(
+    State(admin): State<AdminState>,
+    Path(name): Path<String>,
+    asker: Asker,
+) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
+    let changed = change(&admin, Change::ResetUpstream(name.clone()), asker).await?;
+    Ok(JsonResponse(detail(&admin, &name, changed)?))
+}
+
+/// `GET /api/v1/settings`: what verbs and pages may change, but for upstreams, and where it is given.
+pub(super) async fn settings(State(admin): State<AdminState>) -> JsonResponse<SettingsJson> {
+    JsonResponse(in_force(&admin, Vec::new()))
+}
+
+/// `PATCH /api/v1/settings`: keys with values; null takes a change back.
+pub(super) async fn edit_settings(
+    State(admin): State<AdminState>,
+    asker: Asker,
+    JsonBody(keys): JsonBody<NewValues>,
+) -> Result<JsonResponse<SettingsJson>, Problem> {
+    let changed = change(&admin, Change::Settings(keys), asker).await?;
+    Ok(JsonResponse(in_force(&admin, changed)))
+}
+
+/// `POST /api/v1/settings/reset`: changes at and beneath these keys, those of upstreams among them, or all, are taken back.
+pub(super) async fn reset(
+    State(admin): State<AdminState>,
+    asker: Asker,
+    JsonBody(query): JsonBody<ResetQuery>,
+) -> Result<JsonResponse<ChangedJson>, Problem> {
+    let wanted = match (query.all, query.keys.is_empty()) {
+        (true, true) => Change::ResetAll,
+        (false, false) => Change::Reset(query.keys),
+        _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name `keys` or `all`, and one of them")),
+    };
+    Ok(JsonResponse(ChangedJson { changes: change(&admin, wanted, asker).await? }))
+}
+
+fn detail(admin: &AdminState, name: &str, changed: Vec<ChangedKey>) -> Result<UpstreamDetailJson, Problem> {
+    let status = service::upstream(admin, name)?;
+    let in_force = admin.in_force.borrow().clone();
+    let sources = in_force.given(&["upstream", name]).into_iter();
+    let sources = sources.filter_map(|(key, given)| Some((key, serde_json::to_value(given).ok()?))).collect();
+    Ok(UpstreamDetailJson {
+        status,
+        settings: in_force.beneath(&["upstream", name]),
+        sources,
+        changes: changed,
+    })
+}
+
+fn in_force(admin: &AdminState, changed: Vec<ChangedKey>) -> SettingsJson {
+    let in_force = admin.in_force.borrow().clone();
+    let is_setting = |key: &str, of: &[&str]| {
+        of.iter().any(|setting| key == *setting || key.starts_with(&format!("{setting}.")))
+    };
+    let is_shown = |key: &str| match key.strip_prefix("site.").and_then(|rest| rest.split_once('.')) {
+        Some((_, key)) => is_setting(key, &SETTINGS[..OF_A_SITE]),
+        None => is_setting(key, SETTINGS),
+    };
+    let mut values = serde_json::Map::new();
+    // Sites that say nothing themselves are there, too.
+    for site in admin.settings.borrow().sites.keys() {
+        let sites = values.entry("site").or_insert_with(|| NewValues::new().into());
+        if let Some(sites) = sites.as_object_mut() {
+            sites.insert(site.clone(), NewValues::new().into());
+        }
+    }
+    in_force.copy_where(is_shown, &mut values);
+    let given = in_force.given(&[]).into_iter().filter(|(key, _)| is_shown(key));
+    let sources: BTreeMap<_, _> =
+        given.filter_map(|(key, given)| Some((key, serde_json::to_value(given).ok()?))).collect();
+    SettingsJson { values, sources, changes: changed }
+}

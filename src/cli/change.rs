@@ -1,0 +1,79 @@
+//! A change of the configuration: by the running proxy, or in `admin.toml` for the next start.
+
+use super::client::{Client, query_value};
+use super::{Failure, Global, small_runtime};
+use crate::admin::json::ChangedJson;
+use crate::admin::safe_json::to_json;
+use crate::config::{Change, ChangeError, ChangedKey};
+use crate::mail::printable;
+use crate::{server, unix};
+use anyhow::{Context, anyhow};
+use hyper::Method;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// `verb`: its name, for events.
+pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Failure> {
+    let socket = global.control_socket()?;
+    let changes = small_runtime()?.block_on(async {
+        if let Some(changes) = by_proxy(&socket, verb, change).await? {
+            return Ok::<_, Failure>(changes);
+        }
+        let by = format!(
+            "postroom {verb}, user {}, without a running proxy",
+            unix::name_of_user(unix::own_user())
+        );
+        match server::change_without_proxy(&global.sources()?, change, &by).await {
+            Ok(Some(changes)) => {
+                eprintln!("note: no proxy is running; the next start reads it");
+                Ok(changes)
+            }
+            // It has started meanwhile.
+            Ok(None) => {
+                let gone = || anyhow!("the proxy has ended again; try again");
+                Ok(by_proxy(&socket, verb, change).await?.ok_or_else(gone)?)
+            }
+            Err(ChangeError::Wrong(errors)) => Err(Failure::Config(errors)),
+            Err(error) => Err(anyhow!(error).into()),
+        }
+    })?;
+    if global.json {
+        say!("{}", to_json(&ChangedJson { changes })?);
+        return Ok(());
+    }
+    for one in &changes {
+        say!("{}", printable(&one.to_string()));
+    }
+    if changes.is_empty() {
+        say!("Nothing has changed: it is so already.");
+    }
+    Ok(())
+}
+
+/// None: no proxy runs.
+async fn by_proxy(socket: &Path, verb: &str, change: &Change) -> Result<Option<Vec<ChangedKey>>, Failure> {
+    let Some(client) = Client::connect(socket).await? else { return Ok(None) };
+    let (method, path, body) = request(change);
+    let answer: Value = client.named(verb).ask(method, &path, &body).await?;
+    let ChangedJson { changes } = serde_json::from_value(answer)
+        .context("the proxy's answer cannot be read: is it of another version?")?;
+    Ok(Some(changes))
+}
+
+/// The route that does it.
+fn request(change: &Change) -> (Method, String, Value) {
+    let upstream = |name: &str| format!("/api/v1/upstreams/{}", query_value(name));
+    match change {
+        Change::Settings(keys) => (Method::PATCH, "/api/v1/settings".to_owned(), json!(keys)),
+        Change::AddUpstream { name, keys } => {
+            let mut body = keys.clone();
+            body.insert("name".to_owned(), name.clone().into());
+            (Method::POST, "/api/v1/upstreams".to_owned(), json!(body))
+        }
+        Change::EditUpstream { name, keys } => (Method::PATCH, upstream(name), json!(keys)),
+        Change::DeleteUpstream(name) => (Method::DELETE, upstream(name), Value::Null),
+        Change::ResetUpstream(name) => (Method::POST, upstream(name) + "/reset", Value::Null),
+        Change::Reset(keys) => (Method::POST, "/api/v1/settings/reset".to_owned(), json!({ "keys": keys })),
+        Change::ResetAll => (Method::POST, "/api/v1/settings/reset".to_owned(), json!({ "all": true })),
+    }
+}

@@ -1,0 +1,282 @@
+//! `<data_dir>/admin.toml`: what verbs and pages changed, between the file and the environment.
+//!
+//! Its keys are those of the configuration, as far as verbs may change them. Beside each change, in `[replaced]`, stands a
+//! digest of what the layers below said then ([`super::below`]). Where they say something else, or the table is gone, the
+//! change is dropped when the file is read, so that an old click or a copied folder never outvotes its owner's file. An
+//! upstream that was added is one change.
+
+use super::below::{Below, unit};
+use super::config_file::{self, BrokenFile, ConfigFile};
+use super::error::ConfigError;
+use super::in_force::Shown;
+use super::key_path::{KeyPath, insert};
+use super::schema::{Keys, SECRETS, Schema, Shape};
+use super::secret::Secret;
+use super::toml_type::as_table;
+use figment::value::{Dict, Value};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use toml_edit::{DocumentMut, Item, Table};
+
+/// Its name in `data_dir`.
+const NAME: &str = "admin.toml";
+
+/// The table of digests.
+const REPLACED: &str = "replaced";
+
+const HEAD: &str = "\
+# What verbs and pages of Postroom changed. Not to be edited: postroom.toml is the place for that, and `postroom reset`
+# takes changes back. A change is dropped when postroom.toml says something else than when it was made ([replaced]).
+";
+
+const NOT_BY_HAND: &str = "verbs write this file: put the key into postroom.toml, and take it out of here";
+
+/// The file.
+#[derive(Clone)]
+pub(super) struct AdminFile {
+    /// Absolute.
+    pub(super) path: PathBuf,
+    /// As it was read; empty where there is none.
+    pub(super) text: Secret,
+    /// Line of each key and table, from 1.
+    pub(super) lines: BTreeMap<KeyPath, usize>,
+    /// New values by key.
+    pub(super) changes: BTreeMap<KeyPath, Value>,
+    /// What each of them replaced: digests by [`unit`], or by the upstream where it was added.
+    pub(super) replaced: BTreeMap<KeyPath, String>,
+}
+
+/// A change that does not hold any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DroppedChange {
+    /// The key, or the upstream that had been added.
+    pub key: String,
+    /// In words, with the value: `redirect.enabled = true is dropped: …`.
+    pub text: String,
+}
+
+impl AdminFile {
+    /// One without changes.
+    pub(super) fn empty(data_dir: &Path) -> AdminFile {
+        AdminFile {
+            path: data_dir.join(NAME),
+            text: Secret::default(),
+            lines: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+        }
+    }
+
+    /// The one in a folder, with what is wrong with its keys. None is an empty one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not TOML.
+    pub(super) fn read(
+        data_dir: &Path,
+        schema: &Schema,
+    ) -> Result<(AdminFile, Vec<ConfigError>), ConfigError> {
+        let path = data_dir.join(NAME);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok((AdminFile::empty(data_dir), Vec::new()));
+            }
+            Err(error) => {
+                return Err(ConfigError {
+                    file: Some(path.display().to_string()),
+                    line: None,
+                    key: String::new(),
+                    wrong: format!("cannot be read: {error}"),
+                    right: "run this as the user that the proxy runs as, who must own the file".to_owned(),
+                });
+            }
+        };
+        AdminFile::of_bytes(path, bytes, schema)
+    }
+
+    /// What stands, or will stand, in it.
+    pub(super) fn of_bytes(
+        path: PathBuf,
+        bytes: Vec<u8>,
+        schema: &Schema,
+    ) -> Result<(AdminFile, Vec<ConfigError>), ConfigError> {
+        let text = String::from_utf8_lossy(&bytes).into_owned().into();
+        let file = config_file::of_bytes(path, bytes).map_err(|BrokenFile { error, .. }| ConfigError {
+            right: "`postroom reset --all` takes all changes back; or put the line right".to_owned(),
+            ..error
+        })?;
+        let ConfigFile { path, mut values, lines } = file;
+        let mut errors = Vec::new();
+        let place = Some(path.display().to_string());
+        let mut wrong = |at: &KeyPath, key: String, wrong: &str, right: &str| {
+            let (file, line) = (place.clone(), lines.get(at).copied());
+            errors.push(ConfigError { file, line, key, wrong: wrong.to_owned(), right: right.to_owned() });
+        };
+        let table = values.remove(REPLACED).and_then(|table| table.into_dict()).unwrap_or_default();
+        let digest = |(key, digest): (String, Value)| {
+            let keys: Vec<&str> = key.split('.').collect();
+            (KeyPath::of(&keys), digest.as_str().unwrap_or_default().to_owned())
+        };
+        let replaced: BTreeMap<KeyPath, String> = table.into_iter().map(digest).collect();
+        let changes = leaves(schema, &values);
+        for key in changes.keys().filter(|key| knows(schema, key)) {
+            if !may_change(schema, key) {
+                let right = "this file holds what verbs may change; put the key into postroom.toml";
+                wrong(key, key.to_string(), "does not belong here", right);
+            } else if owner(&replaced, key).is_none() {
+                wrong(key, key.to_string(), "has no digest in [replaced]", NOT_BY_HAND);
+            }
+        }
+        for key in replaced.keys().filter(|key| !changes.keys().any(|change| unit(change).is_within(key))) {
+            let at = KeyPath::root().key(REPLACED).key(&key.to_string());
+            wrong(&at, key.to_string(), "is in [replaced], and there is no change of it", NOT_BY_HAND);
+        }
+        Ok((AdminFile { path, text, lines, changes, replaced }, errors))
+    }
+
+    /// Takes out the changes that do not hold any more.
+    pub(super) fn drop_stale(&mut self, below: &Below<'_>) -> Vec<DroppedChange> {
+        let mut dropped = Vec::new();
+        for (key, digest) in std::mem::take(&mut self.replaced) {
+            let Some(why) = why_stale(&key, &digest, below) else {
+                self.replaced.insert(key, digest);
+                continue;
+            };
+            let text = match is_upstream(&key) {
+                true => format!("{key}, which had been added, is dropped: {why}"),
+                false => format!("{key} = {} is dropped: {why}", self.shown(&key)),
+            };
+            self.changes.retain(|change, _| !unit(change).is_within(&key));
+            dropped.push(DroppedChange { key: key.to_string(), text });
+        }
+        dropped
+    }
+
+    /// A unit's value, masked where it is a secret.
+    fn shown(&self, key: &KeyPath) -> String {
+        let value = self.changes.iter().find(|(change, _)| unit(change) == *key).map(|(_, value)| value);
+        let shown = Shown::written(value.unwrap_or(&Value::from("")), SECRETS);
+        let shown = if SECRETS.contains(&key.last()) { shown.masked() } else { shown };
+        shown.to_string()
+    }
+
+    /// The upstream was added by a verb, and stands in no other layer.
+    pub(super) fn has_added(&self, name: &str) -> bool {
+        self.replaced.contains_key(&KeyPath::of(&["upstream", name]))
+    }
+
+    /// The names of the upstreams that were added.
+    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
+        self.replaced.keys().filter(|key| is_upstream(key)).map(KeyPath::last)
+    }
+
+    /// Its values, as the layer that it is.
+    pub(super) fn values(&self) -> Dict {
+        let mut values = Dict::new();
+        for (key, value) in &self.changes {
+            insert(&mut values, &key.keys().collect::<Vec<_>>(), value.clone());
+        }
+        values
+    }
+
+    /// What is written into the file.
+    pub(super) fn render(&self) -> String {
+        let mut document = DocumentMut::new();
+        for (key, value) in &self.changes {
+            let keys: Vec<&str> = key.keys().collect();
+            put(document.as_table_mut(), &keys, Shown::written(value, &[]).to_toml());
+        }
+        for (key, digest) in &self.replaced {
+            put(document.as_table_mut(), &[REPLACED, &key.to_string()], digest.as_str().into());
+        }
+        format!("{HEAD}\n{document}")
+    }
+}
+
+fn put(table: &mut Table, keys: &[&str], value: toml_edit::Value) {
+    let [first, rest @ ..] = keys else { return };
+    if rest.is_empty() {
+        table.insert(first, Item::Value(value));
+        return;
+    }
+    let below = table.entry(first).or_insert_with(|| {
+        let mut below = Table::new();
+        below.set_implicit(true);
+        Item::Table(below)
+    });
+    if let Item::Table(below) = below {
+        put(below, rest, value);
+    }
+}
+
+fn why_stale(key: &KeyPath, digest: &str, below: &Below<'_>) -> Option<String> {
+    let keys: Vec<&str> = key.keys().collect();
+    if let ["upstream", name] = keys[..] {
+        let file = below.in_file("upstream", name)?;
+        return Some(format!("{} has upstream {} now", below.place(&file), file.last()));
+    }
+    if let [kind @ ("upstream" | "site"), name, ..] = keys[..]
+        && !below.exists(kind, name)
+    {
+        return Some(format!("{kind} {name} is not configured any more"));
+    }
+    (!below.is_still(key, digest)).then(|| format!("{} says something else now", below.place(key)))
+}
+
+fn is_upstream(key: &KeyPath) -> bool {
+    key.keys().count() == 2 && key.keys().next() == Some("upstream")
+}
+
+/// The digest that a changed key goes by: the upstream's, where that was added, or its own.
+pub(super) fn owner(replaced: &BTreeMap<KeyPath, String>, key: &KeyPath) -> Option<KeyPath> {
+    let keys: Vec<&str> = key.keys().take(2).collect();
+    let table = KeyPath::of(&keys);
+    [table, unit(key)].into_iter().find(|key| replaced.contains_key(key))
+}
+
+/// Whether there is such a key.
+pub(super) fn knows(schema: &Schema, key: &KeyPath) -> bool {
+    schema.at(&unit(key).keys().collect::<Vec<_>>()).is_some()
+}
+
+/// Whether verbs and pages may change that key.
+pub(super) fn may_change(schema: &Schema, key: &KeyPath) -> bool {
+    let keys: Vec<&str> = key.keys().collect();
+    let is_listed = matches!(
+        keys[..],
+        ["upstream", _, _, ..]
+            | ["queue", "archive_days"]
+            | ["sending" | "redirect" | "debug" | "simulate" | "sender" | "log_emails", _]
+            | ["site", _, "sending" | "redirect" | "debug" | "simulate" | "sender", _]
+    );
+    is_listed && knows(schema, key)
+}
+
+/// The keys with values, in tables as the schema has them. What it does not know is a key, whatever stands there.
+pub(super) fn leaves(schema: &Schema, values: &Dict) -> BTreeMap<KeyPath, Value> {
+    let mut found = BTreeMap::new();
+    find_leaves(&KeyPath::root(), schema.root(), values, &mut found);
+    found
+}
+
+/// The same, beneath a path at which these keys may stand.
+pub(super) fn find_leaves(path: &KeyPath, known: &Keys, values: &Dict, found: &mut BTreeMap<KeyPath, Value>) {
+    for (key, value) in values {
+        let path = path.key(key);
+        match (known.get(key), as_table(value)) {
+            (Some(Shape::Table(known) | Shape::Overrides(known)), Some(table)) => {
+                find_leaves(&path, known, table, found);
+            }
+            (Some(Shape::Named(known)), Some(tables)) => {
+                for (name, value) in tables {
+                    match as_table(value) {
+                        Some(table) => find_leaves(&path.key(name), known, table, found),
+                        None => drop(found.insert(path.key(name), value.clone())),
+                    }
+                }
+            }
+            _ => drop(found.insert(path, value.clone())),
+        }
+    }
+}

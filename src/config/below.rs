@@ -1,0 +1,141 @@
+//! What the layers below `admin.toml` say, so that a change is dropped when they say something else than when it was made.
+//!
+//! A digest tells whether they do. That of a secret is an argon2 hash with a salt of its own: a plain one would give a short
+//! password away to whoever reads a copy of the file.
+
+use super::config_file::ConfigFile;
+use super::key_path::{KeyPath, find};
+use super::password::{self, StoredPassword};
+use super::schema::{SECRETS, Schema, Shape};
+use super::secret_file;
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use figment::value::{Dict, Value};
+use std::path::Path;
+
+/// The layers around `admin.toml`.
+pub(super) struct Below<'a> {
+    pub(super) schema: &'a Schema,
+    pub(super) file: Option<&'a ConfigFile>,
+    /// Folder of paths that no file names.
+    pub(super) working_dir: &'a Path,
+    /// The layers above: they have no say in what was replaced, but a table may stand in them alone.
+    pub(super) above: [&'a Dict; 2],
+}
+
+/// What is said about a unit, in words that are the same as long as it is the same.
+enum Said {
+    Plain(String),
+    Secret(String),
+}
+
+/// What is changed, and dropped, as one: a key with both its forms where it is a secret.
+pub(super) fn unit(path: &KeyPath) -> KeyPath {
+    match path.last().strip_suffix("_file").filter(|secret| SECRETS.contains(secret)) {
+        Some(secret) => path.parent().unwrap_or_default().key(secret),
+        None => path.clone(),
+    }
+}
+
+impl<'a> Below<'a> {
+    /// Whether another layer than `admin.toml` has that table.
+    pub(super) fn exists(&self, kind: &str, name: &str) -> bool {
+        let path = KeyPath::of(&[kind, name]);
+        let written = self.file.map(|file| &file.values);
+        written.into_iter().chain(self.above).any(|layer| find(layer, &path).is_some())
+    }
+
+    /// The file's table of this name, as the environment would have it: `-` and `_` are the same.
+    pub(super) fn in_file(&self, kind: &str, name: &str) -> Option<KeyPath> {
+        let tables = self.file?.values.get(kind)?.as_dict()?;
+        let alike = |other: &&String| other.replace('-', "_") == name.replace('-', "_");
+        tables.keys().find(alike).map(|other| KeyPath::of(&[kind, other]))
+    }
+
+    /// What the file itself has there.
+    pub(super) fn written(&self, path: &KeyPath) -> Option<&'a Value> {
+        find(&self.file?.values, path)
+    }
+
+    /// What the file has there, or what holds where it says nothing: the default, or the table that this one overrides.
+    pub(super) fn value(&self, path: &KeyPath) -> Option<&'a Value> {
+        self.written(path).or_else(|| self.unwritten(path))
+    }
+
+    fn unwritten(&self, path: &KeyPath) -> Option<&'a Value> {
+        let keys: Vec<&str> = path.keys().collect();
+        let schema: &'a Schema = self.schema;
+        if let [_, _, _, _, ..] = keys[..]
+            && let Some(Shape::Overrides(_)) = schema.at(&keys[..3])
+        {
+            return self.value(&KeyPath::of(&keys[2..]));
+        }
+        schema.at(&keys).and_then(Shape::default)
+    }
+
+    /// Where the file says something of it: `postroom.toml:12`, or the file alone.
+    pub(super) fn place(&self, path: &KeyPath) -> String {
+        let Some(file) = self.file else { return "the configuration file".to_owned() };
+        let shown = file.path.display();
+        file.lines.get(path).map_or_else(|| shown.to_string(), |line| format!("{shown}:{line}"))
+    }
+
+    /// Of what these layers say, to be stored with a change of that unit.
+    ///
+    /// # Errors
+    /// In words: the system gives no random numbers.
+    pub(super) fn digest(&self, unit: &KeyPath) -> Result<String, String> {
+        match self.said(unit) {
+            Said::Plain(text) => Ok(plain(unit, &text)),
+            Said::Secret(text) => password::hash(&text),
+        }
+    }
+
+    /// Whether these layers say what they said then.
+    pub(super) fn is_still(&self, unit: &KeyPath, digest: &str) -> bool {
+        match self.said(unit) {
+            Said::Plain(text) => plain(unit, &text) == digest,
+            Said::Secret(text) => {
+                let stored = StoredPassword::Hash(digest.to_owned().into());
+                digest.starts_with('$') && StoredPassword::verify_hash(Some(&stored), None, &text.into())
+            }
+        }
+    }
+
+    fn said(&self, unit: &KeyPath) -> Said {
+        let keys: Vec<&str> = unit.keys().collect();
+        if let ["upstream", name] = keys[..] {
+            let there = if self.in_file("upstream", name).is_some() { "there" } else { "not there" };
+            return Said::Plain(there.to_owned());
+        }
+        if !SECRETS.contains(&unit.last()) {
+            return Said::Plain(as_json(self.value(unit)));
+        }
+        let given = |path: &KeyPath| self.written(path).filter(|value| value.as_str() != Some(""));
+        let file_key = unit.parent().unwrap_or_default().key(&format!("{}_file", unit.last()));
+        match (given(unit), given(&file_key)) {
+            (None, None) => Said::Plain("none".to_owned()),
+            (plain, named) => {
+                let folder = self.file.and_then(|file| file.path.parent()).unwrap_or(self.working_dir);
+                let content = named.and_then(Value::as_str).map(|path| secret_file::read(&folder.join(path)));
+                let content = content.and_then(Result::ok);
+                Said::Secret(format!("{} {} {content:?}", as_json(plain), as_json(named)))
+            }
+        }
+    }
+}
+
+/// Whatever types of numbers they are held in.
+pub(super) fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    as_json(one) == as_json(other)
+}
+
+fn as_json(value: Option<&Value>) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+fn plain(unit: &KeyPath, text: &str) -> String {
+    let text = format!("{unit}\0{text}");
+    format!("sha256:{}", BASE64.encode(digest::digest(&digest::SHA256, text.as_bytes())))
+}

@@ -1,0 +1,47 @@
+//! A file that takes the place of another whole: it is on disk before it has the name, so that a process that is killed, or a
+//! machine that goes down, leaves the old one or the new one.
+
+use crate::unix;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// On disk, under another name.
+pub(super) struct StagedFile {
+    staged: PathBuf,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Writes it beside its place, for the owner of the folder alone. One at a time: what an earlier one has left is replaced.
+    pub(super) fn write(path: &Path, text: &str) -> io::Result<StagedFile> {
+        let staged = path.with_extension("toml.new");
+        match std::fs::remove_file(&staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = unix::create_private_file(&staged)?;
+        let staged = StagedFile { staged, path: path.to_owned() };
+        unix::give_to_owner_of(staged.folder(), &file)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        Ok(staged)
+    }
+
+    /// Takes its place.
+    pub(super) fn commit(self) -> io::Result<()> {
+        std::fs::rename(&self.staged, &self.path)?;
+        File::open(self.folder())?.sync_all()
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+}
+
+impl Drop for StagedFile {
+    /// Nothing is there any more once it has taken its place.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.staged);
+    }
+}
