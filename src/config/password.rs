@@ -3,11 +3,10 @@
 //! A hash is made to cost much time and memory, on purpose: nobody computes one on a thread that serves clients.
 
 use super::secret::Secret;
-use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 use secrecy::ExposeSecret;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 
 /// What a password is held against.
@@ -39,8 +38,7 @@ pub(super) fn check_hash(hash: &str) -> Result<(), String> {
     if !matches!(parsed.algorithm.as_str(), "argon2id" | "argon2i" | "argon2d") {
         return Err(format!("is a hash by {}, not by argon2", parsed.algorithm));
     }
-    argon2::Params::try_from(&parsed)
-        .map_err(|error| format!("has parameters that cannot be used: {error}"))?;
+    Params::try_from(&parsed).map_err(|error| format!("has parameters that cannot be used: {error}"))?;
     match parsed.salt.is_some() && parsed.hash.is_some() {
         true => Ok(()),
         false => Err("is a hash that is not whole".to_owned()),
@@ -74,10 +72,32 @@ impl StoredPassword {
             Some(hash) => (hash, true),
             None => (hash(like).unwrap_or_else(|| NOBODY.clone()), false),
         };
-        let verified =
-            Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.expose_secret());
-        verified.is_ok() && is_right
+        has_hash(password.expose_secret().as_bytes(), hash.expose_secret()).unwrap_or(false) && is_right
     }
+}
+
+/// Memory in which hashes were computed, for the next ones: as many pieces as were computed at the same time. Were it given back
+/// each time, the allocator would keep it for each thread that has ever computed one.
+static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+
+/// Whether the password has that hash; none where it is no hash by argon2.
+fn has_hash(password: &[u8], hash: &str) -> Option<bool> {
+    let parsed = PasswordHash::new(hash).ok()?;
+    let (salt, expected) = (parsed.salt.as_ref()?, parsed.hash.as_ref()?);
+    let algorithm = Algorithm::new(parsed.algorithm.as_str()).ok()?;
+    let version = parsed.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let params = Params::try_from(&parsed).ok()?;
+    let blocks = params.block_count();
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    let mut computed = vec![0; expected.len()];
+    let argon2 = Argon2::new(algorithm, version, params);
+    let done = argon2.hash_password_into_with_memory(password, salt, &mut computed, &mut memory[..blocks]);
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    done.ok()?;
+    Some(computed.ct_eq(expected.as_bytes()).into())
 }
 
 /// The hash of a password that nobody has.
@@ -100,6 +120,35 @@ mod tests {
         assert!(StoredPassword::verify_hash(Some(&stored), None, &secret("opensesame")));
         assert!(!StoredPassword::verify_hash(Some(&stored), None, &secret("opensesamE")));
         assert!(!stored.equals(&secret("opensesame")));
+    }
+
+    #[test]
+    fn hashes_with_other_parameters_are_understood() {
+        for (algorithm, memory, passes, lanes, length) in [
+            (Algorithm::Argon2id, 65_536, 3, 4, 32),
+            (Algorithm::Argon2i, 4_096, 3, 1, 16),
+            (Algorithm::Argon2d, 1_024, 1, 2, 64),
+            (Algorithm::Argon2id, 19_456, 2, 1, 32),
+        ] {
+            let params = Params::new(memory, passes, lanes, Some(length)).unwrap();
+            let argon2 = Argon2::new(algorithm, Version::V0x13, params);
+            let hash = argon2.hash_password_with_salt(b"opensesame", b"some salt").unwrap().to_string();
+            assert_eq!(check_hash(&hash), Ok(()));
+            assert_eq!(has_hash(b"opensesame", &hash), Some(true), "{hash}");
+            assert_eq!(has_hash(b"opensesamE", &hash), Some(false), "{hash}");
+        }
+    }
+
+    #[test]
+    fn hashes_that_php_makes_are_understood() {
+        for hash in [
+            "$argon2id$v=19$m=65536,t=4,p=1$R1Jvd2VXMU5SZUJTSkpuSw$1CvoavKoc2VVinJgYE2xJlUWsUIdzY5wGbclCqGUgrc",
+            "$argon2i$v=19$m=65536,t=4,p=1$SEY4WVQyQzBwaE5hSlc0Tg$v9PMlVvoH+slYkFrPi8yHe/8zEy/FN7m3zAoTdUzRDQ",
+        ] {
+            assert_eq!(check_hash(hash), Ok(()));
+            assert_eq!(has_hash(b"opensesame", hash), Some(true));
+            assert_eq!(has_hash(b"opensesam", hash), Some(false));
+        }
     }
 
     #[test]

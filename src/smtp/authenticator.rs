@@ -4,6 +4,7 @@
 //! - A wrong password, an unknown user and a user without a hash cost the same time and get the same answer.
 //! - Hashes are computed on threads of their own, few at once, so that thousands of tries slow down nobody else's mail and
 //!   take little memory.
+//! - A client that has given the right password for that name before does not wait behind the tries of others.
 
 use super::auth_exchange::SentCredentials;
 use super::failed_logins::FailedLogins;
@@ -24,6 +25,8 @@ pub(super) struct Authenticator {
     clock: Arc<dyn Clock>,
     /// A permit for each hash that may be computed at the same time.
     hashing: Arc<Semaphore>,
+    /// The same for clients that have given the right password for that name before.
+    hashing_for_proven: Arc<Semaphore>,
     failed: Mutex<FailedLogins>,
 }
 
@@ -44,7 +47,12 @@ impl Authenticator {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Authenticator {
         // Half of the processors stay for those who have shown who they are; each hash takes 19 MiB.
         let at_once = std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).clamp(1, 4));
-        Authenticator { clock, hashing: Arc::new(Semaphore::new(at_once)), failed: Mutex::default() }
+        Authenticator {
+            clock,
+            hashing: Arc::new(Semaphore::new(at_once)),
+            hashing_for_proven: Arc::new(Semaphore::new(1)),
+            failed: Mutex::default(),
+        }
     }
 
     /// Checks what a client said.
@@ -81,25 +89,28 @@ impl Authenticator {
         }
         let is_hash = |stored: &&StoredPassword| matches!(stored, StoredPassword::Hash(_));
         let like = users.values().map(|user| &user.password).find(is_hash);
-        self.verify(stored.cloned(), like.cloned(), said.password.clone()).await
-    }
-
-    async fn verify(
-        &self,
-        stored: Option<StoredPassword>,
-        like: Option<StoredPassword>,
-        password: Secret,
-    ) -> Option<bool> {
-        let permit =
-            tokio::time::timeout(CHECK_TIMEOUT, self.hashing.clone().acquire_owned()).await.ok()?.ok()?;
-        let verifying = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            StoredPassword::verify_hash(stored.as_ref(), like.as_ref(), &password)
-        });
-        verifying.await.ok()
+        let hashing = match self.lock().is_proven(context.client, &said.name) {
+            true => self.hashing_for_proven.clone(),
+            false => self.hashing.clone(),
+        };
+        verify(hashing, stored.cloned(), like.cloned(), said.password.clone()).await
     }
 
     fn lock(&self) -> MutexGuard<'_, FailedLogins> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn verify(
+    hashing: Arc<Semaphore>,
+    stored: Option<StoredPassword>,
+    like: Option<StoredPassword>,
+    password: Secret,
+) -> Option<bool> {
+    let permit = tokio::time::timeout(CHECK_TIMEOUT, hashing.acquire_owned()).await.ok()?.ok()?;
+    let verifying = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        StoredPassword::verify_hash(stored.as_ref(), like.as_ref(), &password)
+    });
+    verifying.await.ok()
 }

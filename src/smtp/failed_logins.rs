@@ -41,11 +41,16 @@ impl FailedLogins {
     /// Whether no password of this client for this name is looked at.
     pub(super) fn are_too_many(&self, now: Duration, client: IpAddr, name: &str) -> bool {
         let count = |failures: Option<&Failures>| failures.map_or(0, |failures| failures.count_at(now));
-        if self.proven.contains(&(client, name.to_owned())) {
+        if self.is_proven(client, name) {
             return false;
         }
         count(self.by_name.get(name)) >= MAX_BY_NAME
             || !client.is_loopback() && count(self.by_address.get(&client)) >= MAX_BY_ADDRESS
+    }
+
+    /// Whether this client has given the right password for this name.
+    pub(super) fn is_proven(&self, client: IpAddr, name: &str) -> bool {
+        self.proven.contains(&(client, name.to_owned()))
     }
 
     /// A failure. Answers how long the reply waits.

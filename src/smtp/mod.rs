@@ -18,6 +18,7 @@ mod client_stream;
 pub mod command;
 pub mod dialogue;
 mod failed_logins;
+mod handshake_failure;
 mod inbound_stream;
 mod listener;
 mod parameters;

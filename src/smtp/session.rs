@@ -9,6 +9,7 @@ use super::authenticator::AuthResult;
 use super::client_stream::{ClientStream, CommandLine, HandshakeError, SessionEnd};
 use super::command::{announces_chunk, announces_content, announces_mail};
 use super::dialogue::{Dialogue, SessionAction};
+use super::handshake_failure;
 use super::inbound_stream::InboundStream;
 use super::reception::{RESERVATION, Reception};
 use super::reply::{self, ReplyToClient};
@@ -161,7 +162,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             }
             Err(HandshakeError::Ended(SessionEnd::TimedOut)) => "it did not end in time".to_owned(),
             Err(HandshakeError::Ended(end)) => return Err(end),
-            Err(HandshakeError::Failed(error)) => error.to_string(),
+            Err(HandshakeError::Failed(error)) => handshake_failure::describe(&error),
         };
         let refusal = reply::handshake_failed(&failed);
         self.log(&refusal);

@@ -11,6 +11,7 @@ mod flipped;
 mod floor;
 mod full;
 mod memory;
+mod passwords;
 mod pickup;
 mod process;
 mod readonly;

@@ -7,6 +7,7 @@ use crate::support::clients::{Envelope, smtplib, succeeded, swaks};
 use crate::support::foreign::{compiled, have, source};
 use lettre::Transport;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Runs a client that takes host, port, sender and recipients, and the message on standard input.
@@ -16,16 +17,52 @@ fn run(mut command: Command, letter: &Letter) {
 }
 
 /// Adds host and port.
-fn at(mut command: Command, server: SocketAddr) -> Command {
+pub fn at(mut command: Command, server: SocketAddr) -> Command {
     command.args([server.ip().to_string(), server.port().to_string()]);
     command
 }
 
 /// As `at`, for a script of tests/clients.
-fn script(interpreter: &str, name: &str, server: SocketAddr) -> Command {
+pub fn script(interpreter: &str, name: &str, server: SocketAddr) -> Command {
     let mut command = Command::new(interpreter);
     command.arg(source(name));
     at(command, server)
+}
+
+#[track_caller]
+pub fn go_program(name: &str) -> PathBuf {
+    compiled(name, |source, product| {
+        let mut command = Command::new("go");
+        command.args(["build", "-o"]).args([product, source]);
+        command.env("CGO_ENABLED", "0").env("GO111MODULE", "off");
+        command
+    })
+}
+
+#[track_caller]
+pub fn mono_program(name: &str) -> PathBuf {
+    compiled(name, |source, product| {
+        let mut command = Command::new("mcs");
+        // The class is marked as obsolete, which is one more reason why so many programs use it.
+        command.args(["-nowarn:618", "-r:System.dll"]).arg(format!("-out:{}", product.display())).arg(source);
+        command
+    })
+}
+
+const JAVA_MAIL: &str = "/usr/share/java/javax.mail.jar";
+const JAVA_ACTIVATION: &str = "/usr/share/java/javax.activation.jar";
+pub const JAVA_CLASS_PATH: &str = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar";
+
+/// None where there is no JavaMail.
+#[track_caller]
+pub fn java_classes(name: &str) -> Option<PathBuf> {
+    have(&["javac", "java", JAVA_MAIL, JAVA_ACTIVATION]).then(|| {
+        compiled(name, |source, product| {
+            let mut command = Command::new("javac");
+            command.args(["-cp", JAVA_CLASS_PATH, "-d"]).args([product, source]);
+            command
+        })
+    })
 }
 
 // CASES B39, B40
@@ -36,12 +73,7 @@ fn go_net_smtp() {
     if !have(&["go"]) {
         return;
     }
-    let program = compiled("main.go", |source, product| {
-        let mut command = Command::new("go");
-        command.args(["build", "-o"]).args([product, source]);
-        command.env("CGO_ENABLED", "0").env("GO111MODULE", "off");
-        command
-    });
+    let program = go_program("main.go");
     arrives_everywhere(letters().len(), |server| {
         for letter in letters() {
             let mut command = Command::new(&program);
@@ -136,19 +168,10 @@ fn nodemailer() {
 
 #[test]
 fn javamail() {
-    const MAIL: &str = "/usr/share/java/javax.mail.jar";
-    const ACTIVATION: &str = "/usr/share/java/javax.activation.jar";
-    if !have(&["javac", "java", MAIL, ACTIVATION]) {
-        return;
-    }
-    let classes = compiled("Send.java", |source, product| {
-        let mut command = Command::new("javac");
-        command.args(["-cp", &format!("{MAIL}:{ACTIVATION}"), "-d"]).args([product, source]);
-        command
-    });
+    let Some(classes) = java_classes("Send.java") else { return };
     arrives_everywhere(8, |server| {
         let mut command = Command::new("java");
-        command.args(["-cp", &format!("{MAIL}:{ACTIVATION}:{}", classes.display()), "Send"]);
+        command.args(["-cp", &format!("{JAVA_CLASS_PATH}:{}", classes.display()), "Send"]);
         succeeded(&mut at(command, server), b"");
     });
 }
@@ -159,12 +182,7 @@ fn dotnet_system_net_mail() {
     if !have(&["mcs", "mono"]) {
         return;
     }
-    let program = compiled("send.cs", |source, product| {
-        let mut command = Command::new("mcs");
-        // The class is marked as obsolete, which is one more reason why so many programs use it.
-        command.args(["-nowarn:618", "-r:System.dll"]).arg(format!("-out:{}", product.display())).arg(source);
-        command
-    });
+    let program = mono_program("send.cs");
     arrives_everywhere(6, |server| {
         let mut command = Command::new("mono");
         command.arg(&program);

@@ -3,6 +3,7 @@
 
 mod clients;
 mod everywhere;
+mod front_door;
 mod letters;
 mod login;
 mod outcome;

@@ -220,17 +220,42 @@ fn a_handshake_that_never_comes_gives_its_place_back() {
     last.say("NOOP", "250");
 }
 
+// CASES C5
 #[test]
-fn a_handshake_that_fails_is_told() {
-    let files = CertificateFiles::new();
-    let proxy = Proxy::start(&config(&files, "opportunistic", "none"));
-    let mut talk = Talk::connect(proxy.address());
-    talk.say("STARTTLS", "220");
-    talk.send(b"GARBAGE\r\n\r\n");
-    talk.closed();
-    crate::support::eventually("the event", || {
-        let events = proxy.cli(&["events", "--limit", "1000", "--json"]);
-        events.to_string().contains("the TLS handshake failed").then_some(())
+fn a_handshake_that_fails_is_told_with_what_to_change() {
+    let told = |tls: &str, words: &str, client: &dyn Fn(&Proxy)| {
+        let files = CertificateFiles::new();
+        let proxy = Proxy::start(&config(&files, tls, "none"));
+        client(&proxy);
+        crate::support::eventually(words, || {
+            let events = proxy.cli(&["events", "--limit", "1000", "--json"]).to_string();
+            events.contains(&format!("the TLS handshake failed: {words}")).then_some(())
+        });
+    };
+    told("opportunistic", "what the client sent is no TLS", &|proxy| {
+        let mut talk = Talk::connect(proxy.address());
+        talk.say("STARTTLS", "220");
+        talk.send(b"GARBAGE\r\n\r\n");
+        talk.closed();
+    });
+    // At once: the deadline of a handshake would be told as such.
+    told("implicit", "what the client sent is no TLS", &|proxy| {
+        let mut talk = Talk::connect_only(proxy.address());
+        talk.send("EHLO c.test\r\n");
+        talk.closed();
+    });
+    told("implicit", "the client closed the connection", &|proxy| drop(Talk::connect_only(proxy.address())));
+    let s_client = |proxy: &Proxy, arguments: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &proxy.address().to_string()]).args(arguments);
+        let output = openssl.stdin(std::process::Stdio::null()).output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+    };
+    told("implicit", "the client offers TLS 1.1 or older", &|proxy| {
+        s_client(proxy, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
+    });
+    told("implicit", "the client does not trust the certificate", &|proxy| {
+        s_client(proxy, &["-verify_return_error"]);
     });
 }
 

@@ -1,8 +1,9 @@
 //! An SMTP client that says one thing at a time, or exactly the bytes it is given, for tests that stop in the middle.
 
 use super::PATIENCE;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 /// A session. Dropped, it closes without a word.
 pub struct Talk(BufReader<TcpStream>);
@@ -19,7 +20,22 @@ impl Talk {
     /// Connects and waits for nothing.
     #[track_caller]
     pub fn connect_only(server: SocketAddr) -> Talk {
-        let stream = TcpStream::connect(server).expect("somebody listens there");
+        Talk::on(TcpStream::connect(server).expect("somebody listens there"))
+    }
+
+    /// From another address of this machine, greeted and introduced.
+    #[track_caller]
+    pub fn hello_from(client: IpAddr, server: SocketAddr) -> Talk {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(client, 0).into()).expect("an address of this machine");
+        socket.connect(&server.into()).expect("somebody listens there");
+        let mut talk = Talk::on(socket.into());
+        talk.hear("220");
+        talk.say("EHLO c.test", "250");
+        talk
+    }
+
+    fn on(stream: TcpStream) -> Talk {
         // Small pieces one after the other: Nagle and delayed acknowledgements would make each of them wait.
         stream.set_nodelay(true).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
