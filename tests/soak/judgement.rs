@@ -371,7 +371,7 @@ mod tests {
             }),
             ""
         );
-        assert!(with(|book, _, _| drop(book.arrivals.remove(2))).starts_with("LOST: the notice"));
+        assert!(with(|book, _, _| _ = book.arrivals.remove(2)).starts_with("LOST: the notice"));
         assert!(with(|_, events, _| events.notices.clear()).contains("and its sender was told by []"));
         let twice = with(|_, events, _| events.notices.get_mut(&id(2)).unwrap().push(id(901)));
         assert!(twice.contains("was told by ["), "{twice}");
