@@ -4,8 +4,10 @@ use super::health::UpstreamHealth;
 use super::route;
 use crate::clock::Moment;
 use crate::config::Settings;
+use crate::config::settings::Upstream;
 use crate::mail::Mode;
 use crate::queue::{ClaimGroup, ClaimRequest, Timeline};
+use std::sync::Arc;
 
 /// So many messages more than there are free connections are claimed at a time, so that not every connection that is free
 /// again makes us ask. Few, because what comes in meanwhile goes behind them, however urgent it is.
@@ -19,6 +21,8 @@ pub(super) struct ReadyGroup {
     pub(super) needs_upstream: bool,
     /// It is to be held, so it is claimed before its time.
     whenever_due: bool,
+    /// The upstreams that may take its site's mail.
+    candidates: Arc<[Arc<Upstream>]>,
 }
 
 /// The groups whose mail may be claimed. `known`: the sites that there is mail of, configured or not.
@@ -31,6 +35,7 @@ pub(super) fn ready_groups(settings: &Settings, known: Vec<String>) -> Vec<Ready
             group: ClaimGroup { site: site.clone(), under_mode },
             needs_upstream: false,
             whenever_due: true,
+            candidates: Arc::default(),
         })
     };
     groups.extend(gone.flat_map(held));
@@ -48,7 +53,9 @@ fn of_site(settings: &Settings, site: &str) -> Vec<ReadyGroup> {
         Some(Mode::Redirect) => handling.redirect.enabled_addresses().next().is_some(),
         None => true,
     };
+    let candidates: Arc<[Arc<Upstream>]> = route::candidates(settings, site).cloned().collect();
     let group = |under_mode| ReadyGroup {
+        candidates: candidates.clone(),
         group: ClaimGroup { site: site.to_owned(), under_mode },
         needs_upstream: needs_upstream && !held(under_mode),
         whenever_due: held(under_mode),
@@ -63,7 +70,7 @@ impl ReadyGroup {
         let most = settings.queue.batch_size;
         let wanted = match self.needs_upstream {
             false => most,
-            true => match free_connections(settings, health, &self.group.site) {
+            true => match free_connections(self.candidates.iter(), health) {
                 Some(free) => most.min(free + LOOK_AHEAD),
                 None => 0,
             },
@@ -77,9 +84,11 @@ impl ReadyGroup {
     }
 }
 
-/// Free connections of the upstreams that may take the site's mail; none where none of them is available.
-pub(super) fn free_connections(settings: &Settings, health: &UpstreamHealth, site: &str) -> Option<usize> {
-    route::candidates(settings, site)
-        .filter_map(|upstream| health.free(upstream))
-        .fold(None, |sum, free| Some(sum.unwrap_or(0) + free))
+/// Free connections of these upstreams; none where none of them is available.
+pub(super) fn free_connections<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Upstream>>,
+    health: &UpstreamHealth,
+) -> Option<usize> {
+    let mut free = candidates.filter_map(|upstream| health.free(upstream)).peekable();
+    free.peek().is_some().then(|| free.sum())
 }

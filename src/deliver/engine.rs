@@ -14,7 +14,7 @@ use super::lost_sessions::LostSessions;
 use super::settlement::{self, Deferral};
 use super::slot::Slot;
 use super::waiting_claim::{RECHECK_CLAIM_AFTER, WaitingClaim};
-use super::{holding, mode_attempt, old_mail};
+use super::{holding, mode_attempt, old_mail, route};
 use crate::config::Settings;
 use crate::config::handling::Handling;
 use crate::config::settings::Upstream;
@@ -270,9 +270,7 @@ impl Engine {
         let health = &self.services.health;
         let enabled = settings.upstreams.iter().filter(|upstream| upstream.enabled);
         let free: usize = enabled.filter_map(|upstream| health.free(upstream)).sum();
-        let may_go = |one: &&WaitingClaim| {
-            !one.is_refused() && free_connections(settings, health, &one.claim.message.site).is_some()
-        };
+        let may_go = |one: &&WaitingClaim| !one.is_refused() && one.has_available_upstream(health);
         let waiting = self.waiting.iter().filter(may_go).count();
         settings.queue.batch_size.min(free + LOOK_AHEAD).saturating_sub(waiting)
     }
@@ -459,7 +457,8 @@ impl Engine {
             let waits = |handling: &Handling| {
                 !handling.sending_off && !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate))
             };
-            handling.is_some_and(waits) && free_connections(settings, &self.services.health, site).is_none()
+            handling.is_some_and(waits)
+                && free_connections(route::candidates(settings, site), &self.services.health).is_none()
         };
         let sites: Vec<String> =
             self.age_is_due.iter().filter(|site| needs_upstream(site)).cloned().collect();

@@ -56,6 +56,11 @@ impl WaitingClaim {
         route::choose(&self.candidates, constraints, health)
     }
 
+    /// Whether some upstream can be asked now.
+    pub(super) fn has_available_upstream(&self, health: &UpstreamHealth) -> bool {
+        self.candidates.iter().any(|upstream| health.free(upstream).is_some())
+    }
+
     /// Whether some upstream that has not refused the message works, and only has no connection free.
     pub(super) fn has_busy_upstream(&self, health: &UpstreamHealth) -> bool {
         self.candidates
