@@ -1,7 +1,8 @@
 //! What the routes of docs/rules.md#routes answer, as types: the routes write them, the command line reads them.
 
 use crate::clock::Moment;
-use crate::config::{ChangedKey, NewValues};
+use crate::config::settings::{Priority, Upstream};
+use crate::config::{ChangedKey, InForce, NewValues};
 use crate::deliver::health::Availability;
 use crate::event::{encoded_words, named_site};
 use crate::mail::attempt::TlsFacts;
@@ -128,8 +129,8 @@ pub(crate) struct UpstreamJson {
     /// Keys that a verb or a page gave, sorted.
     #[serde(default)]
     pub changed: Vec<String>,
-    /// Whether it may be given mail now.
-    pub state: Availability,
+    /// Whether it may be given mail now: one of the words of docs/rules.md#states-of-an-upstream.
+    pub state: String,
     pub in_flight: usize,
     /// Connections at a time, as configured.
     pub connection_limit: usize,
@@ -150,6 +151,37 @@ pub(crate) struct UpstreamJson {
     pub token_error: Option<String>,
     /// Of the connection that was opened last; null without TLS, and before the first.
     pub tls: Option<TlsFacts>,
+}
+
+impl UpstreamJson {
+    /// One of which nobody knows how it fares: no proxy runs.
+    pub(crate) fn as_configured(upstream: &Upstream, in_force: &InForce) -> UpstreamJson {
+        let given = in_force.given(&["upstream", &upstream.name]).into_iter();
+        UpstreamJson {
+            name: upstream.name.clone(),
+            priority: match upstream.priority {
+                Priority::Default => "default",
+                Priority::High => "high",
+                Priority::Normal => "normal",
+                Priority::Low => "low",
+            }
+            .to_owned(),
+            enabled: upstream.enabled,
+            added: in_force.is_added(&upstream.name),
+            changed: given.filter(|(_, given)| given.is_change()).map(|(key, _)| key).collect(),
+            state: if upstream.enabled { "unknown".to_owned() } else { Availability::Disabled.to_string() },
+            in_flight: 0,
+            connection_limit: upstream.connection_limit,
+            effective_limit: upstream.connection_limit,
+            last_error: None,
+            last_error_at: None,
+            remedy: None,
+            rate_limit_free_at: None,
+            token_expires_at: None,
+            token_error: None,
+            tls: None,
+        }
+    }
 }
 
 /// An upstream as it is configured, and how it fares.

@@ -4,7 +4,7 @@ use super::json::{StatsJson, UpstreamJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::state::{AdminState, ConfigRequest};
-use crate::config::settings::{Priority, Upstream};
+use crate::config::settings::Upstream;
 use crate::deliver::remedies::known_remedy;
 use crate::policy::notices;
 use axum::extract::State;
@@ -55,22 +55,9 @@ pub(super) async fn upstreams(State(admin): State<AdminState>) -> JsonResponse<V
 fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
     let status = admin.health.status(upstream);
     let in_force = admin.in_force.borrow().clone();
-    let given = in_force.given(&["upstream", &upstream.name]);
     UpstreamJson {
-        name: upstream.name.clone(),
-        priority: match upstream.priority {
-            Priority::Default => "default",
-            Priority::High => "high",
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        }
-        .to_owned(),
-        enabled: upstream.enabled,
-        added: in_force.is_added(&upstream.name),
-        changed: given.into_iter().filter(|(_, given)| given.is_change()).map(|(key, _)| key).collect(),
-        state: status.availability,
+        state: status.availability.to_string(),
         in_flight: status.in_flight,
-        connection_limit: upstream.connection_limit,
         effective_limit: status.effective_limit,
         remedy: status.last_error.as_ref().and_then(|error| known_remedy(upstream, error)),
         last_error: status.last_error,
@@ -79,6 +66,7 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
         token_expires_at: status.token.as_ref().and_then(|token| token.expires_at),
         tls: status.tls,
         token_error: status.token.and_then(|token| token.error),
+        ..UpstreamJson::as_configured(upstream, &in_force)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::admin::json::UpstreamJson;
 use crate::admin::safe_json::to_json;
 use crate::config::{Change, NewValues};
 use crate::mail::attempt::TlsFacts;
+use crate::policy::notices::notices;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -34,7 +35,7 @@ postroom.toml says something else there or it is taken back. Without a running p
 #[derive(Subcommand, Debug)]
 #[command(after_help = EXAMPLES)]
 enum UpstreamVerb {
-    /// List upstreams with their state
+    /// List upstreams with their state; without a running proxy, as they are configured
     #[command(after_help = "Example:\n  postroom upstream list --json")]
     List,
     /// Let one have mail
@@ -114,9 +115,13 @@ pub(super) fn run(global: &Global, args: UpstreamArgs) -> Result<(), Failure> {
 fn list(global: &Global) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     let upstreams: Vec<UpstreamJson> = small_runtime()?.block_on(async {
-        let mut client = Client::must_connect(&socket).await?;
-        modes::ask(&mut client).await;
-        client.get("/api/v1/upstreams").await
+        match Client::connect(&socket).await? {
+            Some(mut client) => {
+                modes::ask(&mut client).await;
+                client.get("/api/v1/upstreams").await
+            }
+            None => as_configured(global),
+        }
     })?;
     if global.json {
         say!("{}", to_json(&upstreams)?);
@@ -137,7 +142,7 @@ fn list(global: &Global) -> Result<(), Failure> {
             let at = upstream.last_error_at.map_or_else(|| "-".to_owned(), table::time);
             let state = match upstream.rate_limit_free_at {
                 Some(at) => format!("{} until {}", upstream.state, table::time(at)),
-                None => upstream.state.to_string(),
+                None => upstream.state.clone(),
             };
             let token = match (&upstream.token_expires_at, &upstream.token_error) {
                 (_, Some(_)) => "none".to_owned(),
@@ -155,6 +160,14 @@ fn list(global: &Global) -> Result<(), Failure> {
         .collect();
     let columns = if has_tokens { WITH_TOKENS } else { COLUMNS };
     Ok(Table::new(columns).rows(&mut std::io::stdout().lock(), &rows)?)
+}
+
+/// What is configured, where no proxy runs that knows how they fare.
+fn as_configured(global: &Global) -> Result<Vec<UpstreamJson>, Failure> {
+    let loaded = global.load()?;
+    modes::print(notices(&loaded.settings).into_iter().chain(["no proxy is running".to_owned()]));
+    let upstreams = loaded.settings.upstreams.iter();
+    Ok(upstreams.map(|upstream| UpstreamJson::as_configured(upstream, &loaded.in_force)).collect())
 }
 
 /// The version, and the day on which the server's certificate ends.

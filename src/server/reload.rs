@@ -20,6 +20,7 @@ use crate::log::Log;
 use crate::policy::notices::{self, Switch};
 use crate::queue::Queue;
 use secrecy::ExposeSecret;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -60,6 +61,11 @@ pub(super) fn keep_dropped(admin: &AdminToml, dropped: &[DroppedChange]) -> std:
     }
 }
 
+/// Why nothing was changed.
+pub(super) fn not_written(admin: &Path, error: &std::io::Error) -> ChangeError {
+    ChangeError::NotStored(format!("{} cannot be written: {error}; {ADMIN_FORM}", admin.display()))
+}
+
 impl Reloader {
     /// Loads the configuration again. Answers what has changed, in words; a wrong configuration changes nothing. Log files
     /// are opened again even then, because logrotate may have moved them.
@@ -71,7 +77,11 @@ impl Reloader {
     ) -> Result<Vec<String>, ConfigErrors> {
         let before = self.settings.borrow().clone();
         let result = match config::load(&self.sources) {
-            Ok(loaded) => self.put_in_force(loaded, listeners, None).await,
+            Ok(loaded) => self.put_in_force(loaded, listeners, None).await.map_err(|error| match error {
+                ChangeError::Wrong(errors) => errors,
+                // Nothing is stored here.
+                error => ConfigErrors::one("admin.toml", error, ADMIN_FORM),
+            }),
             Err(errors) => Err(errors),
         };
         let result = match result {
@@ -111,9 +121,8 @@ impl Reloader {
         if proposal.is_in_force() {
             return Ok(Vec::new());
         }
-        let staged = StagedFile::write(&admin.path, admin.text.expose_secret()).map_err(|error| {
-            ChangeError::NotStored(format!("{} cannot be written: {error}", admin.path.display()))
-        })?;
+        let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
+            .map_err(|error| not_written(&admin.path, &error))?;
         let in_force = self.put_in_force(proposal.loaded.clone(), listeners, Some(staged)).await?;
         events.changed(&proposal, by);
         let mut changes = in_force.changes;
@@ -138,14 +147,14 @@ impl Reloader {
         loaded: Loaded,
         listeners: &mut Listeners,
         staged: Option<StagedFile>,
-    ) -> Result<InForceNow, ConfigErrors> {
+    ) -> Result<InForceNow, ChangeError> {
         let old = self.settings.borrow().clone();
         let Loaded { settings, warnings, in_force, dropped, admin, .. } = loaded;
         let new = Arc::new(settings);
         let mut refused = config::unreloadable(&old, &new);
         refused.extend(config::expired(&old, &new, self.clock.wall()));
         if !refused.is_empty() {
-            return Err(ConfigErrors::new(refused, Some(old.data_dir.clone())));
+            return Err(ConfigErrors::new(refused, Some(old.data_dir.clone())).into());
         }
         let log_emails = match new.log_emails == old.log_emails {
             true => self.log_emails.borrow().clone(),
@@ -159,7 +168,7 @@ impl Reloader {
         if let Some(Err(error)) = staged.map(StagedFile::commit) {
             // Nobody listens to what is not in force.
             let _ = listeners.change(&old.listeners).await;
-            return Err(ConfigErrors::one(&admin.path.display().to_string(), error, ADMIN_FORM));
+            return Err(not_written(&admin.path, &error));
         }
         for warning in &warnings {
             tracing::warn!("{warning}");

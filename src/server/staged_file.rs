@@ -28,10 +28,13 @@ impl StagedFile {
         Ok(staged)
     }
 
-    /// Takes its place.
+    /// Takes its place. Where the folder cannot be synced it has done so, and a machine that goes down may undo it.
     pub(super) fn commit(self) -> io::Result<()> {
         std::fs::rename(&self.staged, &self.path)?;
-        File::open(self.folder())?.sync_all()
+        if let Err(error) = File::open(self.folder()).and_then(|folder| folder.sync_all()) {
+            tracing::error!("{} cannot be synced: {error}", self.folder().display());
+        }
+        Ok(())
     }
 
     fn folder(&self) -> &Path {

@@ -1,6 +1,7 @@
 //! A change while no proxy runs: written here, with its events, and read by the next start.
 
 use super::open::open_queue;
+use super::reload::not_written;
 use super::service_events::ServiceEvents;
 use super::staged_file::StagedFile;
 use crate::clock::{Clock, SystemClock};
@@ -58,9 +59,8 @@ pub(crate) async fn change_without_proxy(
     if proposal.is_in_force() {
         return Ok(Some(Vec::new()));
     }
-    let not_written =
-        |error: io::Error| stored(&format!("{} cannot be written", admin.path.display()), &error);
-    let staged = StagedFile::write(&admin.path, admin.text.expose_secret()).map_err(not_written)?;
+    let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
+        .map_err(|error| not_written(&admin.path, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let queue = open_queue(settings, clock.clone()).await.map_err(|error| {
         ChangeError::NotStored(format!("the change cannot be recorded as an event: {error}"))
@@ -68,7 +68,7 @@ pub(crate) async fn change_without_proxy(
     if let Ok(file) = File::open(&settings.queue.path) {
         unix::give_to_owner_of(&folder, &file).map_err(|error| stored("the queue file", &error))?;
     }
-    let committed = staged.commit().map_err(not_written);
+    let committed = staged.commit().map_err(|error| not_written(&admin.path, &error));
     if committed.is_ok() {
         ServiceEvents::new(queue.clone(), clock).changed(&proposal, by);
     }

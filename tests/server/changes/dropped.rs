@@ -1,0 +1,199 @@
+//! What becomes of changes when the file, or `admin.toml` itself, is another one.
+
+use super::*;
+
+#[test]
+fn an_old_click_gives_way_to_the_file() {
+    let file = format!("{TWO}connection_limit = 3\n[site.x]\n");
+    let proxy = Proxy::start(&file);
+    proxy.command(&["upstream", "edit", "b", "connection_limit=7"]);
+    proxy.command(&["upstream", "disable", "a"]);
+    proxy.command(&["upstream", "add", "c", "--host", "127.0.0.1:11"]);
+    let site = json!({ "site": { "x": { "debug": { "enabled": true } } } });
+    assert_eq!(ask(&proxy, "PATCH", "/api/v1/settings", &site).0, 200);
+    // Something that has nothing to do with them changes nothing.
+    proxy.configure(&(file.clone() + "[limits]\nrecipients = 200\n"));
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["connection_limit"], 7);
+
+    proxy.configure(
+        "[upstream.b]\nhost = \"127.0.0.1:10\"\nconnection_limit = 4\n[upstream.c]\nhost = \"127.0.0.1:12\"\n",
+    );
+    let check = proxy.command(&["check"]);
+    assert!(stderr(&check).contains("upstream.b.connection_limit = 7 is dropped: "), "{}", stderr(&check));
+    assert!(admin_toml(&proxy).contains("connection_limit = 7"), "check changes nothing");
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["connection_limit"], 4);
+    assert_eq!((upstream(&proxy, "a"), upstream(&proxy, "c")["added"].clone()), (Value::Null, json!(false)));
+    let place = proxy.config_file().display().to_string();
+    let dropped = &events(&proxy, "CHANGED")[4..];
+    for text in [
+        "site.x.debug.enabled = true is dropped: site x is not configured any more".to_owned(),
+        "upstream.a.enabled = false is dropped: upstream a is not configured any more".to_owned(),
+        format!("upstream.b.connection_limit = 7 is dropped: {place}:5 says something else now"),
+        format!("upstream.c, which had been added, is dropped: {place}:6 has upstream c now"),
+    ] {
+        assert!(dropped.contains(&text), "{text} is not in {dropped:#?}");
+    }
+    // It does not come back with the old file.
+    proxy.configure(&file);
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["connection_limit"], 3);
+    assert_eq!(upstream(&proxy, "a")["enabled"], true);
+    assert!(!admin_toml(&proxy).contains('='), "{}", admin_toml(&proxy));
+}
+
+#[test]
+fn a_copied_folder_does_not_outvote_another_file() {
+    let live = Proxy::start(&format!("{TWO}[redirect]\nenabled = true\nreport_emails = [\"qa@a.test\"]\n"));
+    let off = json!({ "redirect": { "enabled": false }, "sending": { "enabled": false } });
+    assert_eq!(ask(&live, "PATCH", "/api/v1/settings", &off).0, 200);
+    live.command(&["upstream", "disable", "a"]);
+    // The same words, but for who gets the mail: there nobody is redirected to, and sending was off from the beginning.
+    let mut copy = Proxy::start("[upstream.b]\nhost = \"127.0.0.1:10\"\n[sending]\nenabled = false\n");
+    copy.terminate();
+    std::fs::copy(live.data_dir().join("admin.toml"), copy.data_dir().join("admin.toml")).unwrap();
+    copy.start_again();
+    assert_eq!(copy.cli(&["upstream", "list", "--json"]).as_array().unwrap().len(), 1);
+    assert!(!admin_toml(&copy).contains('='), "{}", admin_toml(&copy));
+    assert_eq!(events(&copy, "CHANGED").len(), 3);
+}
+
+#[test]
+fn check_names_admin_toml_and_what_the_file_says() {
+    let proxy = Proxy::start(&format!("{TWO}connection_limit = 3\n"));
+    proxy.command(&["upstream", "edit", "b", "connection_limit=7", "priority=high"]);
+    proxy.command(&["upstream", "add", "c", "--host", "c.test"]);
+    let (admin, file) = (proxy.data_dir().join("admin.toml"), proxy.config_file());
+    let (admin, file) = (admin.display(), file.display());
+    let shown = String::from_utf8(proxy.command(&["check"]).stdout).unwrap();
+    for line in [
+        format!("connection_limit = 7  # {admin}:5; {file}:7 says 3"),
+        format!("priority = \"high\"  # {admin}:6; the default is \"normal\""),
+        format!("host = \"c.test\"  # {admin}:9"),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_standard_input_shown_nowhere_and_dropped_with_what_it_replaced() {
+    let auth = "auth = \"basic\"\nusername = \"u\"\n";
+    let proxy = Proxy::start(&format!("{TWO}{auth}password = \"opensesame\"\n"));
+    let edit = |input: &str| {
+        succeeded(&mut verb(&proxy, &["upstream", "edit", "b", "--password-stdin"]), input.as_bytes());
+    };
+    edit("hunter2\n");
+    let stored = admin_toml(&proxy);
+    assert!(
+        stored.contains("password = \"hunter2\"")
+            && stored.contains("\"upstream.b.password\" = \"$argon2id$"),
+        "{stored}"
+    );
+    // One form takes the place of the other.
+    std::fs::write(proxy.data_dir().join("b.secret"), "hunter2\n").unwrap();
+    succeeded(&mut verb(&proxy, &["upstream", "edit", "b", "--password-file", "b.secret"]), b"");
+    let path = proxy.data_dir().join("b.secret");
+    assert!(!admin_toml(&proxy).contains("hunter2"), "{}", admin_toml(&proxy));
+    assert!(admin_toml(&proxy).contains(&format!("password_file = \"{}\"", path.display())), "absolute");
+    edit("hunter2");
+    let told = proxy.said() + &events(&proxy, "CHANGED").join("\n") + &in_force(&proxy).to_string();
+    let (_, shown) = ask(&proxy, "GET", "/api/v1/upstreams/b", &Value::Null);
+    assert!(!(told + &shown.to_string()).contains("hunter2"));
+
+    // Its owner gives it another one, in a file of its own; and changes what is in that.
+    let named = format!("{TWO}{auth}password_file = \"own.secret\"\n");
+    let own = proxy.config_file().with_file_name("own.secret");
+    std::fs::write(&own, "first").unwrap();
+    proxy.configure(&named);
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["changed"], json!([]));
+    edit("hunter2");
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["changed"], json!(["password"]));
+    std::fs::write(&own, "second").unwrap();
+    proxy.command(&["reload"]);
+    assert_eq!(upstream(&proxy, "b")["changed"], json!([]));
+    assert!(!admin_toml(&proxy).contains("hunter2"));
+}
+
+/// The file by itself is right, the change by itself was: together they are wrong, and nobody guesses which is meant.
+#[test]
+fn a_change_that_makes_a_new_file_wrong_is_named_with_the_verb_that_takes_it_back() {
+    let mut proxy = Proxy::start(TWO);
+    proxy.command(&["upstream", "edit", "b", "--priority", "default"]);
+    proxy.configure(&TWO.replacen("127.0.0.1:9\"", "127.0.0.1:9\"\npriority = \"default\"", 1));
+    let reload = proxy.try_command(&["reload"]);
+    assert_eq!(reload.status.code(), Some(78));
+    let (admin, file) = (proxy.data_dir().join("admin.toml"), proxy.config_file());
+    let words = [
+        format!("{}:5: upstream.b.priority: upstreams a ({}:5) and b", admin.display(), file.display()),
+        "or take it back: postroom reset upstream.b.priority".to_owned(),
+    ];
+    assert!(words.iter().all(|words| stderr(&reload).contains(words)), "{words:?} in {}", stderr(&reload));
+    assert_eq!(upstream(&proxy, "b")["priority"], "default", "what was in force still is");
+    refused(&proxy, &["upstream", "disable", "x"], 1, "there is no upstream x");
+    proxy.kill();
+    proxy.launch_again();
+    assert_eq!(proxy.refused().0, Some(78));
+    proxy.command(&["reset", "upstream.b.priority"]);
+    proxy.start_again();
+    assert_eq!(
+        (&upstream(&proxy, "a")["priority"], &upstream(&proxy, "b")["priority"]),
+        (&json!("default"), &json!("normal"))
+    );
+}
+
+#[test]
+fn a_damaged_file_is_named_and_can_be_emptied() {
+    let mut proxy = Proxy::start(TWO);
+    proxy.command(&["upstream", "disable", "a"]);
+    let path = proxy.data_dir().join("admin.toml");
+    let sound = admin_toml(&proxy);
+    let place = path.display().to_string();
+    for (text, words) in [
+        ("[upstream.a]\nenabled = fals\n".to_owned(), format!("{place}:2: is not TOML")),
+        (
+            sound.clone() + "\n[limits]\nrecipients = 500\n",
+            format!("{place}:11: limits.recipients: does not belong here"),
+        ),
+        (
+            sound.clone() + "\n[site.x]\nsenders = []\n",
+            format!("{place}:11: site.x.senders: does not belong here"),
+        ),
+        (
+            sound.clone() + "\n[rediret]\nenabled = true\n",
+            format!("{place}:10: rediret: is an unknown key; did you mean redirect?"),
+        ),
+        (
+            sound.clone() + "\n[sending]\nenabled = false\n",
+            format!("{place}:11: sending.enabled: has no digest"),
+        ),
+        (sound.replace("enabled = false\n", ""), format!("{place}:7: upstream.a.enabled: is in [replaced]")),
+        (
+            sound.replace("enabled = false\n", "enabled = 5\n"),
+            format!("{place}:5: upstream.a.enabled: is a number, not true or false"),
+        ),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let output = proxy.try_command(&["reload"]);
+        assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&words), "{words} is not in {}", stderr(&output));
+        assert_eq!(upstream(&proxy, "a")["enabled"], false, "what was in force still is");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "it is left as it is");
+    }
+    assert_eq!(events(&proxy, "RELOAD_FAILED").len(), 7);
+    refused(&proxy, &["upstream", "disable", "b"], 78, "upstream.a.enabled");
+    std::fs::write(&path, "x").unwrap();
+    proxy.kill();
+    proxy.launch_again();
+    let (code, said) = proxy.refused();
+    assert_eq!(code, Some(78));
+    assert!(
+        said.contains(&format!("{place}:1: is not TOML")) && said.contains("postroom reset --all"),
+        "{said}"
+    );
+    proxy.command(&["reset", "--all"]);
+    proxy.start_again();
+    assert_eq!(upstream(&proxy, "a")["enabled"], true);
+}
