@@ -11,6 +11,7 @@
 //! - `admin` has the HTTP routes on the control socket.
 //! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
 //! - [`reception`] is what all ways in share: a content on its way into the queue.
+//! - [`pass_through`] is the contract between these two where there is no queue between them (rule 15).
 //! - [`policy`] decides what happens to a message, and what is changed of it on its way out.
 //! - [`queue`] is the contract of the message store, and redb behind it.
 //! - [`event`] says what happened, as users see it.
@@ -42,6 +43,7 @@ pub mod deliver;
 pub mod event;
 pub mod log;
 pub mod mail;
+pub mod pass_through;
 pub mod policy;
 pub mod queue;
 pub mod reception;

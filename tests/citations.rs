@@ -144,6 +144,30 @@ fn links_between_pages_lead_somewhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Each line of docs/pass-through.md names its tests, and each test under tests/pass_through stands in a line.
+#[test]
+fn every_line_of_pass_through_has_its_test() {
+    let page = read(&root().join("docs/pass-through.md"));
+    let mut sources = Vec::new();
+    files(&root().join("tests/pass_through"), "rs", &mut sources);
+    sources.push(root().join("tests/server/leaks/passing.rs"));
+    let sources: String = sources.iter().map(|path| read(path)).collect();
+    let tests = sources.split("#[test]\n").skip(1).filter_map(|behind| {
+        let name = behind.split("fn ").nth(1)?.split('(').next()?;
+        Some(name.to_owned())
+    });
+    let tests: BTreeSet<String> = tests.collect();
+    let mut named = BTreeSet::new();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| situation |"));
+    for row in rows {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<String> = last.split(", ").map(|name| name.trim_matches('`').to_owned()).collect();
+        assert!(names.iter().all(|name| tests.contains(name)), "no test for: {row}");
+        named.extend(names);
+    }
+    assert_eq!(named, tests, "a test and its line belong together");
+}
+
 #[test]
 fn citations_are_found_however_they_are_written() {
     assert_eq!(

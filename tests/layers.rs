@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["admin"],
     &["smtp", "deliver"],
+    &["pass_through"],
     &["reception"],
     &["policy"],
     &["queue"],

@@ -20,6 +20,7 @@ mod foreign;
 mod fuzz;
 mod layers;
 mod names;
+mod pass_through;
 mod queue;
 mod server;
 mod smtp;

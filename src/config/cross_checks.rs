@@ -63,7 +63,16 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
     }
     let some_leaves = settings.handlings().any(|(_, handling)| leaves(handling));
     if some_leaves && !settings.upstreams.iter().any(|upstream| upstream.enabled) {
-        reader.warn("no upstream is enabled: mail is accepted and waits".to_owned());
+        let what = if settings.queue.enabled { "accepted and waits" } else { "refused for now" };
+        reader.warn(format!("no upstream is enabled: mail is {what}"));
+    }
+    if !settings.queue.enabled {
+        for folder in settings.upstreams.iter().filter(|one| one.enabled && one.pickup_directory.is_some()) {
+            let name = &folder.name;
+            reader.warn(format!(
+                "upstream.{name}: mail is not passed through to a folder, only what is queued goes there"
+            ));
+        }
     }
 }
 

@@ -154,6 +154,7 @@ fn queue(section: &Section<'_>, data_dir: &Path) -> QueueSettings {
     section.choice("engine", (), &[("redb", ())], &["postgres"]);
     let form = r#"give it a list of times such as ["1m", "5m", "1h"]"#;
     QueueSettings {
+        enabled: section.flag("enabled"),
         path: section.path_under("path", data_dir),
         batch_size: section.number("batch_size", 1, MAX_COUNT),
         retry: section.read("retry", form, Vec::new(), |texts: Vec<String>| match texts.as_slice() {

@@ -212,6 +212,8 @@ pub enum BareNewline {
 /// How mail is kept and tried again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct QueueSettings {
+    /// Mail is queued. Else it is passed through while its client waits (rule 15).
+    pub enabled: bool,
     /// The queue file. Absolute.
     pub path: PathBuf,
     /// Messages claimed at a time.

@@ -9,10 +9,10 @@
 //! same, so that a message that makes an upstream fail is not tried without end.
 
 use super::attempt_record;
-use super::circuit::CircuitChange;
 use super::context::AttemptContext;
 use super::disposition::Disposition;
 use super::envelope::{OutboundEnvelope, OutboundRecipient};
+use super::health_report;
 use super::history;
 use super::outgoing::{Outgoing, sender_facts};
 use super::recipient_progress::RecipientProgress;
@@ -250,10 +250,8 @@ impl Attempt<'_> {
             }
             None => {
                 // Where it could take no recipient of these, it was asked nothing.
-                if transaction.answered
-                    && let Some(change) = slot.succeeded()
-                {
-                    self.record_circuit_change(upstream, change, None);
+                if transaction.answered {
+                    health_report::succeeded(self.context, slot);
                 }
                 Some(again)
             }
@@ -272,10 +270,7 @@ impl Attempt<'_> {
 
     /// Looked at before each MAIL: what was decided under other settings must not begin any more (rule 6).
     fn has_handling_changed(&mut self) -> bool {
-        let now = self.context.services.settings.borrow().clone();
-        let site = &self.claim.message.site;
-        self.handling_changed |= !Arc::ptr_eq(&now, &self.context.settings)
-            && now.handling_of(site) != self.context.settings.handling_of(site);
+        self.handling_changed |= self.context.has_handling_changed(&self.claim.message.site);
         self.handling_changed
     }
 
@@ -397,25 +392,11 @@ impl Attempt<'_> {
 
     /// Reports a failed session to the health of its upstream, logs it, and records a change of the circuit as an event.
     fn on_session_error(&mut self, upstream: &Arc<Upstream>, slot: &mut Slot, error: SessionError) {
-        tracing::info!(queue_id = %self.claim.message.id, upstream = upstream.name, "{error}");
-        if let Some(change) = slot.failed(&error, self.context.services.pool.idle(&upstream.name)) {
-            self.record_circuit_change(upstream, change, Some(&error));
-        }
+        health_report::failed(self.context, self.claim.message.id, slot, &error);
         if error.kind != SessionErrorKind::Content {
             self.failed_upstream = Some(upstream.name.clone());
         }
         self.last_error = Some((upstream.name.clone(), error));
-    }
-
-    fn record_circuit_change(
-        &self,
-        upstream: &Upstream,
-        change: CircuitChange,
-        error: Option<&SessionError>,
-    ) {
-        let fact = change.fact(self.context.services.clock.wall(), upstream, error);
-        tracing::warn!(upstream = upstream.name, "{}", fact.message);
-        self.context.services.queue.record(vec![fact]);
     }
 
     /// The next upstream for whatever is still open, if one is available now.

@@ -3,19 +3,31 @@
 use super::context::AttemptContext;
 use crate::event::logemails;
 use crate::event::{EventType, Fact, code};
-use crate::mail::Message;
+use crate::mail::{Address, Message};
 use jiff::tz::TimeZone;
 
 /// Writes it, where `logemails.log` is switched on.
 pub(super) async fn write(context: &AttemptContext, message: &Message) {
-    let Some(log) = &context.log_emails else { return };
+    if context.log_emails.is_none() {
+        return;
+    }
     let header = match message.chunks {
         0 => bytes::Bytes::new(),
         _ => context.services.queue.chunk(message.id, 0).await.unwrap_or_default(),
     };
+    write_with(context, message.originals().map(|one| &one.address), &header).await;
+}
+
+/// The same of a message that is not stored; `header`: its beginning, at least the header.
+pub(super) async fn write_with(
+    context: &AttemptContext,
+    recipients: impl Iterator<Item = &Address>,
+    header: &[u8],
+) {
+    let Some(log) = &context.log_emails else { return };
     let now = context.services.clock.wall();
-    let recipients: Vec<&str> = message.originals().map(|one| one.address.as_str()).collect();
-    let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, &header);
+    let recipients: Vec<&str> = recipients.map(Address::as_str).collect();
+    let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, header);
     // A slow disk must not block the other tasks of this thread.
     let log = log.clone();
     let written = tokio::task::spawn_blocking(move || log.append(&record)).await;

@@ -107,7 +107,8 @@ impl Capabilities {
     /// The parameters of MAIL, each with a blank before it.
     pub(super) fn mail_parameters(&self, envelope: &OutboundEnvelope) -> String {
         let mut parameters = String::new();
-        if self.size {
+        // 0 where it is not known yet.
+        if self.size && envelope.size > 0 {
             parameters.push_str(&format!(" SIZE={}", envelope.size));
         }
         if self.eight_bit_mime && envelope.body == BodyType::EightBitMime {

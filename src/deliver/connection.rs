@@ -149,6 +149,16 @@ impl Connection {
         self.wire.close(QUIT_TIME).await;
     }
 
+    /// Another transaction begins. Returns what could be sent before; until its end is reached the connection must not be used
+    /// again, should it be dropped half-way.
+    pub(super) fn begin_transaction(&mut self) -> ConnectionState {
+        if self.transactions > 0 {
+            self.wire.transcript.note("on a connection that was open already");
+        }
+        self.transactions += 1;
+        std::mem::replace(&mut self.state, ConnectionState::InTransaction)
+    }
+
     /// Whether several commands may leave in one write.
     pub(super) fn pipelines(&self) -> bool {
         self.capabilities.pipelining && !self.peer_cache.pipelining_broken(&self.upstream.name)

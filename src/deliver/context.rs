@@ -62,3 +62,11 @@ pub struct AttemptContext {
     /// `logemails.log`, where it was switched on.
     pub(super) log_emails: Option<Arc<LogEmails>>,
 }
+
+impl AttemptContext {
+    /// Whether mail of that site is handled otherwise by now.
+    pub(super) fn has_handling_changed(&self, site: &str) -> bool {
+        let now = self.services.settings.borrow().clone();
+        !Arc::ptr_eq(&now, &self.settings) && now.handling_of(site) != self.settings.handling_of(site)
+    }
+}

@@ -72,11 +72,12 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has not begun; `stop` ends it.
-    pub fn new(services: Services, stop: Stop) -> Engine {
+    pub fn new(services: impl Into<Arc<Services>>, stop: Stop) -> Engine {
+        let services = services.into();
         let last_maintenance = services.clock.monotonic();
         let settings = services.settings.clone();
         Engine {
-            services: Arc::new(services),
+            services,
             settings,
             stop,
             attempts: TaskTracker::new(),

@@ -24,6 +24,8 @@ pub struct UpstreamHealth {
     states: Mutex<BTreeMap<String, UpstreamState>>,
     clock: Arc<dyn Clock>,
     changed: Arc<Notify>,
+    /// The same, for all who wait for a slot by themselves.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -114,12 +116,22 @@ pub struct UpstreamStatus {
 impl UpstreamHealth {
     /// Every upstream is available until a session with it fails.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<UpstreamHealth> {
-        Arc::new(UpstreamHealth { states: Mutex::default(), clock, changed: Arc::default() })
+        Arc::new(UpstreamHealth {
+            states: Mutex::default(),
+            clock,
+            changed: Arc::default(),
+            freed: Notify::new(),
+        })
     }
 
     /// Notified when an upstream may have become available.
     pub(super) fn changed(&self) -> Arc<Notify> {
         self.changed.clone()
+    }
+
+    /// Ready when an upstream may have become available since this was called.
+    pub(super) fn freed(&self) -> impl Future<Output = ()> {
+        self.freed.notified()
     }
 
     /// Connections still free, or none if the upstream is not available now: busy, circuit open, rate used up.
@@ -150,7 +162,7 @@ impl UpstreamHealth {
             state.circuit.probe_now(now);
             state.limit.try_one_more_now(now);
         }
-        self.changed.notify_one();
+        self.notify_changed();
     }
 
     /// Forgets what is known of upstreams that a reload changed or removed; their connections under way still count.
@@ -162,7 +174,7 @@ impl UpstreamHealth {
             }
         }
         drop(states);
-        self.changed.notify_one();
+        self.notify_changed();
     }
 
     /// For listings.
@@ -218,6 +230,7 @@ impl UpstreamHealth {
     /// Notifies that an upstream may have become available.
     pub(super) fn notify_changed(&self) {
         self.changed.notify_one();
+        self.freed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UpstreamState>> {

@@ -7,6 +7,7 @@
 //! becomes a file. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
 //! tried again. [`upstream_test`] is what an operator asks for: the steps to a session, one by one.
+//! [`pass_through`] does without the queue.
 
 mod attempt;
 mod attempt_guard;
@@ -26,6 +27,7 @@ pub mod engine;
 pub mod envelope;
 mod happy_eyeballs;
 pub mod health;
+mod health_report;
 #[cfg(test)]
 mod health_tests;
 mod history;
@@ -37,6 +39,7 @@ pub mod oauth2;
 mod old_mail;
 pub mod outgoing;
 mod own_certificate;
+pub mod pass_through;
 pub mod peer_cache;
 mod pickup_folder;
 pub mod pool;

@@ -42,8 +42,45 @@ struct Progress {
     started: bool,
     next_chunk: u32,
     current: Bytes,
+    encoder: ContentEncoder,
+}
+
+/// Makes content fit for DATA while it goes by.
+#[derive(Default)]
+pub(super) struct ContentEncoder {
+    /// What its header goes through.
     filter: Option<FieldFilter>,
     stuffer: Stuffer,
+}
+
+impl ContentEncoder {
+    /// Whose header goes through `filter`.
+    pub(super) fn filtering(filter: FieldFilter) -> ContentEncoder {
+        ContentEncoder { filter: Some(filter), stuffer: Stuffer::default() }
+    }
+
+    /// What goes in front of the content.
+    pub(super) fn prefix(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.stuffer.push(bytes, out);
+    }
+
+    /// More of the content.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let ContentEncoder { filter, stuffer } = self;
+        match filter {
+            Some(filter) => filter.push(bytes, |bytes| stuffer.push(bytes, out)),
+            None => stuffer.push(bytes, out),
+        }
+    }
+
+    /// The content is at its end.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        let ContentEncoder { filter, stuffer } = self;
+        if let Some(filter) = filter {
+            filter.finish(|bytes| stuffer.push(bytes, out));
+        }
+        stuffer.finish(out);
+    }
 }
 
 impl Outgoing {
@@ -87,36 +124,30 @@ impl Outgoing {
 
     /// From the start again.
     pub(crate) fn rewind(&mut self) {
-        self.progress = Progress { filter: self.filter.clone(), ..Progress::default() };
+        let encoder = ContentEncoder { filter: self.filter.clone(), stuffer: Stuffer::default() };
+        self.progress = Progress { encoder, ..Progress::default() };
     }
 
     /// As [`Outgoing::rewind`], for a file, in which no dots are doubled.
     pub(super) fn rewind_for_file(&mut self) {
         self.rewind();
-        self.progress.stuffer.leaves_dots = true;
+        self.progress.encoder.stuffer.leaves_dots = true;
     }
 
     /// Appends content to `out` until that holds at least `enough` bytes or the content is at its end, and says
     /// whether it is. The final dot is not part of it.
     pub(crate) async fn fill(&mut self, out: &mut Vec<u8>, enough: usize) -> Result<bool, QueueError> {
         if !std::mem::replace(&mut self.progress.started, true) {
-            self.progress.stuffer.push(&self.prefix, out);
+            self.progress.encoder.prefix(&self.prefix, out);
         }
         while out.len() < enough {
             if self.progress.current.is_empty() && !self.next_chunk().await? {
-                let Progress { filter, stuffer, .. } = &mut self.progress;
-                if let Some(filter) = filter {
-                    filter.finish(|bytes| stuffer.push(bytes, out));
-                }
-                stuffer.finish(out);
+                self.progress.encoder.finish(out);
                 return Ok(true);
             }
-            let Progress { current, filter, stuffer, .. } = &mut self.progress;
+            let Progress { current, encoder, .. } = &mut self.progress;
             let slice = current.split_to(current.len().min(SLICE));
-            match filter {
-                Some(filter) => filter.push(&slice, |bytes| stuffer.push(bytes, out)),
-                None => stuffer.push(&slice, out),
-            }
+            encoder.push(&slice, out);
         }
         Ok(false)
     }

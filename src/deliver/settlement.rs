@@ -199,7 +199,11 @@ fn not_recorded(claim: &Claim, error: &QueueError) -> bool {
 }
 
 /// The verdicts on the original recipients of a redirected message: they follow from those on its copies.
-fn of_redirected(message: &Message, plan: &Plan, verdicts: &[RecipientVerdict]) -> Vec<RecipientVerdict> {
+pub(super) fn of_redirected(
+    message: &Message,
+    plan: &Plan,
+    verdicts: &[RecipientVerdict],
+) -> Vec<RecipientVerdict> {
     if plan.redirected.is_empty() {
         return Vec::new();
     }
@@ -241,7 +245,7 @@ fn of_redirected(message: &Message, plan: &Plan, verdicts: &[RecipientVerdict]) 
 }
 
 /// The outcome record of each recipient.
-fn records<'a>(
+pub(super) fn records<'a>(
     message: &'a Message,
     verdicts: &'a [RecipientVerdict],
     time: Timestamp,

@@ -7,7 +7,7 @@
 use super::connection::{Connection, ConnectionState};
 use super::envelope::{OutboundEnvelope, OutboundRecipient};
 use super::outgoing::Outgoing;
-use super::session_error::SessionErrorKind;
+use super::session_error::{SessionError, SessionErrorKind};
 use super::too_many_connections;
 use super::transaction::{AfterCommands, OutboundCommand, OutboundTransaction, UpstreamSessionEnd};
 use super::transaction_result::{TransactionResult, TransactionStep};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const PIPELINE_WINDOW: usize = 100;
 
 /// Bytes of content that leave in one write.
-const WRITE_SIZE: usize = 64 * 1024;
+pub(super) const WRITE_SIZE: usize = 64 * 1024;
 
 /// Longest content that leaves together with the final dot when it is encrypted: one TLS record. (In clear text the
 /// system says how much of a failed write it took, so the dot can always go along.)
@@ -70,63 +70,79 @@ pub(super) async fn transact_until(
     }
     let start = Instant::now();
     let reused = connection.transactions > 0;
-    connection.transactions += 1;
-    // Until the end is reached: a connection that is dropped half-way must not be used again.
-    let before = std::mem::replace(&mut connection.state, ConnectionState::InTransaction);
-    if reused {
-        connection.wire.transcript.note("on a connection that was open already");
-    }
-    let (times, last_reply) = (StepTimes::default(), start);
-    let mut transfer = Transfer { connection, envelope, transaction, times, last_reply };
+    let needs_reset = connection.begin_transaction() == ConnectionState::NeedsReset;
+    let (mut transaction, mut times) = (transaction, StepTimes::default());
+    let mut transfer = Transfer {
+        connection: &mut *connection,
+        envelope,
+        transaction: &mut transaction,
+        times: &mut times,
+        last_reply: start,
+    };
     let ended = tokio::select! {
         biased;
-        ended = transfer.run(before == ConnectionState::NeedsReset, content) => ended,
+        ended = transfer.run(needs_reset, content) => ended,
         () = out_of_time => Err(Interruption::OutOfTime),
     };
-    let (mut transaction, times) = (transfer.transaction, transfer.times);
-    let (mut began, answered) = (transaction.has_begun(), transaction.is_answered());
-    let mut lost = None;
-    match ended {
-        Ok(next) => connection.state = next,
-        Err(Interruption::Close) => {}
-        // The pooled connection was closed before it answered: the attempt opens a new one and counts nothing.
-        Err(Interruption::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_)))
-            if reused && !answered =>
-        {
-            let why = "the idle connection was closed by the server";
-            lost = Some(connection.session_error(SessionErrorKind::Stale, &why));
-            began = false;
+    let (began, answered) = (transaction.has_begun(), transaction.is_answered());
+    let lost = match ended {
+        Ok(next) => {
+            connection.state = next;
+            None
         }
-        // The server closed after it had decided about every recipient: nothing was lost.
-        Err(Interruption::Lost(WireError::Closed)) if transaction.is_decided() => {}
-        Err(Interruption::Lost(fault)) => {
-            transaction.on_session_end(format!("no valid reply to the final dot: {fault}"));
-            lost = Some(connection.session_error(too_many_connections::kind_of_loss(&fault), &fault));
-        }
-        Err(Interruption::RepliesMismatch(fault)) => {
-            transaction.forget_replies();
-            connection.stop_pipelining();
-            lost = Some(connection.session_error(SessionErrorKind::Lost, &fault));
-        }
-        Err(Interruption::OutOfTime) => {
-            transaction.on_session_end(OUT_OF_TIME.to_owned());
-            lost = Some(connection.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME));
-        }
-        Err(Interruption::Content(error)) => {
-            lost = Some(connection.session_error(SessionErrorKind::Content, &error));
-        }
-        Err(Interruption::Unauthorized(reply)) => {
-            let why = format!("MAIL refused: {reply}");
-            lost = Some(connection.session_error(SessionErrorKind::Unauthorized, &why));
-            began = false;
-        }
-    }
+        Err(interruption) => after(interruption, connection, &mut transaction, reused),
+    };
+    // Neither a pooled connection that was closed nor a refusal of all mail is a begun attempt.
+    let met_it = |error: &SessionError| {
+        !matches!(error.kind, SessionErrorKind::Stale | SessionErrorKind::Unauthorized)
+    };
+    let began = began && lost.as_ref().is_none_or(met_it);
     let transmit_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     TransactionResult { answers: transaction.into_answers(), lost, began, answered, transmit_ms, times }
 }
 
+/// What an interruption leaves of a transaction on a connection that had others before (`reused`). The error where the session
+/// was lost.
+pub(super) fn after(
+    interruption: Interruption,
+    connection: &Connection,
+    transaction: &mut OutboundTransaction,
+    reused: bool,
+) -> Option<SessionError> {
+    match interruption {
+        Interruption::Close => None,
+        // The pooled connection was closed before it answered: the attempt opens a new one and counts nothing.
+        Interruption::Lost(WireError::Closed | WireError::Failed(_) | WireError::ServiceClosing(_))
+            if reused && !transaction.is_answered() =>
+        {
+            let why = "the idle connection was closed by the server";
+            Some(connection.session_error(SessionErrorKind::Stale, &why))
+        }
+        // The server closed after it had decided about every recipient: nothing was lost.
+        Interruption::Lost(WireError::Closed) if transaction.is_decided() => None,
+        Interruption::Lost(fault) => {
+            transaction.on_session_end(format!("no valid reply to the final dot: {fault}"));
+            Some(connection.session_error(too_many_connections::kind_of_loss(&fault), &fault))
+        }
+        Interruption::RepliesMismatch(fault) => {
+            transaction.forget_replies();
+            connection.stop_pipelining();
+            Some(connection.session_error(SessionErrorKind::Lost, &fault))
+        }
+        Interruption::OutOfTime => {
+            transaction.on_session_end(OUT_OF_TIME.to_owned());
+            Some(connection.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME))
+        }
+        Interruption::Content(error) => Some(connection.session_error(SessionErrorKind::Content, &error)),
+        Interruption::Unauthorized(reply) => {
+            let why = format!("MAIL refused: {reply}");
+            Some(connection.session_error(SessionErrorKind::Unauthorized, &why))
+        }
+    }
+}
+
 /// Why a transaction ends with its connection.
-enum Interruption {
+pub(super) enum Interruption {
     /// The connection cannot be used any more, without an error of either side.
     Close,
     Lost(WireError),
@@ -154,23 +170,19 @@ impl From<UpstreamSessionEnd> for Interruption {
 }
 
 /// A transaction under way on its connection.
-struct Transfer<'a> {
-    connection: &'a mut Connection,
-    envelope: &'a OutboundEnvelope,
-    transaction: OutboundTransaction,
-    times: StepTimes,
-    last_reply: Instant,
+pub(super) struct Transfer<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) envelope: &'a OutboundEnvelope,
+    pub(super) transaction: &'a mut OutboundTransaction,
+    pub(super) times: &'a mut StepTimes,
+    pub(super) last_reply: Instant,
 }
 
 impl Transfer<'_> {
     /// Returns what may be sent on the connection next.
     async fn run(&mut self, reset: bool, content: &mut Outgoing) -> Result<ConnectionState, Interruption> {
-        match self.send_all_commands(reset).await {
-            Err(Interruption::Lost(fault @ WireError::Protocol(_))) => {
-                return Err(Interruption::RepliesMismatch(fault));
-            }
-            sent => sent?,
-        }
+        let commands = self.transaction.commands(reset);
+        self.exchange(&commands).await?;
         match self.transaction.after_commands() {
             AfterCommands::SendContent => {}
             AfterCommands::Reset => return Ok(ConnectionState::NeedsReset),
@@ -181,8 +193,18 @@ impl Transfer<'_> {
         Ok(ConnectionState::Ready)
     }
 
-    /// MAIL, RCPT and DATA, as many in one write as the server can take, and their replies.
-    async fn send_all_commands(&mut self, reset: bool) -> Result<(), Interruption> {
+    /// These commands, and their replies.
+    pub(super) async fn exchange(&mut self, commands: &[OutboundCommand]) -> Result<(), Interruption> {
+        match self.send_and_hear(commands).await {
+            Err(Interruption::Lost(fault @ WireError::Protocol(_))) => {
+                Err(Interruption::RepliesMismatch(fault))
+            }
+            sent => sent,
+        }
+    }
+
+    /// As many in one write as the server can take.
+    async fn send_and_hear(&mut self, commands: &[OutboundCommand]) -> Result<(), Interruption> {
         let within = self.connection.upstream.command_timeout;
         if self.connection.wire.has_unexpected_input() {
             // The only reply that may come here is 421.
@@ -190,7 +212,7 @@ impl Transfer<'_> {
             return Err(Interruption::Lost(WireError::ServiceClosing(reply)));
         }
         let window = if self.connection.pipelines() { PIPELINE_WINDOW } else { 1 };
-        for commands in self.transaction.commands(reset).chunks(window) {
+        for commands in commands.chunks(window) {
             if !self.transaction.expects_commands() {
                 return Ok(());
             }
@@ -241,20 +263,31 @@ impl Transfer<'_> {
         loop {
             let filled = content.fill(&mut self.connection.buffer, WRITE_SIZE).await;
             let end = filled.map_err(Interruption::Content)?;
-            let separately =
-                self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE;
-            if !end || separately {
-                let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
-                match wire.send_until_reply(buffer, upstream.data_timeout).await {
-                    Ok(true) => buffer.clear(),
-                    Ok(false) => return Err(self.interrupted(None).await),
-                    Err(not_sent) => return Err(self.interrupted(Some(not_sent.fault)).await),
-                }
+            if !end || self.must_leave_separately() {
+                self.write_content().await?;
             }
             if end {
                 return Ok(());
             }
         }
+    }
+
+    /// What the buffer holds of the content.
+    pub(super) async fn write_content(&mut self) -> Result<(), Interruption> {
+        let Connection { wire, buffer, upstream, .. } = &mut *self.connection;
+        match wire.send_until_reply(buffer, upstream.data_timeout).await {
+            Ok(true) => {
+                buffer.clear();
+                Ok(())
+            }
+            Ok(false) => Err(self.interrupted(None).await),
+            Err(not_sent) => Err(self.interrupted(Some(not_sent.fault)).await),
+        }
+    }
+
+    /// Whether content that is at its end leaves before the final dot does.
+    pub(super) fn must_leave_separately(&self) -> bool {
+        self.connection.wire.is_encrypted() && self.connection.buffer.len() > TLS_RECORD_SIZE
     }
 
     /// The server spoke, or stopped reading, before the final dot: a refusal counts, everything else is its fault.
@@ -287,7 +320,7 @@ impl Transfer<'_> {
     }
 
     /// The rest of the content, the final dot, and the reply to it.
-    async fn finish(&mut self) -> Result<(), Interruption> {
+    pub(super) async fn finish(&mut self) -> Result<(), Interruption> {
         if self.connection.wire.has_unexpected_input() {
             return Err(self.interrupted(None).await);
         }

@@ -86,6 +86,8 @@ pub(super) struct OutboundTransaction {
     answers: Vec<RecipientAnswer>,
     /// Places of the recipients with 2xx to RCPT: the reply to DATA or to the content decides about them.
     accepted: Vec<usize>,
+    /// The last reply to a RCPT that was accepted.
+    acceptance: Option<Reply>,
 }
 
 impl OutboundTransaction {
@@ -97,7 +99,14 @@ impl OutboundTransaction {
             state: TransactionState::New,
             answers: missing.map(answer).collect(),
             accepted: Vec::new(),
+            acceptance: None,
         }
+    }
+
+    /// One more recipient, with what it needs and the server does not offer. Returns its place.
+    pub(super) fn add_recipient(&mut self, missing: Option<Missing>) -> usize {
+        self.answers.push(missing.map_or(RecipientAnswer::Undecided, RecipientAnswer::Unable));
+        self.answers.len() - 1
     }
 
     /// Its commands, in their order.
@@ -162,7 +171,10 @@ impl OutboundTransaction {
             (OutboundCommand::Rcpt(place), Some(means)) => {
                 self.answers[place] = RecipientAnswer::Refused { step, reply, means };
             }
-            (OutboundCommand::Rcpt(place), None) if reply.is_positive() => self.accepted.push(place),
+            (OutboundCommand::Rcpt(place), None) if reply.is_positive() => {
+                self.accepted.push(place);
+                self.acceptance = Some(reply);
+            }
             (OutboundCommand::Data, Some(means)) => {
                 self.state = TransactionState::Ended;
                 self.decide_accepted(&RecipientAnswer::Refused { step, reply, means });
@@ -241,6 +253,26 @@ impl OutboundTransaction {
             matches!(answer, RecipientAnswer::Undecided | RecipientAnswer::Unknown(_))
         };
         !self.answers.iter().any(open)
+    }
+
+    /// The answers so far.
+    pub(super) fn answers(&self) -> &[RecipientAnswer] {
+        &self.answers
+    }
+
+    /// Places of the recipients that the reply to the content is to decide about.
+    pub(super) fn accepted(&self) -> &[usize] {
+        &self.accepted
+    }
+
+    /// The last reply to a RCPT that was accepted.
+    pub(super) fn acceptance(&self) -> Option<&Reply> {
+        self.acceptance.as_ref()
+    }
+
+    /// Whether RSET can end it: DATA was not said.
+    pub(super) fn is_before_content(&self) -> bool {
+        matches!(self.state, TransactionState::Answered | TransactionState::MailRefused)
     }
 
     /// The answer for each recipient.

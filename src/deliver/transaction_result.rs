@@ -80,6 +80,17 @@ impl RecipientAnswer {
         }
     }
 
+    /// It is about the content or the whole of the mail, and not about this recipient.
+    pub(super) fn is_of_content(&self) -> bool {
+        match self {
+            RecipientAnswer::Accepted(_) | RecipientAnswer::Unknown(_) => true,
+            RecipientAnswer::Refused { step, .. } => {
+                matches!(step, TransactionStep::Data | TransactionStep::Content)
+            }
+            RecipientAnswer::Unable(_) | RecipientAnswer::Undecided => false,
+        }
+    }
+
     /// In words, on one line.
     pub fn describe(&self) -> String {
         match self {

@@ -3,6 +3,9 @@
 use crate::config::Settings;
 use crate::config::handling::{Handling, RewriteWhen};
 
+/// Where there is no queue between clients and upstreams (rule 15).
+const PASS_THROUGH: &str = "pass-through is on ([queue] enabled = false): new mail is not queued, 250 means that an upstream took it";
+
 /// One line for each mode that is in force, sending off among them, with whose mail it is about.
 pub fn notices(settings: &Settings) -> Vec<String> {
     by_site(settings).into_iter().map(|(_, line)| line).collect()
@@ -11,7 +14,11 @@ pub fn notices(settings: &Settings) -> Vec<String> {
 /// The same, each with the site whose mail it is about; empty for all mail. Sites that are handled like all mail are not named.
 pub fn by_site(settings: &Settings) -> Vec<(&str, String)> {
     let all = in_force(&settings.handling);
-    let mut lines: Vec<(&str, String)> = all.iter().map(|words| ("", format!("all mail: {words}"))).collect();
+    let mut lines = Vec::new();
+    if !settings.queue.enabled {
+        lines.push(("", PASS_THROUGH.to_owned()));
+    }
+    lines.extend(all.iter().map(|words| ("", format!("all mail: {words}"))));
     for site in settings.sites.values().filter(|site| site.handling != settings.handling) {
         let own = in_force(&site.handling);
         if own == all {

@@ -27,7 +27,7 @@ pub(crate) enum NotAccepted {
 
 impl NotAccepted {
     /// What is wrong with a content; `limit` is `message_size`.
-    pub(super) fn of_content(error: ContentError, limit: u64) -> NotAccepted {
+    pub(crate) fn of_content(error: ContentError, limit: u64) -> NotAccepted {
         match error {
             ContentError::TooLarge => NotAccepted::TooLarge(limit),
             ContentError::Nul => NotAccepted::Nul,

@@ -16,6 +16,7 @@ use crate::deliver::dice::Dice;
 use crate::deliver::engine::{Engine, Stop};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::oauth2::Tokens;
+use crate::deliver::pass_through::Relay;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::pool::Pool;
 use crate::deliver::transactions_under_way::TransactionsUnderWay;
@@ -98,12 +99,28 @@ impl Server {
         let peer_cache = Arc::new(PeerCache::new(clock.clone(), tokens, upstream_tls));
         let (peer_cache_sender, peer_cache) = watch::channel(peer_cache);
         let pool = Arc::new(Pool::default());
+        let archive = Arc::new(Archive::new(settings.archive(), queue.clone(), clock.clone()));
+        let transactions = TransactionsUnderWay::default();
+        let services = Arc::new(Services {
+            queue: queue.clone(),
+            archive: archive.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            pool: pool.clone(),
+            content_memory: content_memory.permits(),
+            transactions: transactions.clone(),
+            dice: Dice::default(),
+            settings: settings_receiver.clone(),
+            peer_cache: peer_cache.clone(),
+            log_emails: log_receiver,
+        });
         let smtp = SmtpServer::new(
             settings_receiver.clone(),
             queue.clone(),
             clock.clone(),
             content_memory.permits(),
-        );
+        )
+        .passing_through(Arc::new(Relay::new(services.clone())));
         // Before the first client: a start with too little space on the disk says so at once.
         smtp.disk_space.record_changes(&settings);
         let mut listeners = Listeners::new(smtp, unix::inherited_listeners());
@@ -115,7 +132,6 @@ impl Server {
         }
         let listening = Arc::new(AtomicBool::new(true));
         let (ask, requests) = mpsc::channel(1);
-        let archive = Arc::new(Archive::new(settings.archive(), queue.clone(), clock.clone()));
         let admin = AdminState {
             queue: queue.clone(),
             archive: archive.clone(),
@@ -126,20 +142,6 @@ impl Server {
             listening: listening.clone(),
             in_force,
             requests: ask,
-        };
-        let transactions = TransactionsUnderWay::default();
-        let services = Services {
-            queue: queue.clone(),
-            archive,
-            clock: clock.clone(),
-            health: health.clone(),
-            pool: pool.clone(),
-            content_memory: content_memory.permits(),
-            transactions: transactions.clone(),
-            dice: Dice::default(),
-            settings: settings_receiver,
-            peer_cache,
-            log_emails: log_receiver,
         };
         let stop = Stop::default();
         let server = Server {

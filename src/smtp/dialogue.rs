@@ -8,10 +8,10 @@ use super::auth_exchange::{AuthCommand, AuthExchange, AuthStep, SentCredentials}
 use super::authenticator::AuthResult;
 use super::command::{self, Command, CommandError, MailCommand, RcptCommand};
 use super::failed_logins::MAX_BY_SESSION;
-use super::reply::{self, ReplyToClient};
+use super::reply::{self, Offers, ReplyToClient};
 use super::session_context::SessionContext;
 use crate::config::{Secret, Settings};
-use crate::mail::{Address, ReversePath};
+use crate::mail::{Address, DsnRequest, RecipientDsn, ReversePath};
 use crate::reception::completion::AddressCompletion;
 use secrecy::ExposeSecret;
 use std::collections::HashSet;
@@ -28,6 +28,8 @@ pub enum SessionAction {
     StartTls,
     /// Check them, then [`Dialogue::password_checked`].
     CheckPassword(SentCredentials),
+    /// In pass-through: ask the upstream about it, then [`Dialogue::recipient_answered`].
+    AskUpstream(RcptCommand),
     /// Reply 354, then receive content up to CRLF.CRLF.
     ReceiveData,
     /// Receive a chunk of content; then reply 250, or end the message where it was the last chunk.
@@ -72,6 +74,13 @@ pub struct Dialogue {
     failed_logins: u32,
     /// Refused commands since the last message that was accepted.
     errors: u32,
+}
+
+/// Whether RCPT names somebody whom no RCPT of this transaction has named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsNew {
+    Yes,
+    No,
 }
 
 /// What the client called itself with EHLO or HELO.
@@ -192,7 +201,7 @@ impl Dialogue {
             Command::Ehlo(name) => self.hello(ClientName { name, extended: true }),
             Command::Helo(name) => self.hello(ClientName { name, extended: false }),
             Command::Mail(mail) => SessionAction::Reply(self.mail(mail, now, reserve)),
-            Command::Rcpt(rcpt) => SessionAction::Reply(self.rcpt(rcpt)),
+            Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::StartTls => self.start_tls(),
             Command::Auth(rest) => self.auth(&rest),
             Command::Data => self.data(),
@@ -217,8 +226,12 @@ impl Dialogue {
         let Settings { hostname, limits, .. } = &*self.context.settings;
         let reply = match client_name.extended {
             true => {
-                let auth = self.context.may_authenticate().is_ok();
-                reply::ehlo(hostname, limits.message_size, self.context.offers_starttls(), auth)
+                let offers = Offers {
+                    starttls: self.context.offers_starttls(),
+                    auth: self.context.may_authenticate().is_ok(),
+                    dsn: !self.context.passes_through(),
+                };
+                reply::ehlo(hostname, limits.message_size, offers)
             }
             false => reply::helo(hostname),
         };
@@ -278,6 +291,9 @@ impl Dialogue {
         if let Err(reply) = self.context.may_send(&mail.reverse_path) {
             return reply;
         }
+        if self.context.passes_through() && mail.parameters.dsn != DsnRequest::default() {
+            return reply::UNKNOWN_PARAMETER;
+        }
         let limit = self.context.settings.limits.message_size;
         if mail.parameters.size > limit {
             return reply::message_too_large(limit);
@@ -295,27 +311,54 @@ impl Dialogue {
         reply::SENDER_OK
     }
 
-    fn rcpt(&mut self, rcpt: RcptCommand) -> ReplyToClient {
-        let Some(envelope) = &mut self.envelope else {
-            return reply::MAIL_FIRST;
+    fn rcpt(&mut self, rcpt: RcptCommand) -> SessionAction {
+        match self.may_add(&rcpt) {
+            Err(reply) => SessionAction::Reply(reply),
+            Ok(IsNew::Yes) if self.context.passes_through() => SessionAction::AskUpstream(rcpt),
+            Ok(is_new) => {
+                if is_new == IsNew::Yes {
+                    self.add(rcpt);
+                }
+                SessionAction::Reply(reply::RECIPIENT_OK)
+            }
+        }
+    }
+
+    /// In pass-through: the upstream has accepted a recipient, or not.
+    pub fn recipient_answered(&mut self, rcpt: RcptCommand, accepted: bool) {
+        if accepted {
+            self.add(rcpt);
+        }
+    }
+
+    fn may_add(&self, rcpt: &RcptCommand) -> Result<IsNew, ReplyToClient> {
+        let Some(envelope) = &self.envelope else {
+            return Err(reply::MAIL_FIRST);
         };
         if envelope.chunked {
-            return reply::RCPT_AFTER_BDAT;
+            return Err(reply::RCPT_AFTER_BDAT);
         }
-        if let Err(reply) = self.context.may_relay() {
-            return reply;
-        }
+        self.context.may_relay()?;
         if !rcpt.address.is_ascii() && !envelope.mail.parameters.smtp_utf8 {
-            return reply::NEEDS_SMTPUTF8;
+            return Err(reply::NEEDS_SMTPUTF8);
         }
-        if !envelope.known.contains(&rcpt.address) {
-            if envelope.recipients.len() >= self.context.settings.limits.recipients {
-                return reply::TOO_MANY_RECIPIENTS;
-            }
+        if self.context.passes_through() && rcpt.dsn != RecipientDsn::default() {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
+        if envelope.known.contains(&rcpt.address) {
+            return Ok(IsNew::No);
+        }
+        match envelope.recipients.len() < self.context.settings.limits.recipients {
+            true => Ok(IsNew::Yes),
+            false => Err(reply::TOO_MANY_RECIPIENTS),
+        }
+    }
+
+    fn add(&mut self, rcpt: RcptCommand) {
+        if let Some(envelope) = &mut self.envelope {
             envelope.known.insert(rcpt.address.clone());
             envelope.recipients.push(rcpt);
         }
-        reply::RECIPIENT_OK
     }
 
     fn data(&self) -> SessionAction {

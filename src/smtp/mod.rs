@@ -2,7 +2,8 @@
 //!
 //! From the socket inwards: `listener` accepts clients, each with a permit (`session_permit`); [`session`] runs a session, with
 //! the I/O in `client_stream`, over an `inbound_stream` that may change to TLS; [`dialogue`] decides what each command means, [`command`] and `parameters` read its line,
-//! `reception` carries what follows DATA and BDAT into the queue, by [`crate::reception`]; [`reply`] has every reply; [`refusals`] makes
+//! `reception` carries what follows DATA and BDAT into the queue, by [`crate::reception`], `passed_content` to an upstream where there
+//! is no queue; `origin` says where it comes from; [`reply`] has every reply; [`refusals`] makes
 //! events of refused clients. `session_context` says what a client may do; `auth_exchange` reads what it says of itself and
 //! `authenticator` checks that, with `failed_logins` in mind. `server` is what they share.
 //!
@@ -21,7 +22,9 @@ mod failed_logins;
 mod handshake_failure;
 mod inbound_stream;
 mod listener;
+mod origin;
 mod parameters;
+mod passed_content;
 mod reception;
 pub mod refusals;
 pub mod reply;

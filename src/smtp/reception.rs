@@ -4,13 +4,12 @@
 
 use super::command::RcptCommand;
 use super::dialogue::{Dialogue, InboundEnvelope};
+use super::origin;
 use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
-use crate::config::Settings;
 use crate::event::{EventType, Fact, code, named_site};
-use crate::mail::address_list::mailboxes;
-use crate::mail::{Address, Message, Origin, QueueId, Recipient, RecipientDsn, ReversePath};
+use crate::mail::{Message, QueueId, Recipient, RecipientDsn};
 use crate::reception::content::ContentReader;
 use crate::reception::disk_space::SpaceReservation;
 use crate::reception::not_accepted::NotAccepted;
@@ -86,13 +85,10 @@ impl<'q> Reception<'q> {
 
     fn message(&self, server: &SmtpServer, dialogue: &Dialogue, envelope: &InboundEnvelope) -> Message {
         let context = dialogue.context();
-        let (helo, extended) = dialogue
-            .client_name()
-            .map_or((String::new(), false), |client| (client.name.clone(), client.extended));
         // Of this moment: the session may have begun under other settings, and mail must not escape a mode that was switched on
         // since, nor one that it was accepted under.
         let now_in_force = server.settings.borrow().clone();
-        let site = self.site(context, &now_in_force, envelope);
+        let site = origin::site(context, &now_in_force, &envelope.mail.reverse_path, self.content.author());
         let handling = now_in_force.handling_of(&site);
         let now = server.queue.now_of(&site);
         let reception = server.clock.monotonic().saturating_sub(envelope.began);
@@ -103,13 +99,7 @@ impl<'q> Reception<'q> {
             size: self.content.size(),
             chunks: self.content.chunk_count(),
             header: self.content.header(),
-            origin: Origin {
-                listener: context.listener.name.clone(),
-                client: Some(context.client),
-                user: context.user.clone(),
-                helo,
-                protocol: protocol(context, extended, envelope),
-            },
+            origin: origin::origin(dialogue, envelope),
             under_mode: handling.is_some_and(|handling| handling.mode().is_some()),
             site,
             class: context.class().unwrap_or_else(|| self.content.class()),
@@ -122,37 +112,6 @@ impl<'q> Reception<'q> {
             ..Message::new(self.content.id(), envelope.mail.reverse_path.clone())
         }
     }
-}
-
-impl Reception<'_> {
-    /// The site of the user or the listener, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
-    fn site(&self, context: &SessionContext, now: &Settings, envelope: &InboundEnvelope) -> String {
-        let of_sender = |address: &Address| now.site_of_sender(address);
-        let of_author = || {
-            let from = &self.content.author()?.from;
-            let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
-            mailboxes.filter_map(|mailbox| mailbox.parse().ok()).find_map(|address| of_sender(&address))
-        };
-        if let Some(site) = context.site(now) {
-            return site.to_owned();
-        }
-        let site = match &envelope.mail.reverse_path {
-            ReversePath::Address(address) => of_sender(address),
-            ReversePath::Null => of_author(),
-        };
-        site.map(|site| site.name.clone()).unwrap_or_default()
-    }
-}
-
-/// The transmission type (RFC 3848, RFC 6531): S with TLS, A with AUTH.
-fn protocol(context: &SessionContext, extended: bool, envelope: &InboundEnvelope) -> String {
-    if !extended {
-        return "SMTP".to_owned();
-    }
-    let name = if envelope.mail.parameters.smtp_utf8 { "UTF8SMTP" } else { "ESMTP" };
-    let tls = if context.is_tls { "S" } else { "" };
-    let auth = if context.user.is_some() { "A" } else { "" };
-    format!("{name}{tls}{auth}")
 }
 
 fn recipient(rcpt: &RcptCommand) -> Recipient {

@@ -2,10 +2,11 @@
 //! reads it what to change.
 //!
 //! No reply repeats what a client sent, so that no client can forge one; only a size and the client's own address come back.
-//! What upstreams reply to us is [`crate::mail::Reply`].
+//! What upstreams reply to us is [`crate::mail::Reply`]; in pass-through the client hears it as it is, and what stands in
+//! `deliver/pass_through/replies.rs` where no upstream has answered.
 
 use crate::mail::address::AddressError;
-use crate::mail::{EnhancedCode, QueueId};
+use crate::mail::{EnhancedCode, QueueId, Reply};
 use crate::reception::not_accepted::NotAccepted;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,7 +21,19 @@ pub struct ReplyToClient {
     pub text: Cow<'static, str>,
 }
 
+/// Of an upstream, in pass-through: its lines are printable.
+impl From<Reply> for ReplyToClient {
+    fn from(Reply { code, enhanced, lines }: Reply) -> ReplyToClient {
+        ReplyToClient { code, enhanced, text: Cow::Owned(lines.join("\n")) }
+    }
+}
+
 impl ReplyToClient {
+    /// 2xx.
+    pub(super) fn is_positive(&self) -> bool {
+        self.code / 100 == 2
+    }
+
     /// 5xx: the client must change something.
     pub(super) fn is_permanent(&self) -> bool {
         self.code >= 500
@@ -224,9 +237,22 @@ pub(super) const NO_TRANSACTION: ReplyToClient = fixed(503, 5, 1, "there is no t
 
 // EHLO, HELO, RSET, NOOP, HELP, VRFY.
 
-pub(super) fn ehlo(hostname: &str, message_size: u64, starttls: bool, auth: bool) -> ReplyToClient {
+/// What EHLO offers beside what is always offered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Offers {
+    pub(super) starttls: bool,
+    pub(super) auth: bool,
+    pub(super) dsn: bool,
+}
+
+pub(super) fn ehlo(
+    hostname: &str,
+    message_size: u64,
+    Offers { starttls, auth, dsn }: Offers,
+) -> ReplyToClient {
+    let dsn = if dsn { "\nDSN" } else { "" };
     let mut text = format!(
-        "{hostname}\nSIZE {message_size}\n8BITMIME\nPIPELINING\nCHUNKING\nSMTPUTF8\nDSN\nENHANCEDSTATUSCODES\nHELP"
+        "{hostname}\nSIZE {message_size}\n8BITMIME\nPIPELINING\nCHUNKING\nSMTPUTF8{dsn}\nENHANCEDSTATUSCODES\nHELP"
     );
     if starttls {
         text += "\nSTARTTLS";
@@ -363,6 +389,10 @@ pub(super) const NUL_IN_CONTENT: ReplyToClient =
 
 pub(super) const BARE_NEWLINE_IN_CONTENT: ReplyToClient =
     fixed(550, 5, 2, "the content holds a bare CR or LF: end every line with CRLF");
+
+/// In pass-through it is read whole before any of it is passed on.
+pub(super) const HEADER_TOO_LONG: ReplyToClient =
+    fixed(552, 3, 4, "the header is longer than the 128 KiB that are passed on");
 
 pub(super) const MAIL_LOOP: ReplyToClient = fixed(
     554,

@@ -5,6 +5,7 @@ use super::refusals::Refusals;
 use super::session_permit::SessionPermits;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::pass_through::PassThrough;
 use crate::queue::MailStore;
 use crate::reception::disk_space::DiskSpace;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct SmtpServer {
     pub(super) content_memory: Arc<Semaphore>,
     pub(super) permits: Arc<SessionPermits>,
     pub(super) authenticator: Authenticator,
+    /// Where mail is passed on that is not to be queued.
+    pub(super) relay: Option<Arc<dyn PassThrough>>,
     /// Whether there is space for mail.
     pub disk_space: DiskSpace,
     /// Which clients were refused.
@@ -41,6 +44,7 @@ impl SmtpServer {
         SmtpServer {
             permits: Arc::default(),
             authenticator: Authenticator::new(clock.clone()),
+            relay: None,
             disk_space: DiskSpace::new(queue.clone(), clock.clone()),
             refusals: Refusals::new(queue.clone(), clock.clone()),
             settings,
@@ -48,6 +52,11 @@ impl SmtpServer {
             clock,
             content_memory,
         }
+    }
+
+    /// Mail that is not to be queued is passed on there.
+    pub fn passing_through(self, relay: Arc<dyn PassThrough>) -> SmtpServer {
+        SmtpServer { relay: Some(relay), ..self }
     }
 }
 

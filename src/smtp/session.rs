@@ -4,6 +4,8 @@
 //! sends a byte now and then ends like one that is silent. When the server stops, a session without a transaction ends at
 //! once, and a transaction may finish within the grace.
 
+mod pass_through;
+
 use super::auth_exchange::SentCredentials;
 use super::authenticator::AuthResult;
 use super::client_stream::{ClientStream, CommandLine, HandshakeError, SessionEnd};
@@ -11,6 +13,7 @@ use super::command::{announces_chunk, announces_content, announces_mail};
 use super::dialogue::{Dialogue, SessionAction};
 use super::handshake_failure;
 use super::inbound_stream::InboundStream;
+use super::passed_content::{PassedContent, PassedOn};
 use super::reception::{RESERVATION, Reception};
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
@@ -40,6 +43,9 @@ struct Session<'d, S> {
     space: Option<SpaceReservation<'d>>,
     /// A message that comes in chunks, between two of them.
     reception: Option<Box<Reception<'d>>>,
+    /// In pass-through: the transaction at the upstream, and a content in chunks.
+    passed_on: Option<Box<PassedOn>>,
+    passed_content: Option<Box<PassedContent>>,
     /// The last command was a DATA that was refused.
     data_refused: bool,
 }
@@ -58,8 +64,17 @@ pub async fn run<S>(
     let timeout = context.settings.limits.command_timeout;
     let stream = ClientStream::new(stream, timeout, &shutdown.grace_over);
     let dialogue = Dialogue::new(context);
-    let mut session =
-        Session { server, shutdown, stream, dialogue, space: None, reception: None, data_refused: false };
+    let mut session = Session {
+        server,
+        shutdown,
+        stream,
+        dialogue,
+        space: None,
+        reception: None,
+        passed_on: None,
+        passed_content: None,
+        data_refused: false,
+    };
     if session.dialogue.context().listener.tls == TlsMode::Implicit {
         if Box::pin(session.start_tls(&shutdown.started)).await.is_err() {
             return;
@@ -95,7 +110,7 @@ pub async fn run<S>(
         || session.dialogue.envelope().is_some()
         || !session.stream.input().is_empty();
     // Closing takes a moment; what an unfinished message holds is given back before.
-    (session.space, session.reception) = (None, None);
+    session.drop_message().await;
     session.stream.close(last.as_ref(), linger).await;
 }
 
@@ -131,6 +146,18 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     if closes {
                         return Ok(());
                     }
+                }
+                SessionAction::AskUpstream(rcpt) => {
+                    let reply = Box::pin(self.ask_upstream(rcpt)).await?;
+                    self.reply(&reply).await?;
+                }
+                SessionAction::ReceiveData if self.passed_on.is_some() => {
+                    if !Box::pin(self.pass_data()).await? {
+                        return Ok(());
+                    }
+                }
+                SessionAction::ReceiveChunk { size, last } if self.passed_on.is_some() => {
+                    Box::pin(self.pass_chunk(size, last)).await?;
                 }
                 // Boxed, so that the memory that content needs exists only while it comes.
                 SessionAction::ReceiveData => {
@@ -196,6 +223,14 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         Ok(action)
     }
 
+    /// There is no transaction any more: what it held is given back.
+    async fn drop_message(&mut self) {
+        (self.space, self.reception, self.passed_content) = (None, None, None);
+        if let Some(mut passed_on) = self.passed_on.take() {
+            passed_on.end().await;
+        }
+    }
+
     async fn next_action(&mut self) -> Result<SessionAction, SessionEnd> {
         let idle = self.dialogue.envelope().is_none();
         if idle && self.shutdown.started.is_cancelled() {
@@ -216,7 +251,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             action => action,
         };
         if self.dialogue.envelope().is_none() {
-            (self.space, self.reception) = (None, None);
+            self.drop_message().await;
         }
         Ok(action)
     }
@@ -234,6 +269,9 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         } else {
             let settings = self.dialogue.context().settings.clone();
             let reserve = |size| {
+                if !settings.queue.enabled {
+                    return Ok(());
+                }
                 self.space =
                     Some(self.server.disk_space.reserve(&settings, size).map_err(reply::not_accepted)?);
                 Ok(())

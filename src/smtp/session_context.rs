@@ -29,6 +29,11 @@ impl SessionContext {
         SessionContext { settings, listener, client, is_tls: false, user: None }
     }
 
+    /// Whether there is no queue between its clients and the upstreams (rule 15).
+    pub(super) fn passes_through(&self) -> bool {
+        !self.settings.queue.enabled
+    }
+
     /// Whether STARTTLS can be said.
     pub(super) fn offers_starttls(&self) -> bool {
         let has_it = matches!(self.listener.tls, TlsMode::Opportunistic | TlsMode::StartTls);

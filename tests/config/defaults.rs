@@ -38,6 +38,7 @@ fn without_any_file_the_defaults_are_in_force() {
     assert_eq!(
         settings.queue,
         QueueSettings {
+            enabled: true,
             path: desk.path("var/queue.redb"),
             batch_size: 50,
             retry: [1, 5, 15, 30, 60].map(|minutes| minutes * MINUTE).to_vec(),

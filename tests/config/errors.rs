@@ -25,7 +25,6 @@ const ROWS: &[Row] = &[
     // Keys of later versions say so, whatever their value.
     ("[pickup.a]\ndirectory = \"in\"", 1, "pickup", "not in this version", "remove it"),
     ("[admin]\nlisten = \"\"", 1, "admin", "not in this version", "remove it"),
-    ("[queue]\nenabled = true", 2, "queue.enabled", "not in this version", "remove it"),
     ("[queue]\nurl = \"\"", 2, "queue.url", "not in this version", "remove it"),
     (
         "[listener.a]\ntls = \"ssl\"",

@@ -4,7 +4,7 @@
 mod clients;
 mod everywhere;
 mod front_door;
-mod letters;
+pub mod letters;
 mod login;
 mod outcome;
 mod sendmail;

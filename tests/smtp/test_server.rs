@@ -46,6 +46,7 @@ pub fn settings() -> Settings {
             bare_newline: BareNewline::Normalize,
         },
         queue: QueueSettings {
+            enabled: true,
             path: "/nowhere/queue.redb".into(),
             batch_size: 50,
             retry: vec![Duration::from_secs(60)],

@@ -60,6 +60,11 @@ impl HeaderScan {
         });
     }
 
+    /// Whether the header is over.
+    pub fn is_at_body(&self) -> bool {
+        self.reader.is_at_body()
+    }
+
     /// Whether our own instance id stood in a `Received:` field: the message goes round in circles.
     pub fn own_instance_seen(&self) -> bool {
         self.learned.instance_seen

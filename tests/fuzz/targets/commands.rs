@@ -65,7 +65,9 @@ pub fn run(data: &[u8]) {
             SessionAction::ReplyAndClose(reply) => return is_well_said(&reply),
             SessionAction::Reply(reply) | SessionAction::SkipChunk { reply, .. } => is_well_said(&reply),
             SessionAction::ReceiveChunk { .. } => {}
-            SessionAction::StartTls | SessionAction::CheckPassword(_) => panic!("{step:?} of {line:?}"),
+            SessionAction::StartTls | SessionAction::CheckPassword(_) | SessionAction::AskUpstream(_) => {
+                panic!("{step:?} of {line:?}")
+            }
         }
     }
 }
@@ -212,7 +214,9 @@ impl Kind {
             SessionAction::ReceiveData => Kind::Data,
             SessionAction::ReceiveChunk { size, last } => Kind::Chunk(*size, *last),
             SessionAction::SkipChunk { size, .. } => Kind::Skip(*size),
-            SessionAction::StartTls | SessionAction::CheckPassword(_) => Kind::Handled,
+            SessionAction::StartTls | SessionAction::CheckPassword(_) | SessionAction::AskUpstream(_) => {
+                Kind::Handled
+            }
         }
     }
 }
@@ -379,6 +383,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             bare_newline: BareNewline::Normalize,
         },
         queue: QueueSettings {
+            enabled: true,
             path: "/nowhere/queue".into(),
             batch_size: 1,
             retry: vec![minute],

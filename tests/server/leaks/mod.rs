@@ -5,6 +5,7 @@
 //! In the suite as many runs as fit into [`SUITE`]; `LEAK_RUNS` sets their number, `LEAK_SEED` the first seed.
 
 mod judgement;
+mod passing;
 mod settings;
 mod upstream;
 
@@ -43,9 +44,7 @@ struct Figures {
 
 #[test]
 fn redirect_leaks_to_nobody() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let (runs, seed) =
-        (number("LEAK_RUNS"), number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2)));
+    let (seed, runs) = first_seed_and_runs();
     let start = Instant::now();
     let mut figures = Figures::default();
     for run in 0..runs.unwrap_or(u64::MAX) {
@@ -58,6 +57,35 @@ fn redirect_leaks_to_nobody() {
     }
     println!("{figures:#?}");
     assert!(figures.rcpts > 0, "nothing was sent to anybody");
+}
+
+/// The first seed, and how many runs there are to be.
+fn first_seed_and_runs() -> (u64, Option<u64>) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    (number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2)), number("LEAK_RUNS"))
+}
+
+/// Those of a message: redirected ones, allowed ones, and such as look like them.
+fn draw_recipients(dice: &mut fastrand::Rng, number: usize) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for place in 0..dice.usize(1..=8) {
+        let one = match dice.u8(0..12) {
+            0..3 => format!("cust{place}.m{number}@customer.test"),
+            3 => format!("dev{place}.m{number}@allowed.test"),
+            4 => format!("DEV{place}.M{number}@Allowed.TEST"),
+            5 => format!("dev{place}.m{number}@sub.allowed.test"),
+            6 => format!("\"x{place}.m{number}@allowed.test\"@evil.test"),
+            7 => format!("x{place}.m{number}@notallowed.test"),
+            8 => format!("allowed.test.{place}.m{number}@evil.test"),
+            9 => ["boss@customer.test", "BOSS@CUSTOMER.test"][dice.usize(0..2)].to_owned(),
+            10 => both(["all", "one", "two"][dice.usize(0..3)]),
+            _ => ["qa-all@report.test", "qa-one@REPORT.test"][dice.usize(0..2)].to_owned(),
+        };
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    all
 }
 
 struct Run {
@@ -148,7 +176,7 @@ impl Run {
         let null = self.dice.u8(0..5) == 0;
         let names_author = self.dice.u8(0..6) > 0;
         let reverse_path = (!null).then(|| author.clone());
-        let recipients = self.recipients(number);
+        let recipients = draw_recipients(&mut self.dice, number);
         let (mut talk, opened, pooled) = match self.pooled.take() {
             Some((talk, opened)) if self.dice.bool() => (talk, opened, true),
             kept => {
@@ -197,28 +225,6 @@ impl Run {
         if pooled {
             self.pooled = Some((talk, opened));
         }
-    }
-
-    fn recipients(&mut self, number: usize) -> Vec<String> {
-        let mut all: Vec<String> = Vec::new();
-        for place in 0..self.dice.usize(1..=8) {
-            let one = match self.dice.u8(0..12) {
-                0..3 => format!("cust{place}.m{number}@customer.test"),
-                3 => format!("dev{place}.m{number}@allowed.test"),
-                4 => format!("DEV{place}.M{number}@Allowed.TEST"),
-                5 => format!("dev{place}.m{number}@sub.allowed.test"),
-                6 => format!("\"x{place}.m{number}@allowed.test\"@evil.test"),
-                7 => format!("x{place}.m{number}@notallowed.test"),
-                8 => format!("allowed.test.{place}.m{number}@evil.test"),
-                9 => ["boss@customer.test", "BOSS@CUSTOMER.test"][self.dice.usize(0..2)].to_owned(),
-                10 => both(["all", "one", "two"][self.dice.usize(0..3)]),
-                _ => ["qa-all@report.test", "qa-one@REPORT.test"][self.dice.usize(0..2)].to_owned(),
-            };
-            if !all.contains(&one) {
-                all.push(one);
-            }
-        }
-        all
     }
 
     /// Another configuration, often while a transaction is at some step.

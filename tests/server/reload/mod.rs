@@ -45,6 +45,7 @@ const KEYS: &[(&str, fn())] = &[
     ("limits.errors_per_session", front::errors_per_session),
     ("limits.content_memory", front::content_memory),
     ("limits.bare_newline", front::bare_newline),
+    ("queue.enabled", queue::enabled),
     ("queue.engine", queue::engine),
     ("queue.path", queue::path),
     ("queue.batch_size", queue::batch_size),

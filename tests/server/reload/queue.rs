@@ -31,6 +31,16 @@ pub fn data_dir() {
 }
 
 #[test]
+pub fn enabled() {
+    let proxy = Proxy::start("");
+    assert!(send(&proxy).starts_with("250 2.0.0 queued as "));
+    reload(&proxy, &with("enabled = false"));
+    assert!(send(&proxy).starts_with("451 4.3.2"), "there is no upstream to pass it to");
+    reload(&proxy, &with("enabled = true"));
+    assert!(send(&proxy).starts_with("250 2.0.0 queued as "));
+}
+
+#[test]
 pub fn engine() {
     refused(&Proxy::start(""), &with("engine = \"postgres\""), "queue.engine");
 }
