@@ -17,6 +17,7 @@ mod dependencies;
 mod event;
 mod faults;
 mod foreign;
+mod front_door;
 mod fuzz;
 mod layers;
 mod names;

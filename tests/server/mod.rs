@@ -8,6 +8,7 @@ mod attempts;
 mod certificates;
 mod changes;
 mod front_door;
+mod front_door_keys;
 mod header;
 mod leaks;
 mod memory;

@@ -23,7 +23,7 @@ pub mod token_server;
 
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -43,6 +43,14 @@ pub fn free_address() -> SocketAddr {
         Ok(address)
     };
     bind().expect("a free port on loopback")
+}
+
+/// An address of this machine that is not loopback; nothing is sent to find it.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// Asks `ready` again and again until it has an answer. Panics with `what` when [`PATIENCE`] is over.

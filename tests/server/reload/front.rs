@@ -1,11 +1,11 @@
 //! Keys of the front door: they hold for new sessions.
 
 use super::{messages, refused, reload, reload_with, send};
-use crate::support::not_proved_here;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::talk::Talk;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use crate::support::{not_proved_here, own_address};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Long enough for an answer that comes at once; where it is too short the test does not fail.
@@ -134,14 +134,6 @@ pub fn connections() {
     let _second = Talk::connect(proxy.address());
     Talk::connect_only(proxy.address()).hear("421 4.7.0");
     drop(first);
-}
-
-/// An address of this machine that is not loopback; nothing is sent to find it.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 #[test]
