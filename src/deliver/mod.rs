@@ -49,7 +49,7 @@ mod recipient_progress;
 pub mod remedies;
 mod retry;
 mod route;
-mod sasl;
+pub mod sasl;
 pub mod session_error;
 pub mod session_steps;
 mod settlement;

@@ -171,6 +171,11 @@ fn changes_of_headers() {
 }
 
 #[test]
+fn challenges_of_logins() {
+    fuzz("challenges", 2_000, targets::challenges::run);
+}
+
+#[test]
 fn filters() {
     fuzz("filter", 3_000, targets::filter::run);
 }

@@ -10,14 +10,16 @@ const ASKS_FOR_MORE: SaslError = SaslError("the server asks for more than a toke
 /// Characters of a refusal that are told.
 const TOLD: usize = 200;
 
-pub(in crate::deliver) struct XOAuth2 {
+/// The older of the two, and the one that the large providers have.
+pub struct XOAuth2 {
     username: String,
     token: Secret,
     refusal: Option<String>,
 }
 
 impl XOAuth2 {
-    pub(in crate::deliver) fn new(username: &str, token: &Secret) -> XOAuth2 {
+    /// With the token as it was issued.
+    pub fn new(username: &str, token: &Secret) -> XOAuth2 {
         XOAuth2 { username: username.to_owned(), token: token.clone(), refusal: None }
     }
 }
@@ -42,7 +44,8 @@ impl Mechanism for XOAuth2 {
     }
 }
 
-pub(in crate::deliver) struct OAuthBearer {
+/// The standard one.
+pub struct OAuthBearer {
     username: String,
     token: Secret,
     host: String,
@@ -51,7 +54,8 @@ pub(in crate::deliver) struct OAuthBearer {
 }
 
 impl OAuthBearer {
-    pub(in crate::deliver) fn new(username: &str, token: &Secret, host: &str, port: u16) -> OAuthBearer {
+    /// With the token as it was issued, for that server.
+    pub fn new(username: &str, token: &Secret, host: &str, port: u16) -> OAuthBearer {
         let (username, host) = (username.to_owned(), host.to_owned());
         OAuthBearer { username, token: token.clone(), host, port, refusal: None }
     }

@@ -9,14 +9,14 @@ mod ntlm;
 mod password;
 mod scram;
 
-pub(super) use bearer::{OAuthBearer, XOAuth2};
+pub use bearer::{OAuthBearer, XOAuth2};
 pub(super) use exchange::{AuthFailure, authenticate};
-pub(super) use ntlm::Ntlm;
-pub(super) use password::{Login, Plain};
-pub(super) use scram::ScramSha256;
+pub use ntlm::Ntlm;
+pub use password::{Login, Plain};
+pub use scram::ScramSha256;
 
 /// The client's side of one exchange (RFC 4422 section 5): challenges in, responses out.
-pub(super) trait Mechanism: Send {
+pub trait Mechanism: Send {
     /// As a server offers it.
     fn name(&self) -> &'static str;
 
@@ -24,6 +24,9 @@ pub(super) trait Mechanism: Send {
     fn initial_response(&mut self) -> Option<Vec<u8>>;
 
     /// The response to a challenge. A challenge that is no base64 comes as an empty one.
+    ///
+    /// # Errors
+    /// It cannot be answered.
     fn step(&mut self, challenge: &[u8]) -> Result<Vec<u8>, SaslError>;
 
     /// Whether a server that says yes may be believed: some mechanisms have the server prove who it is.
@@ -40,7 +43,7 @@ pub(super) trait Mechanism: Send {
 /// A challenge that cannot be answered. In words.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct SaslError(pub(super) &'static str);
+pub struct SaslError(pub(super) &'static str);
 
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,8 @@ const HAS_MIC: u32 = 2;
 
 const MALFORMED: SaslError = SaslError("the server's challenge is no NTLM message");
 
-pub(in crate::deliver) struct Ntlm {
+/// NTLMv2.
+pub struct Ntlm {
     username: String,
     password: Secret,
     domain: String,
@@ -69,12 +70,7 @@ pub(super) struct Responses {
 
 impl Ntlm {
     /// None where the system has no randomness. `now`: by the wall clock.
-    pub(in crate::deliver) fn new(
-        username: &str,
-        password: &Secret,
-        domain: &str,
-        now: Timestamp,
-    ) -> Option<Ntlm> {
+    pub fn new(username: &str, password: &Secret, domain: &str, now: Timestamp) -> Option<Ntlm> {
         let mut client_challenge = [0; 8];
         rand::fill(&mut client_challenge).ok()?;
         // From 1601 to 1970.
@@ -91,8 +87,7 @@ impl Ntlm {
     }
 
     /// With all that is chosen by chance given.
-    #[cfg(test)]
-    pub(super) fn fixed(username: &str, password: &str, domain: &str, challenge: [u8; 8], time: u64) -> Ntlm {
+    pub fn fixed(username: &str, password: &str, domain: &str, challenge: [u8; 8], time: u64) -> Ntlm {
         let (username, domain) = (username.to_owned(), domain.to_owned());
         let password = password.to_owned().into();
         Ntlm { username, password, domain, client_challenge: challenge, time, state: NtlmState::Begun }

@@ -6,13 +6,15 @@ use secrecy::ExposeSecret;
 
 const ASKS_FOR_MORE: SaslError = SaslError("the server asks for more than a name and a password");
 
-pub(in crate::deliver) struct Plain {
+/// PLAIN (RFC 4616).
+pub struct Plain {
     username: String,
     password: Secret,
 }
 
 impl Plain {
-    pub(in crate::deliver) fn new(username: &str, password: &Secret) -> Plain {
+    /// With what the server knows us by.
+    pub fn new(username: &str, password: &Secret) -> Plain {
         Plain { username: username.to_owned(), password: password.clone() }
     }
 }
@@ -31,14 +33,15 @@ impl Mechanism for Plain {
     }
 }
 
-/// No standard, and older than PLAIN. Servers ask for name and password in words of their own, but always in this order.
-pub(in crate::deliver) struct Login {
+/// LOGIN: no standard, and older than PLAIN. Servers ask for name and password in words of their own, but always in this order.
+pub struct Login {
     /// The last one first.
     responses: Vec<Secret>,
 }
 
 impl Login {
-    pub(in crate::deliver) fn new(username: &str, password: &Secret) -> Login {
+    /// With what the server knows us by.
+    pub fn new(username: &str, password: &Secret) -> Login {
         Login { responses: vec![password.clone(), username.to_owned().into()] }
     }
 }

@@ -26,7 +26,8 @@ const OTHER_NONCE: SaslError = SaslError("the server's challenge answers another
 const NOT_PROVEN: SaslError =
     SaslError("the server did not prove that it knows the password: it may be an impostor");
 
-pub(in crate::deliver) struct ScramSha256 {
+/// SCRAM-SHA-256.
+pub struct ScramSha256 {
     username: String,
     password: Secret,
     nonce: String,
@@ -47,13 +48,14 @@ enum ScramState {
 
 impl ScramSha256 {
     /// None where the system has no randomness.
-    pub(in crate::deliver) fn new(username: &str, password: &Secret) -> Option<ScramSha256> {
+    pub fn new(username: &str, password: &Secret) -> Option<ScramSha256> {
         let mut random = [0; NONCE_BYTES];
         rand::fill(&mut random).ok()?;
         Some(ScramSha256::with_nonce(username, password, BASE64.encode(random)))
     }
 
-    pub(super) fn with_nonce(username: &str, password: &Secret, nonce: String) -> ScramSha256 {
+    /// With our part of the nonce given.
+    pub fn with_nonce(username: &str, password: &Secret, nonce: String) -> ScramSha256 {
         let username = username.replace('=', "=3D").replace(',', "=2C");
         ScramSha256 { username, password: password.clone(), nonce, state: ScramState::Begun }
     }
@@ -105,8 +107,9 @@ impl Mechanism for ScramSha256 {
     }
 
     fn step(&mut self, challenge: &[u8]) -> Result<Vec<u8>, SaslError> {
+        let state = std::mem::replace(&mut self.state, ScramState::Failed);
         let text = str::from_utf8(challenge).map_err(|_| MALFORMED)?;
-        match std::mem::replace(&mut self.state, ScramState::Failed) {
+        match state {
             ScramState::Begun => self.prove(text),
             // `e=` says why the server refuses; its reply to the empty response will, too.
             ScramState::ProofSent { .. } if text.starts_with("e=") => Ok(Vec::new()),

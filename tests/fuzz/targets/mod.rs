@@ -9,6 +9,7 @@
 )]
 #![allow(missing_docs, reason = "the same function in every file")]
 
+pub mod challenges;
 pub mod changes;
 pub mod commands;
 pub mod configuration;
