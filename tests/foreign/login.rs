@@ -1,11 +1,13 @@
 //! Logins at servers of other people's, one for each mechanism that they have.
 
+use super::faults::logins_by;
 use super::letters::{Letter, letters};
+use super::upstreams::{borrowed, exim_tls, postfix_tls, with_starttls};
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::eventually;
 use crate::support::foreign::{have, missing};
 use crate::support::proxy::Proxy;
-use crate::support::real::{Dovecot, Postfix, set_mode};
+use crate::support::real::{Aiosmtpd, Certificate, Dovecot, Exim, Postfix, set_mode};
 use crate::support::token_server::TokenServer;
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +19,8 @@ pub fn send_one(proxy: &Proxy) {
     smtplib(proxy.address(), &Envelope { from, to }, &content, &[]);
 }
 
-fn with(auth: &str, username: &str, password: &str) -> String {
+/// The keys of that login.
+pub fn with(auth: &str, username: &str, password: &str) -> String {
     format!("auth = \"{auth}\"\nusername = \"{username}\"\npassword = \"{password}\"\n")
 }
 
@@ -108,6 +111,73 @@ fn postfix_with_cyrus_takes_ntlm() {
     assert!(error.contains("AUTH NTLM refused: 535"), "{error}");
 }
 
+/// Each mechanism that has a password goes through Postfix to Dovecot, within TLS.
+#[test]
+fn postfix_with_dovecot_takes_each_mechanism_that_has_a_password() {
+    let certificate = Certificate::self_signed();
+    for mechanism in ["plain", "login", "scram-sha-256", "plain login scram-sha-256"] {
+        let Some(dovecot) = Dovecot::start(mechanism, None) else { return };
+        let mut settings = postfix_tls(&certificate, "encrypt");
+        settings.extend(logins_by(&dovecot));
+        settings.push(("smtpd_tls_auth_only", "yes".to_owned()));
+        let Some(postfix) = Postfix::start(&borrowed(&settings)) else { return };
+        let upstream = with_starttls("upstream", postfix.address(), &certificate);
+        let proxy = Proxy::start(&(upstream + &with("basic", "app", "s3cret")));
+        send_one(&proxy);
+        postfix.wait(1);
+        let strongest = mechanism.rsplit(' ').next().unwrap().to_uppercase();
+        assert!(
+            postfix.log().contains(&format!("sasl_method={strongest}, sasl_username=app")),
+            "{}",
+            postfix.log()
+        );
+        assert!(postfix.log().contains("TLS connection established"), "{}", postfix.log());
+    }
+}
+
+#[test]
+fn exim_takes_plain_and_login_within_tls() {
+    let certificate = Certificate::self_signed();
+    for (offered, used) in [("plain", "plain"), ("login", "login"), ("plain login", "plain")] {
+        let mut settings = exim_tls(&certificate);
+        settings
+            .extend([("AUTH_OFFERED", offered.to_owned()), ("hostlist relay_from", "192.0.2.1".to_owned())]);
+        let Some(exim) = Exim::start(&borrowed(&settings)) else { return };
+        let upstream = with_starttls("upstream", exim.address(), &certificate);
+        let proxy = Proxy::start(&(upstream.clone() + &with("basic", "app", "s3cret")));
+        send_one(&proxy);
+        exim.wait(1);
+        assert!(
+            exim.log().contains(&format!("A={used}:app")) && exim.log().contains("X=TLS"),
+            "{}",
+            exim.log()
+        );
+        proxy.configure(&(upstream + &with("basic", "app", "wrong")));
+        proxy.command(&["reload"]);
+        send_one(&proxy);
+        let error = last_error(&proxy);
+        assert!(error.contains(&format!("AUTH {} refused: 535", used.to_uppercase())), "{error}");
+    }
+}
+
+/// The second server of NTLM: it checks the integrity code, too.
+#[test]
+fn aiosmtpd_with_pyspnego_takes_ntlm() {
+    let Some(aiosmtpd) = Aiosmtpd::start_with_ntlm() else { return };
+    let upstream = aiosmtpd.upstream("upstream");
+    let keys = with("ntlm", "app", "s3cret") + "domain = \"DOMAIN\"\n";
+    let proxy = Proxy::start(&(upstream.clone() + &keys));
+    send_one(&proxy);
+    aiosmtpd.wait(1);
+    for wrong in [keys.replace("s3cret", "wrong"), keys.replace("DOMAIN", "OTHER")] {
+        let proxy = Proxy::start(&(upstream.clone() + &wrong));
+        send_one(&proxy);
+        let error = last_error(&proxy);
+        assert!(error.contains("AUTH NTLM refused: 535"), "{error}");
+    }
+}
+
+// CASES F15
 #[test]
 fn dovecot_takes_tokens() {
     for mechanism in ["xoauth2", "oauthbearer"] {
@@ -124,4 +194,32 @@ fn dovecot_takes_tokens() {
         dovecot.wait(2);
         assert_eq!(tokens.state().requests.len(), 2, "{mechanism}");
     }
+}
+
+/// Tokens that expire, refresh tokens that are replaced, and an authorization server that says no in the end: no password is tried.
+#[test]
+fn dovecot_takes_tokens_that_expire_and_are_replaced_and_gets_no_password_when_there_are_none() {
+    let tokens = TokenServer::start();
+    tokens.state().life = 0;
+    tokens.state().replaces = true;
+    tokens.state().refresh_token = "first".to_owned();
+    let Some(dovecot) = Dovecot::start("plain xoauth2", Some(&tokens.introspection())) else { return };
+    let keys = tokens.keys("first") + "messages_per_connection = 1\npassword = \"s3cret\"\n";
+    let proxy = Proxy::start(&(dovecot.upstream("upstream") + &keys));
+    for count in 1..=3 {
+        send_one(&proxy);
+        dovecot.wait(count);
+        // What was good before is no longer: each message needs a token of its own.
+        tokens.state().valid.clear();
+    }
+    let given = |request: &String| {
+        request.split("refresh_token=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+    };
+    let requests: Vec<String> = tokens.state().requests.iter().map(given).collect();
+    assert_eq!(requests, ["first", "refresh-1", "refresh-2"]);
+    tokens.state().refuses = Some("invalid_grant");
+    send_one(&proxy);
+    let error = last_error(&proxy);
+    assert!(error.contains("invalid_grant") && error.contains("get a new one"), "{error}");
+    assert!(!dovecot.log().contains("method=PLAIN"), "{}", dovecot.log());
 }

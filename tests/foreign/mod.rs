@@ -3,6 +3,7 @@
 
 mod clients;
 mod everywhere;
+mod faults;
 mod front_door;
 pub mod letters;
 mod login;

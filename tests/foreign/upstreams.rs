@@ -5,7 +5,7 @@ use super::outcome::{all_delivered, events, queue};
 use crate::support::clients::{Envelope, smtp_source, smtplib};
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
-use crate::support::real::{Aiosmtpd, Certificate, Exim, Postfix};
+use crate::support::real::{Aiosmtpd, Certificate, Exim, OpenSmtpd, Postfix};
 use crate::support::recorder::{Recorded, Recorder, added};
 use std::net::SocketAddr;
 
@@ -51,7 +51,7 @@ fn takes_all(upstream: &str, wait: impl Fn(usize) -> Vec<Recorded>) {
 }
 
 /// Two upstreams of which the first is asked first.
-fn first_then(first: &str, second: &str) -> String {
+pub fn first_then(first: &str, second: &str) -> String {
     format!("{first}priority = \"high\"\n{second}")
 }
 
@@ -98,6 +98,13 @@ fn exim_without_extensions_takes_everything() {
     takes_all(&exim.upstream("exim"), |count| exim.wait(count));
 }
 
+// CASES B39
+#[test]
+fn opensmtpd_takes_everything() {
+    let Some(opensmtpd) = OpenSmtpd::start() else { return };
+    takes_all(&opensmtpd.upstream("opensmtpd"), |count| opensmtpd.wait(count));
+}
+
 #[test]
 fn aiosmtpd_takes_everything() {
     let Some(aiosmtpd) = Aiosmtpd::start(&[]) else { return };
@@ -133,7 +140,7 @@ fn wants_starttls(first: &str) {
 }
 
 /// The settings of a Postfix with that certificate.
-fn postfix_tls(certificate: &Certificate, level: &'static str) -> Vec<(&'static str, String)> {
+pub fn postfix_tls(certificate: &Certificate, level: &'static str) -> Vec<(&'static str, String)> {
     vec![
         ("smtpd_tls_security_level", level.to_owned()),
         ("smtpd_tls_cert_file", certificate.chain().display().to_string()),
@@ -143,7 +150,7 @@ fn postfix_tls(certificate: &Certificate, level: &'static str) -> Vec<(&'static 
 }
 
 /// The settings of an Exim with that certificate.
-fn exim_tls(certificate: &Certificate) -> Vec<(&'static str, String)> {
+pub fn exim_tls(certificate: &Certificate) -> Vec<(&'static str, String)> {
     vec![
         ("tls_advertise_hosts", "*".to_owned()),
         ("tls_certificate", certificate.chain().display().to_string()),
@@ -152,7 +159,8 @@ fn exim_tls(certificate: &Certificate) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+/// As the servers take them.
+pub fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }
 
@@ -266,7 +274,7 @@ fn postfix_that_allows_one_connection_gets_the_mail_through_one() {
 }
 
 /// What an upstream needs to be reached with STARTTLS under that certificate.
-fn with_starttls(name: &str, address: SocketAddr, certificate: &Certificate) -> String {
+pub fn with_starttls(name: &str, address: SocketAddr, certificate: &Certificate) -> String {
     let authority = certificate.chain();
     format!("[upstream.{name}]\nhost = \"{address}\"\ntls = \"starttls\"\ntls_ca = {authority:?}\n")
 }

@@ -1,7 +1,7 @@
 //! aiosmtpd as an upstream: a script of tests/servers around the library.
 
 use super::Group;
-use crate::support::foreign::{have, missing};
+use crate::support::foreign::{folder, have, missing};
 use crate::support::recorder::Recorded;
 use crate::support::{PATIENCE, plain_upstream};
 use std::io::{BufRead, BufReader, Lines};
@@ -30,6 +30,21 @@ impl Aiosmtpd {
     /// With these arguments of tests/servers/aiosmtpd_upstream.py. None, after saying so, where aiosmtpd cannot be had.
     #[track_caller]
     pub fn start(arguments: &[&str]) -> Option<Aiosmtpd> {
+        Aiosmtpd::launch(arguments, Path::new(""))
+    }
+
+    /// Takes mail behind AUTH NTLM alone, as `app` of the domain `DOMAIN` with the password `s3cret`: pyspnego checks that.
+    #[track_caller]
+    pub fn start_with_ntlm() -> Option<Aiosmtpd> {
+        let modules = folder().join("pyspnego");
+        if !have(&[modules.join("spnego").to_str()?]) {
+            return None;
+        }
+        Aiosmtpd::launch(&["--ntlm", "DOMAIN:app:s3cret"], &modules)
+    }
+
+    #[track_caller]
+    fn launch(arguments: &[&str], modules: &Path) -> Option<Aiosmtpd> {
         if !have(&[PYTHON]) {
             return None;
         }
@@ -40,7 +55,8 @@ impl Aiosmtpd {
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/aiosmtpd_upstream.py");
         let mut command = Group::command(Path::new(PYTHON));
-        let mut server = Group::spawn(command.arg(script).args(arguments).stdout(Stdio::piped()));
+        command.arg(script).args(arguments).env("PYTHONPATH", modules).stdout(Stdio::piped());
+        let mut server = Group::spawn(&mut command);
         let mut lines = BufReader::new(server.0.stdout.take().expect("it was piped")).lines();
         let first = lines.next().expect("aiosmtpd says where it listens").expect("text");
         let port = first.strip_prefix("listening ").and_then(|port| port.parse().ok()).expect("a port");

@@ -53,6 +53,11 @@ impl Dovecot {
         plain_upstream(name, self.address)
     }
 
+    /// Where other servers ask it whether a login is right, as Postfix does.
+    pub fn auth_socket(&self) -> String {
+        self.folder.path().join("auth").display().to_string()
+    }
+
     /// What it took and passed on, once there are that many.
     #[track_caller]
     pub fn wait(&self, count: usize) -> Vec<Recorded> {
@@ -132,6 +137,17 @@ userdb {
 mail_location = maildir:~/mail
 submission_relay_host = 127.0.0.1
 submission_relay_port = @NEXT@
+# It would let wrong logins wait, ever longer.
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+service auth {
+  unix_listener @FOLDER@/auth {
+    mode = 0666
+  }
+}
 service submission-login {
   inet_listener submission {
     address = 127.0.0.1

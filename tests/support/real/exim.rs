@@ -17,8 +17,8 @@ pub struct Exim {
 }
 
 impl Exim {
-    /// With these main options, macros and lists over ours: `REQUIRE_TLS` (`yes`: 530 at MAIL without it),
-    /// `hostlist relay_from`, and whatever Exim knows. None, after saying so, where Exim cannot be had.
+    /// With these main options, macros and lists over ours: `REQUIRE_TLS` (`yes`: 530 at MAIL without it), `AUTH_OFFERED`
+    /// (`plain`, `login` or both, within TLS, for `app` with the password `s3cret`), `hostlist relay_from`, and whatever Exim knows. None, after saying so, where Exim cannot be had.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Option<Exim> {
         let packed = folder().join("exim/usr/sbin/exim4");
@@ -105,6 +105,7 @@ fn configuration(folder: &Path, address: SocketAddr, next: SocketAddr, settings:
     }
     let mut defaults = vec![
         ("REQUIRE_TLS", "no".to_owned()),
+        ("AUTH_OFFERED", "none".to_owned()),
         ("hostlist relay_from", "127.0.0.1".to_owned()),
         ("primary_hostname", "exim.test".to_owned()),
         ("exim_path", folder.join("exim").display().to_string()),
@@ -148,6 +149,7 @@ acl_mail:
   accept
 acl_rcpt:
   accept hosts = +relay_from
+  accept authenticated = *
   deny message = relay not permitted
 begin routers
 next:
@@ -162,4 +164,18 @@ next:
   hosts_avoid_tls = *
 begin retry
 * * F,1h,1m
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_advertise_condition = ${if and{{def:tls_in_cipher}{match{AUTH_OFFERED}{plain}}}}
+  server_condition = ${if and{{eq{$auth2}{app}}{eq{$auth3}{s3cret}}}}
+  server_set_id = $auth2
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_advertise_condition = ${if and{{def:tls_in_cipher}{match{AUTH_OFFERED}{login}}}}
+  server_prompts = <| Username: | Password:
+  server_condition = ${if and{{eq{$auth1}{app}}{eq{$auth2}{s3cret}}}}
+  server_set_id = $auth1
 ";

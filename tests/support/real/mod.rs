@@ -1,8 +1,8 @@
-//! Mail servers of other people's as upstreams: Postfix, Exim, Dovecot, aiosmtpd, each with folders and a configuration of its
+//! Mail servers of other people's as upstreams: Postfix, Exim, OpenSMTPD, Dovecot, aiosmtpd, each with folders and a configuration of its
 //! own on a free port of loopback.
 //!
-//! Postfix and Exim are unpacked by `./scripts/setup`, not installed: their packages exclude one another, and a test
-//! must not depend on, nor disturb, the mail server of the machine. Both pass on what they took to a [`Recorder`], whose
+//! Postfix, Exim and OpenSMTPD are unpacked by `./scripts/setup`, not installed: their packages exclude one another, and a test
+//! must not depend on, nor disturb, the mail server of the machine. They pass on what they took to a [`Recorder`], whose
 //! messages therefore show what the server made of it: its own `Received:` in front, the rest as it came.
 //!
 //! [`Recorder`]: super::recorder::Recorder
@@ -10,11 +10,13 @@
 mod aiosmtpd;
 mod dovecot;
 mod exim;
+mod opensmtpd;
 mod postfix;
 
 pub use aiosmtpd::Aiosmtpd;
 pub use dovecot::Dovecot;
 pub use exim::Exim;
+pub use opensmtpd::OpenSmtpd;
 pub use postfix::Postfix;
 
 use super::clients::succeeded;
