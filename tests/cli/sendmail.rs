@@ -174,7 +174,7 @@ fn some_refused_is_neither_sent_nor_to_be_sent_again() {
 fn a_reply_that_is_lost_is_no_success() {
     let server = Scripted::start(|s| s.at_dot(Act::Close));
     let said = ended(&sendmail(at(&server), &["-fa@x", "b@x"], "x\n"), 75);
-    assert!(said.contains("may be sent twice") && !said.contains("nothing was sent"), "{said}");
+    assert!(said.contains("may arrive twice") && !said.contains("nothing was sent"), "{said}");
 }
 
 #[test]
@@ -229,6 +229,10 @@ fn wrong_usage_and_wrong_data_send_nothing() {
         (&["a@x", "-f"], "x\n", 64),
         (&["-bd"], "", 64),
         (&["-bv", "a@x"], "", 64),
+        // What stands on standard input is not thrown away as if it had been sent.
+        (&["-q", "a@x"], "x\n", 64),
+        (&["-bi", "a@x"], "x\n", 64),
+        (&["-bs", "a@x"], "x\n", 64),
         (&["-f", "a b@x", "a@x"], "x\n", 64),
         (&["a b@x"], "x\n", 65),
         (&["-t"], "To: a@x@y\n\nx\n", 65),
@@ -254,7 +258,7 @@ fn what_is_larger_than_the_proxy_takes_is_refused_for_good() {
     let huge = b"a line of a message of 100 MB\n".repeat(100_000_000 / 30);
     let said = ended(&finish(command(proxy.address(), &["-i", "-fa@x.test", "b@x.test"]), &huge), 69);
     assert!(
-        said.contains("bytes, the upstream takes 26214400 at most") && said.contains("nothing was sent"),
+        said.contains("bytes, and the server takes 26214400 at most") && said.contains("nothing was sent"),
         "{said}"
     );
     ended(&sendmail(proxy.address(), &["-fa@x.test", "b@x.test"], "small\n"), 0);
@@ -328,6 +332,21 @@ fn a_session_on_standard_input_and_output() {
     // Standard input is still open: the server's end is the end.
     assert!(child.wait().expect("a child of ours").success());
     assert!(one(&recorder).content.ends_with(b"Subject: t\r\n\r\n.dot\r\n"));
+}
+
+/// What scripts write has lines that end with LF.
+#[test]
+fn a_session_with_bare_line_ends_is_one_and_one_that_does_not_end_its_message_fails() {
+    let (proxy, recorder) = stage("");
+    let session = |end: &str| {
+        let input =
+            format!("EHLO me\nMAIL FROM:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\nSubject: t\n\nx\n{end}");
+        sendmail(proxy.address(), &["-bs"], &input)
+    };
+    let said = ended(&session(""), 75);
+    assert!(said.contains("nothing was sent"), "{said}");
+    ended(&session(".\nQUIT\n"), 0);
+    assert!(one(&recorder).content.ends_with(b"Subject: t\r\n\r\nx\r\n"));
 }
 
 /// By the names of symbolic links, as `/usr/sbin/sendmail` is one.
@@ -412,6 +431,15 @@ fn mailq_with_a_wrong_configuration_is_a_configuration_error() {
 }
 
 #[test]
+fn mailq_without_a_configuration_says_where_it_looked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = command("127.0.0.1:1", &["-bp"]);
+    command.current_dir(folder.path());
+    let said = ended(&finish(command, b""), 69);
+    assert!(said.contains("no configuration file was found ($POSTROOM_CONFIG, "), "{said}");
+}
+
+#[test]
 fn help_has_the_options_and_examples() {
     let output = sendmail("127.0.0.1:1", &["--help"], "");
     ended(&output, 0);
@@ -419,6 +447,9 @@ fn help_has_the_options_and_examples() {
     for expected in ["-t ", "-bs", "Examples:", "POSTROOM_SENDMAIL", "75"] {
         assert!(help.contains(expected), "{help}");
     }
+    // On a terminal of eighty columns nothing is wrapped anew.
+    let long = help.lines().find(|line| line.starts_with(' ') && line.chars().count() > 80);
+    assert_eq!(long, None);
     eventually("global help names the verb", || {
         let all = postroom().arg("--help").output().expect("the built binary").stdout;
         String::from_utf8_lossy(&all).contains("sendmail").then_some(())

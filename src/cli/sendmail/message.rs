@@ -11,6 +11,7 @@ use crate::mail::header::fields;
 use crate::mail::{Address, HeaderScan, ReversePath, printable};
 use crate::policy::changes::from_field;
 use crate::unix;
+use std::collections::HashSet;
 use std::io::{BufRead, ErrorKind};
 
 /// A message as it is handed over.
@@ -45,11 +46,11 @@ impl SendmailMessage {
         if options.from_header {
             named.extend(header_recipients(&content));
         }
-        let (mut recipients, mut unusable) = (Vec::new(), Vec::new());
+        let (mut recipients, mut unusable, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for mailbox in named.iter().flat_map(|list| mailboxes(list)) {
             match address(&mailbox) {
-                Ok(address) if recipients.contains(&address) => {}
-                Ok(address) => recipients.push(address),
+                Ok(address) if known.insert(address.clone()) => recipients.push(address),
+                Ok(_) => {}
                 Err(why) => unusable.push(why),
             }
         }
@@ -92,19 +93,31 @@ fn reverse_path(sender: Option<&str>) -> Result<ReversePath, Failed> {
 fn address(mailbox: &str) -> Result<Address, String> {
     let route = mailbox.strip_prefix('@').and_then(|route| route.split_once(':'));
     let mailbox = route.map_or(mailbox, |(_, mailbox)| mailbox);
-    Address::with_or_without_domain(mailbox).map_err(|error| format!("{}: {error}", printable(mailbox)))
+    let mailbox = mailbox.trim();
+    let said = printable(mailbox);
+    if mailbox.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(format!("{said}: the address is not valid UTF-8"));
+    }
+    if mailbox.starts_with('@') {
+        return Err(format!("{said}: nothing stands before the @"));
+    }
+    Address::with_or_without_domain(mailbox).map_err(|error| format!("{said}: {error}"))
 }
 
-/// A mailbox file begins each message with a line of its own, `From ann@example.com Sat Nov 21 …`.
+/// A mailbox file begins each message with a line of its own, `From ann@example.com Sat Nov 21 …`, and who forwards one may have
+/// quoted it and added another. All of them go, as with Postfix.
 fn without_postmark(mut content: Vec<u8>) -> Vec<u8> {
-    if content.starts_with(b"From ") || content.starts_with(b">From ") {
-        let end = content.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| at + 1);
-        content.drain(..end);
-    }
+    let is_postmark = |line: &[u8]| {
+        let quotes = line.iter().take_while(|byte| **byte == b'>').count();
+        line[quotes..].starts_with(b"From ")
+    };
+    let lines = content.split_inclusive(|byte| *byte == b'\n');
+    let end: usize = lines.take_while(|line| is_postmark(line)).map(<[u8]>::len).sum();
+    content.drain(..end);
     content
 }
 
-/// The values of the fields that name recipients. Where the message is resent, those of the first sending are not meant
+/// The values of the fields that name recipients. What is not UTF-8 in them becomes U+FFFD: in a name that does no harm. Where the message is resent, those of the first sending are not meant
 /// (RFC 5322 section 3.6.6).
 fn header_recipients(content: &[u8]) -> Vec<String> {
     let is_resent = |name: &[u8]| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"Resent-"));
@@ -182,6 +195,12 @@ mod tests {
         assert_eq!(code(&["-fx@x", "a b@x"], "\n"), DATAERR);
         assert_eq!(code(&["-fa@x, b@x", "a@x"], "\n"), USAGE);
         assert_eq!(code(&["-fa b@x", "a@x"], "\n"), USAGE);
+        let said = |to: &str| read(&["-t", "-fx@x"], &format!("To: {to}\n\n")).unwrap_err().1;
+        assert!(said("\"unclosed <a@x>").contains("is not closed"), "{}", said("\"unclosed <a@x>"));
+        assert!(said("@x").contains("nothing stands before the @"));
+        let options = SendmailOptions::parse(["-t", "-fx@x"].map(OsString::from)).unwrap();
+        let latin = SendmailMessage::read(&options, &b"To: J\xf6rg <a@x>, b\xf6b@x\n\n"[..]).unwrap();
+        assert_eq!((recipients(&latin), latin.unusable.len()), (vec!["a@x"], 1));
         let message = read(&["-fx@x", "a b@x", "c@x"], "\n").unwrap();
         assert_eq!((recipients(&message), message.unusable.len()), (vec!["c@x"], 1));
     }
@@ -224,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_first_line_of_a_mailbox_file_is_left_out() {
-        for first in ["From a@x Sat Nov 21\n", ">From a@x\r\n"] {
+        for first in ["From a@x Sat Nov 21\n", ">From a@x\r\n", ">>From a@x\nFrom b@x\n"] {
             assert_eq!(
                 read(&["-fx@x", "a@x"], &format!("{first}Subject: x\n")).unwrap().content,
                 b"Subject: x\r\n"

@@ -52,10 +52,12 @@ pub(super) struct SendmailArgs {
 }
 
 const HELP: &str = "Options, with values attached or apart:
-  -t            Recipients are those of To, Cc and Bcc, or of Resent-To, Resent-Cc and Resent-Bcc where
-                there are such fields, besides those named as arguments; Bcc is removed
+  -t            Recipients are those of To, Cc and Bcc, besides those named as
+                arguments; or those of Resent-To, Resent-Cc and Resent-Bcc where
+                there are such fields. Bcc is removed
   -i, -oi       A line with a single dot does not end the message
-  -f, -r ADDR   Reverse-path; `<>` or an empty one for none [default: login name]
+  -f, -r ADDR   Reverse-path; `<>` or an empty one for none
+                [default: login name]
   -F NAME       Full name, for a message without From
   -N WHEN       When to be notified: never, or some of success,failure,delay
   -R full|hdrs  What of the message comes back with a notification
@@ -64,25 +66,33 @@ const HELP: &str = "Options, with values attached or apart:
   -bm           Send the message on standard input; the default
   -bs           SMTP on standard input and output
   -bp, mailq    List the queue
-  -bi, -I, newaliases    Nothing: aliases stand in [aliases] of the configuration
+  -bi, -I, newaliases
+                Nothing: aliases stand in [aliases] of the configuration
   -q...         Nothing: the proxy tries again by itself
   --            What follows is a recipient
 Ignored: -A -B -C -D -G -L -O -U -X -c -d -e -h -m -n -o... -p -s -x
 
-The proxy is $POSTROOM_SENDMAIL (host:port), else 127.0.0.1:25; no configuration is read. An address
-without a domain is completed by the proxy, which also knows the [aliases].
+The proxy is $POSTROOM_SENDMAIL (host:port), else 127.0.0.1:25; no configuration
+is read. An address without a domain is completed by the proxy, which also knows
+the [aliases].
 
 Exit codes, of sysexits.h:
   0   accepted for every recipient
-  64  wrong usage, no recipient        65  an address that is none, or that the server cannot take
-  67  not accepted for some: who, and who not, is said on standard error; do not send it again
-  69  refused for good                 71  no login name             74  standard input cannot be read
-  75  accepted for nobody, nobody there: send it again later         77, 78  mailq: not permitted, configuration
+  64  wrong usage, no recipient
+  65  an address that is none, or that the server cannot take
+  67  not accepted for some: standard error says who has it and who has not; do
+      not send it to those again
+  69  refused for good
+  71  no login name
+  74  standard input cannot be read
+  75  accepted for nobody, nobody there: send it again later
+  77, 78  mailq: not permitted, configuration
 
 Examples:
   printf 'To: ann@example.com\\nSubject: hi\\n\\nhello\\n' | postroom sendmail -t -i
-  postroom sendmail -i -f shop@example.com -- ann@example.com bob@example.com < message.eml
-  ln -s /usr/local/bin/postroom /usr/sbin/sendmail    # what PHP, cron and mail call";
+  postroom sendmail -i -f shop@example.com -- ann@example.com < message.eml
+  # what PHP, cron and mail call:
+  ln -s /usr/local/bin/postroom /usr/sbin/sendmail";
 
 /// The arguments, where the program was called as sendmail: by a name of its, or with `sendmail` as the first argument.
 pub(super) fn called(mut words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
@@ -195,7 +205,14 @@ fn mailq(global: &Global) -> Result<u8, Failed> {
             let denied = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
             let denied =
                 denied.map(std::io::Error::kind).any(|kind| kind == std::io::ErrorKind::PermissionDenied);
-            Failed(if denied { NOPERM } else { UNAVAILABLE }, format!("the queue cannot be shown: {error:#}"))
+            let looked = match global.load() {
+                Ok(loaded) if loaded.file.is_none() => {
+                    "; no configuration file was found ($POSTROOM_CONFIG, ./postroom.toml, /etc/postroom/postroom.toml)"
+                }
+                _ => "",
+            };
+            let why = format!("the queue cannot be shown: {error:#}{looked}");
+            Failed(if denied { NOPERM } else { UNAVAILABLE }, why)
         }
     })
 }

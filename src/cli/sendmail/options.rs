@@ -71,23 +71,31 @@ impl SendmailOptions {
         let mut options = SendmailOptions::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
-            let argument = text(argument)?;
-            match argument.strip_prefix('-') {
+            match argument.to_string_lossy().strip_prefix('-') {
                 Some("-") => {
                     options.recipients.extend(arguments.by_ref().map(text).collect::<Result<Vec<_>, _>>()?);
                 }
                 Some("-help") => options.mode = SendmailMode::Help,
+                Some(word) if word.starts_with('-') => {
+                    return Err(format!("-{word} is no option that sendmail knows"));
+                }
                 Some(letters) if !letters.is_empty() => options.cluster(letters, &mut arguments)?,
-                _ => options.recipients.push(argument),
+                _ => options.recipients.push(text(argument)?),
             }
         }
-        if options.from_header && options.mode != SendmailMode::Deliver {
-            return Err("-t goes with sending a message only".to_owned());
+        match options.mode {
+            SendmailMode::Deliver | SendmailMode::Help => Ok(options),
+            _ if options.from_header => Err("-t goes with sending a message only".to_owned()),
+            // A message may stand on standard input: it is not to be thrown away with a code that says it was sent.
+            _ if !options.recipients.is_empty() => {
+                Err("-q, -bp, -bs, -bi and -I take no recipients; nothing was sent".to_owned())
+            }
+            _ => Ok(options),
         }
-        Ok(options)
     }
 
-    /// The letters behind one `-`.
+    /// The letters behind one `-`. Values need not be UTF-8, as full names of old are not: no mail is refused for that, unless they
+    /// are addresses.
     fn cluster(
         &mut self,
         letters: &str,
@@ -104,9 +112,15 @@ impl SendmailOptions {
                 return Ok(());
             } else if WITH_VALUE.contains(letter) {
                 let value = match attached {
-                    "" => text(arguments.next().ok_or_else(|| format!("-{letter} needs a value"))?)?,
+                    "" => {
+                        let value = arguments.next().ok_or_else(|| format!("-{letter} needs a value"))?;
+                        value.to_string_lossy().into_owned()
+                    }
                     attached => attached.to_owned(),
                 };
+                if matches!(letter, 'f' | 'r') && value.contains(char::REPLACEMENT_CHARACTER) {
+                    return Err(format!("-{letter} {value} is not UTF-8"));
+                }
                 return self.value(letter, value);
             } else {
                 return Err(format!("-{letter} is no option that sendmail knows"));
@@ -278,12 +292,33 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in
-            ["-f", "b@x -F", "-Z b@x", "-bd -q15m", "-bv b@x", "-bt", "-t -bs", "-bp -t", "--nonsense", "-ü"]
-        {
+        for line in [
+            "-f",
+            "b@x -F",
+            "-Z b@x",
+            "-bd -q15m",
+            "-bv b@x",
+            "-bt",
+            "-t -bs",
+            "-bp -t",
+            "-q b@x",
+            "b@x -I",
+            "-bs b@x",
+            "-bi b@x",
+            "-bp b@x",
+            "--nonsense",
+            "-ü",
+        ] {
             assert!(parse(line).is_err(), "{line}: {:?}", parse(line));
         }
         use std::os::unix::ffi::OsStringExt;
-        assert!(SendmailOptions::parse([OsString::from_vec(b"b\xfc@x".to_vec())]).is_err());
+        let bytes = |words: &[&[u8]]| {
+            SendmailOptions::parse(words.iter().map(|word| OsString::from_vec(word.to_vec())))
+        };
+        assert!(bytes(&[b"b\xfc@x"]).is_err());
+        assert!(bytes(&[b"-f", b"b\xfc@x"]).is_err());
+        assert!(bytes(&[b"-fb\xfc@x"]).is_err());
+        assert_eq!(bytes(&[b"-F", b"J\xf6rg", b"-X\xff", b"b@x"]).unwrap().full_name.unwrap(), "J\u{fffd}rg");
+        assert_eq!(parse("--version").unwrap_err(), "--version is no option that sendmail knows");
     }
 }

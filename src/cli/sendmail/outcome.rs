@@ -24,7 +24,7 @@ pub(super) fn of(recipients: &[Address], submission: &Submission, unusable: &[St
     for (recipient, answer) in recipients.iter().zip(answers) {
         let line = match (answer, lost) {
             (RecipientAnswer::Undecided, Some(error)) => format!("{recipient}: {}", error.text),
-            _ => format!("{recipient}: {}", answer.describe()),
+            (answer, _) => format!("{recipient}: {}", describe(answer)),
         };
         match answer {
             RecipientAnswer::Accepted(_) => {
@@ -51,6 +51,25 @@ pub(super) fn of(recipients: &[Address], submission: &Submission, unusable: &[St
         complaints.push("nothing was sent".to_owned());
     }
     SendmailOutcome { code, complaints, accepted }
+}
+
+/// In the words of who called sendmail: what an attempt calls an upstream is the server here.
+fn describe(answer: &RecipientAnswer) -> String {
+    match answer {
+        RecipientAnswer::Unable(Missing::Size { size, limit }) => {
+            format!("the message has {size} bytes, and the server takes {limit} at most")
+        }
+        RecipientAnswer::Unable(Missing::SmtpUtf8) => {
+            "the address is not ASCII, and the server does not offer SMTPUTF8".to_owned()
+        }
+        RecipientAnswer::Unknown(what) => {
+            format!("{what}: nobody knows whether it was accepted; sent again, it may arrive twice")
+        }
+        RecipientAnswer::Refused { reply, .. } if reply.code == 530 => {
+            format!("{reply} (sendmail does not log in: let the server take mail from this machine without)")
+        }
+        other => other.describe(),
+    }
 }
 
 /// The exit code where nobody was accepted. Where one may be accepted later, it is worth while to send it again.
@@ -155,7 +174,10 @@ mod tests {
         );
         assert_eq!(outcome.accepted, ["r0@x: 250 2.0.0 queued as X"]);
         let unknown = judge(&[RecipientAnswer::Unknown("closed".into())], &[]);
-        assert_eq!(unknown.complaints, ["r0@x: closed: may be sent twice"]);
+        assert_eq!(
+            unknown.complaints,
+            ["r0@x: closed: nobody knows whether it was accepted; sent again, it may arrive twice"]
+        );
         assert_eq!(judge(&[rcpt("451 later")], &[]).complaints[1], "nothing was sent, try again later");
         assert_eq!(judge(&[rcpt("554 no")], &[]).complaints[1], "nothing was sent");
     }

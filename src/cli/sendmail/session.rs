@@ -1,4 +1,5 @@
-//! `-bs`: a session between standard input and output and the server. Nothing is read from it or changed in it.
+//! `-bs`: a session between standard input and output and the server. Nothing is changed in it but line ends: where the first
+//! line ends with LF alone, so do all, and the server, for which only CRLF.CRLF ends a message, gets CRLF.
 
 use super::exit::{Failed, IOERR, OSERR, TEMPFAIL};
 use crate::cli::small_runtime;
@@ -27,10 +28,10 @@ pub(super) fn run(server: &Upstream) -> Result<u8, Failed> {
             Failed(TEMPFAIL, why)
         })?;
         let (from_server, mut to_server) = stream.into_split();
-        let mut input = standard_input();
+        let (mut input, mut line_ends) = (standard_input(), LineEnds::default());
         let say = async {
             while let Some(piece) = input.recv().await {
-                to_server.write_all(&piece).await?;
+                to_server.write_all(&line_ends.of(piece)).await?;
             }
             to_server.shutdown().await
         };
@@ -45,7 +46,41 @@ pub(super) fn run(server: &Upstream) -> Result<u8, Failed> {
     });
     // The thread that reads standard input may wait for ever.
     runtime.shutdown_background();
-    done.map(|()| 0)
+    match done? {
+        // The content has no end, so the server has nothing of it.
+        Some(354) => {
+            Err(Failed(TEMPFAIL, "the message was not ended by a single dot; nothing was sent".to_owned()))
+        }
+        _ => Ok(0),
+    }
+}
+
+/// Line ends of the client, by its first one.
+#[derive(Default)]
+struct LineEnds {
+    /// Known from the first line end on.
+    are_bare: Option<bool>,
+    after_cr: bool,
+}
+
+impl LineEnds {
+    fn of(&mut self, piece: Vec<u8>) -> Vec<u8> {
+        if self.are_bare.is_none()
+            && let Some(end) = piece.iter().position(|byte| *byte == b'\n')
+        {
+            let after_cr = if end == 0 { self.after_cr } else { piece[end - 1] == b'\r' };
+            self.are_bare = Some(!after_cr);
+        }
+        let mut whole = Vec::with_capacity(piece.len());
+        for byte in piece {
+            if byte == b'\n' && !self.after_cr && self.are_bare == Some(true) {
+                whole.push(b'\r');
+            }
+            whole.push(byte);
+            self.after_cr = byte == b'\r';
+        }
+        whole
+    }
 }
 
 async fn connect(server: &Upstream) -> io::Result<TcpStream> {
@@ -69,16 +104,45 @@ fn standard_input() -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// What the server says, at once, because the other side waits for it.
-async fn print(mut from_server: OwnedReadHalf) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
+/// What the server says, at once, because the other side waits for it. Returns the code of its last line.
+async fn print(mut from_server: OwnedReadHalf) -> io::Result<Option<u16>> {
+    let (mut piece, mut line, mut last) = (vec![0; PIECE], Vec::new(), None);
     loop {
         let read = from_server.read(&mut piece).await?;
         if read == 0 {
-            return Ok(());
+            return Ok(last);
+        }
+        for byte in &piece[..read] {
+            match byte {
+                b'\n' => {
+                    last = str::from_utf8(&line).ok().and_then(|code| code.parse().ok());
+                    line.clear();
+                }
+                byte if line.len() < 3 => line.push(*byte),
+                _ => {}
+            }
         }
         let mut out = io::stdout().lock();
         out.write_all(&piece[..read])?;
         out.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_follow_the_first_one() {
+        let said = |pieces: &[&str]| {
+            let mut ends = LineEnds::default();
+            let whole = pieces.iter().flat_map(|piece| ends.of(piece.as_bytes().to_vec()));
+            String::from_utf8(whole.collect()).unwrap()
+        };
+        assert_eq!(said(&["HELO x\nDA", "TA\n.\n"]), "HELO x\r\nDATA\r\n.\r\n");
+        assert_eq!(said(&["HELO x\n", "a\r\nb\r", "\nc\n"]), "HELO x\r\na\r\nb\r\nc\r\n");
+        for untouched in [&["HELO x\r\nBDAT 2\r\n\n\n"][..], &["HELO x\r", "\na\n"]] {
+            assert_eq!(said(untouched), untouched.concat());
+        }
     }
 }
