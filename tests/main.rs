@@ -27,3 +27,4 @@ mod server;
 mod smtp;
 mod soak;
 mod support;
+mod upstreams;

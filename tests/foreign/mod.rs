@@ -5,6 +5,7 @@ mod clients;
 mod everywhere;
 mod faults;
 mod front_door;
+mod keys;
 pub mod letters;
 mod login;
 mod outcome;

@@ -18,7 +18,8 @@ pub struct Exim {
 
 impl Exim {
     /// With these main options, macros and lists over ours: `REQUIRE_TLS` (`yes`: 530 at MAIL without it), `AUTH_OFFERED`
-    /// (`plain`, `login` or both, within TLS, for `app` with the password `s3cret`), `hostlist relay_from`, and whatever Exim knows. None, after saying so, where Exim cannot be had.
+    /// (`plain`, `login` or both, within TLS, for `app` with the password `s3cret`), `CONNECT_DELAY`, `RCPT_DELAY` and `DATA_DELAY`
+    /// (how long it takes to greet, and to answer RCPT and the final dot), `hostlist relay_from`, and whatever Exim knows. None, after saying so, where Exim cannot be had.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Option<Exim> {
         let packed = folder().join("exim/usr/sbin/exim4");
@@ -106,6 +107,9 @@ fn configuration(folder: &Path, address: SocketAddr, next: SocketAddr, settings:
     let mut defaults = vec![
         ("REQUIRE_TLS", "no".to_owned()),
         ("AUTH_OFFERED", "none".to_owned()),
+        ("CONNECT_DELAY", "0s".to_owned()),
+        ("RCPT_DELAY", "0s".to_owned()),
+        ("DATA_DELAY", "0s".to_owned()),
         ("hostlist relay_from", "127.0.0.1".to_owned()),
         ("primary_hostname", "exim.test".to_owned()),
         ("exim_path", folder.join("exim").display().to_string()),
@@ -124,7 +128,8 @@ fn configuration(folder: &Path, address: SocketAddr, next: SocketAddr, settings:
         ("deliver_drop_privilege", "true".to_owned()),
         ("acl_smtp_mail", "acl_mail".to_owned()),
         ("acl_smtp_rcpt", "acl_rcpt".to_owned()),
-        ("acl_smtp_data", "accept".to_owned()),
+        ("acl_smtp_connect", "acl_connect".to_owned()),
+        ("acl_smtp_data", "acl_data".to_owned()),
         ("keep_environment", String::new()),
     ];
     defaults.extend(owner);
@@ -142,12 +147,17 @@ fn configuration(folder: &Path, address: SocketAddr, next: SocketAddr, settings:
 
 const REST: &str = "\
 begin acl
+acl_connect:
+  accept delay = CONNECT_DELAY
+acl_data:
+  accept delay = DATA_DELAY
 acl_mail:
   deny condition = REQUIRE_TLS
        !encrypted = *
        message = 530 5.7.0 Must issue a STARTTLS command first
   accept
 acl_rcpt:
+  warn delay = RCPT_DELAY
   accept hosts = +relay_from
   accept authenticated = *
   deny message = relay not permitted
