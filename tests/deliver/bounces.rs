@@ -353,6 +353,8 @@ async fn whose_mail_waits_for_upstreams_that_are_down_is_told_that_it_is_late() 
     // With an upstream there, mail leaves, and one notice with it.
     let server = server(|script| script);
     stage.configure(&(upstream("only", &server, "") + more));
+    // However long its circuit is open.
+    stage.clock.advance(HOUR);
     let notices = stage
         .until("all is sent", async || {
             let all = server.transactions();
