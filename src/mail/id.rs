@@ -52,7 +52,11 @@ pub struct NotAQueueId(pub String);
 impl FromStr for QueueId {
     type Err = NotAQueueId;
     fn from_str(text: &str) -> Result<QueueId, NotAQueueId> {
-        Ulid::from_string(text).map(QueueId).map_err(|_| NotAQueueId(text.to_owned()))
+        // What the reader of ULIDs takes beside that (a first character above 7 has bits for which there is no room) would
+        // name another message.
+        let read = Ulid::from_string(text).ok().map(QueueId);
+        let is_itself = |id: &QueueId| id.to_string().eq_ignore_ascii_case(text);
+        read.filter(is_itself).ok_or_else(|| NotAQueueId(text.to_owned()))
     }
 }
 
@@ -80,5 +84,20 @@ mod tests {
         assert_eq!(early.to_string().parse(), Ok(early));
         assert_eq!(QueueId::from_number(early.number()), early);
         assert!("short".parse::<QueueId>().is_err());
+    }
+
+    #[test]
+    fn an_id_is_read_only_from_what_it_prints_as() {
+        let id: QueueId = "01M7ZQ7VRSD6Z6SJWX96ZH662V".parse().unwrap();
+        assert_eq!("01m7zq7vrsd6z6sjwx96zh662v".parse(), Ok(id));
+        for first in "89ABCDEFGHJKMNPQRSTVWXYZ".chars() {
+            let other = format!("{first}1M7ZQ7VRSD6Z6SJWX96ZH662V");
+            assert_eq!(other.parse::<QueueId>(), Err(NotAQueueId(other)));
+        }
+        for alike in
+            ["O1M7ZQ7VRSD6Z6SJWX96ZH662V", "0IM7ZQ7VRSD6Z6SJWX96ZH662V", "0LM7ZQ7VRSD6Z6SJWX96ZH662V"]
+        {
+            assert!(alike.parse::<QueueId>().is_err(), "{alike}");
+        }
     }
 }
