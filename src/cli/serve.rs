@@ -6,9 +6,14 @@ use crate::log::Log;
 use crate::server::{Server, StartError};
 use crate::unix::Signals;
 use anyhow::Context;
+use std::time::Duration;
 
 /// Files that are open beside those of sessions: queue, logs, control socket, upstreams.
 const SPARE_FILES: u64 = 64;
+
+/// How long the end of the process waits for work on other threads that is under way after the stop, such as a read of a disk
+/// that does not answer. Nothing that has to be kept is among it: the queue is closed by then.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
@@ -28,7 +33,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     }
     // Reception and delivery are two kinds of work, and the writer of the queue has a thread of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let signals = Signals::listen()?;
         let server = match Server::start(loaded, sources, log).await {
             // A verb changed it meanwhile.
@@ -39,7 +44,9 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             tracing::info!("listener {name} on {address}");
         }
         Ok(server.run(signals).await?)
-    })
+    });
+    runtime.shutdown_timeout(LAST_WORK);
+    result
 }
 
 /// Logged at start, because `data_dir` is then a new folder in the working directory, and the operator should know of it.

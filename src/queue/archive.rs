@@ -7,9 +7,13 @@
 //! the file compares its length. Files without a record go with their day.
 //!
 //! Nothing here is ever a reason for mail to wait or to fail: what cannot be written is an event.
+//!
+//! A day goes in two steps: its records, then its files. A purge that is interrupted between the two is taken up by the next one,
+//! because the day stays known as forgotten until its folder is gone.
 
+use super::archive_folders::{Removed, day_folders, remove_some};
 use super::error::QueueError;
-use super::sent_mail::{Day, SentMail, SentMessage};
+use super::sent_mail::{ArchivedDay, Day, SentMail, SentMessage};
 use crate::clock::{Clock, Moment};
 use crate::event::{EventType, Fact, code};
 use crate::mail::{Message, QueueId};
@@ -22,8 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Files that are removed before other work on the same thread goes on.
-const FILES_AT_ONCE: usize = 500;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Writes the files, and removes them when they are kept long enough.
@@ -70,7 +72,7 @@ impl Archive {
                 Some(now)
             }
             Err(error) => {
-                self.on_failure(error);
+                self.on_failure(error, message);
                 None
             }
         }
@@ -82,27 +84,32 @@ impl Archive {
             0 => Bytes::new(),
             _ => self.chunk(message, 0).await?,
         };
-        let (day, size, folder) = (path.clone(), message.size, self.folder.clone());
+        let (size, folder) = (message.size, self.folder.clone());
         let mut file = in_background(move || {
-            let day = day.parent().unwrap_or(&folder);
-            unix::make_private_folder(&folder)?;
-            unix::make_private_folder(day)?;
-            let free = unix::free_space(&folder)?;
-            if keep_free > 0 && free < keep_free.saturating_add(size) {
+            let day = path.parent().map_or_else(|| folder.clone(), Path::to_owned);
+            for folder in [&folder, &day] {
+                unix::make_private_folder(folder).map_err(|error| named(folder, &error))?;
+            }
+            let free = unix::free_space(&folder).map_err(|error| named(&folder, &error))?;
+            if keep_free > 0 && free < keep_free {
                 return Err(NotArchived::LittleSpace { free, keep_free });
             }
-            let mut file = unix::create_private_file(&path)?;
-            file.write_all(&chunk)?;
-            Ok(Partial { file: Some(file), path })
+            if keep_free > 0 && free - keep_free < size {
+                return Err(NotArchived::TooBig { size, keep_free });
+            }
+            let opened = unix::create_private_file(&path).and_then(|file| {
+                let mut partial = Partial { file: Some(file), path: path.clone() };
+                partial.write(&chunk)?;
+                Ok(partial)
+            });
+            Ok(opened.map_err(|error| named(&path, &error))?)
         })
         .await?;
         for number in 1..message.chunks {
             chunk = self.chunk(message, number).await?;
-            file = in_background(move || {
-                if let Some(to) = &mut file.file {
-                    to.write_all(&chunk)?;
-                }
-                Ok(file)
+            file = in_background(move || match file.write(&chunk) {
+                Ok(()) => Ok(file),
+                Err(error) => Err(named(&file.path, &error).into()),
             })
             .await?;
         }
@@ -120,22 +127,35 @@ impl Archive {
         }
     }
 
-    fn on_failure(&self, error: NotArchived) {
+    fn on_failure(&self, error: NotArchived, message: &Message) {
         let folder = self.folder.display();
         let (why, kind, code, text) = match error {
             // The queue has said what is wrong with it.
             NotArchived::Content(error) => return tracing::warn!("a message was not archived: {error}"),
             NotArchived::LittleSpace { free, keep_free } => {
                 let text = format!(
-                    "{free} octets are free on the disk of {folder}, and {keep_free} (twice min_free_space) are kept free \
-                     of archived mail: what is sent is not archived until there is room; mail goes on"
+                    "{} are free on the disk of {folder}, and {} (twice min_free_space) are kept free of archived mail: what \
+                     is sent is not archived until there is room; mail goes on",
+                    in_words(free),
+                    in_words(keep_free)
                 );
                 (Stopped::LittleSpace, EventType::Warning, code::LOW_DISK, text)
             }
-            NotArchived::Io(error) => {
+            // Of this message alone: there is room for others.
+            NotArchived::TooBig { size, keep_free } => {
                 let text = format!(
-                    "sent mail cannot be archived in {folder}: {error}; mail goes on without being archived"
+                    "message {} of {} is not archived: it would leave less than {} (twice min_free_space) free on the disk of \
+                     {folder}",
+                    message.id,
+                    in_words(size),
+                    in_words(keep_free)
                 );
+                let fact = self.fact(EventType::Warning, code::LOW_DISK, text);
+                return self.queue.record(vec![Fact { queue_id: Some(message.id), ..fact }]);
+            }
+            NotArchived::Io(error) => {
+                let text =
+                    format!("sent mail cannot be archived: {error}; mail goes on without being archived");
                 (Stopped::Error, EventType::Error, code::STORAGE, text)
             }
         };
@@ -150,7 +170,11 @@ impl Archive {
             EventType::Information => tracing::info!("{text}"),
             _ => tracing::warn!("{text}"),
         }
-        self.queue.record(vec![Fact::new(self.clock.wall(), kind, "Archive", code, text)]);
+        self.queue.record(vec![self.fact(kind, code, text)]);
+    }
+
+    fn fact(&self, kind: EventType, code: &str, text: String) -> Fact {
+        Fact::new(self.clock.wall(), kind, "Archive", code, text)
     }
 
     /// Removes what is kept longer than so many days, at least one, counted from the last addition to its day's folder. Files
@@ -165,42 +189,59 @@ impl Archive {
     async fn purge_days(&self, kept: Duration) -> Result<(), NotArchived> {
         let known = self.queue.archive_days().await.map_err(queue_error)?;
         let folder = self.folder.clone();
-        let found = in_background(move || Ok(day_folders(&folder)?)).await?;
+        let found =
+            in_background(move || day_folders(&folder).map_err(|error| named(&folder, &error).into()));
+        let found = found.await?;
         for day in found.iter().filter(|day| !known.iter().any(|(known, _)| known == *day)) {
             // Left by a crash, or copied here: kept as long as what is archived today.
             self.queue.find_day(*day).await.map_err(queue_error)?;
         }
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let before = Moment(self.queue.archive_now().0.saturating_sub(kept));
-        for (day, last) in known {
-            match last {
-                Some(last) if last <= before => {
-                    if self.queue.forget_sent(day, before).await.map_err(queue_error)? {
-                        self.remove_files(day).await?;
+        let today = Day::of(self.clock.wall());
+        for (day, known) in known {
+            let removed = match known {
+                ArchivedDay::Kept { last } if last <= before => {
+                    match self.queue.forget_sent(day, before).await.map_err(queue_error)? {
+                        true => self.remove_files(day, true).await,
+                        false => Ok(()),
                     }
                 }
-                Some(_) => {}
-                None if found.contains(&day) => {}
-                None => self.queue.forget_day(day).await.map_err(queue_error)?,
+                ArchivedDay::Kept { .. } => Ok(()),
+                // A message may just be on its way there, before the commit that makes the day known again.
+                ArchivedDay::Forgotten if day == today => Ok(()),
+                ArchivedDay::Forgotten => self.remove_files(day, false).await,
+            };
+            // One day's folder that cannot be removed keeps no other.
+            if let Err(error) = removed {
+                tracing::warn!("the archive cannot be cleaned up: {error}");
             }
         }
         Ok(())
     }
 
-    async fn remove_files(&self, day: Day) -> Result<(), NotArchived> {
+    /// Removes what is ours of a day whose records are gone, and its folder. Foreign files are said the first time, and again
+    /// only where something of ours was beside them, as after a purge that was interrupted.
+    async fn remove_files(&self, day: Day, is_first: bool) -> Result<(), NotArchived> {
         let folder = self.folder.join(day.to_string());
+        let mut is_news = is_first;
         loop {
-            let folder = folder.clone();
-            match in_background(move || Ok(remove_some(&folder)?)).await? {
-                Removed::Some => tokio::task::yield_now().await,
+            let here = folder.clone();
+            let removing = move || remove_some(&here).map_err(|error| named(&here, &error).into());
+            match in_background(removing).await? {
+                Removed::Some => {
+                    is_news = true;
+                    tokio::task::yield_now().await;
+                }
                 Removed::All => return self.queue.forget_day(day).await.map_err(queue_error),
-                Removed::AllButForeign(count) => {
-                    let folder = self.folder.join(day.to_string());
-                    let text = format!(
-                        "{count} files in {} are none of Postroom's: they are left there, and so is the folder",
-                        folder.display()
-                    );
-                    self.record(EventType::Warning, code::STORAGE, text);
+                Removed::AllButForeign { removed, foreign } => {
+                    if is_news || removed > 0 {
+                        let text = format!(
+                            "{foreign} files in {} are none of Postroom's: they are left there, and so is the folder",
+                            folder.display()
+                        );
+                        self.record(EventType::Warning, code::STORAGE, text);
+                    }
                     return Ok(());
                 }
             }
@@ -220,15 +261,14 @@ impl ArchivedContent {
     /// Opens the file in the archive of that folder, blocking, see [`Archive::open`].
     pub fn open(folder: &Path, sent: &SentMessage) -> io::Result<ArchivedContent> {
         let path = file(folder, sent.sent_at, sent.message.id);
-        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = unix::open_regular_file(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (size, file) = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::new(error.kind(), wrong(&"the file is gone")),
-            kind => io::Error::new(kind, wrong(&error)),
+            io::ErrorKind::NotFound => named(&path, &io::Error::new(error.kind(), "the file is gone")),
+            _ => named(&path, &error),
         })?;
         if size != sent.message.size {
             let what = format!("the file has {size} octets, and the message had {}", sent.message.size);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong(&what)));
+            return Err(named(&path, &io::Error::new(io::ErrorKind::InvalidData, what)));
         }
         Ok(ArchivedContent(file))
     }
@@ -255,10 +295,22 @@ impl Read for ArchivedContent {
 enum NotArchived {
     #[error("{free} octets are free, and {keep_free} are to be")]
     LittleSpace { free: u64, keep_free: u64 },
+    /// There is room, but not for this message.
+    #[error("with {size} octets more less than {keep_free} would be free")]
+    TooBig { size: u64, keep_free: u64 },
     #[error("{0}")]
     Content(String),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// The error, with the path that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn in_words(octets: u64) -> bytesize::Display {
+    bytesize::ByteSize::b(octets).display().iec()
 }
 
 fn queue_error(error: QueueError) -> NotArchived {
@@ -270,6 +322,12 @@ struct Partial {
     /// None once it is whole.
     file: Option<File>,
     path: PathBuf,
+}
+
+impl Partial {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
 }
 
 impl Drop for Partial {
@@ -285,57 +343,4 @@ async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NotArchived> + Send + 'static,
 ) -> Result<T, NotArchived> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error).into()))
-}
-
-/// The days that there is a folder of.
-fn day_folders(folder: &Path) -> io::Result<Vec<Day>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut days = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            days.extend(entry.file_name().to_str().and_then(|name| name.parse::<Day>().ok()));
-        }
-    }
-    Ok(days)
-}
-
-enum Removed {
-    /// There may be more.
-    Some,
-    All,
-    AllButForeign(usize),
-}
-
-/// Removes some files of a day, and the folder when it is empty.
-fn remove_some(folder: &Path) -> io::Result<Removed> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removed::All),
-        entries => entries?,
-    };
-    let (mut removed, mut foreign) = (0, 0);
-    for entry in entries {
-        let entry = entry?;
-        if !is_ours(&entry.file_name().to_string_lossy()) || !entry.file_type()?.is_file() {
-            foreign += 1;
-            continue;
-        }
-        std::fs::remove_file(entry.path())?;
-        removed += 1;
-        if removed == FILES_AT_ONCE {
-            return Ok(Removed::Some);
-        }
-    }
-    if foreign > 0 {
-        return Ok(Removed::AllButForeign(foreign));
-    }
-    std::fs::remove_dir(folder)?;
-    Ok(Removed::All)
-}
-
-fn is_ours(name: &str) -> bool {
-    name.strip_suffix(".eml").is_some_and(|id| id.parse::<QueueId>().is_ok_and(|read| read.to_string() == id))
 }

@@ -27,6 +27,7 @@
 //! possible, a loss is not.
 
 pub mod archive;
+mod archive_folders;
 mod delivery_queue;
 mod error;
 mod event_log;
@@ -48,7 +49,7 @@ pub use filter::{Filter, Needle};
 pub use filter_parser::{FilterError, parse_time};
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
 pub use operations::{ActionResult, Operations, OperatorAction, Page};
-pub use sent_mail::{Day, SentMail, SentMessage, SentPage};
+pub use sent_mail::{ArchivedDay, Day, SentMail, SentMessage, SentPage};
 pub use timeline::Timeline;
 
 /// Where messages live between 250 and their outcome: all of the contract.

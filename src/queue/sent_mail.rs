@@ -70,10 +70,22 @@ pub struct SentPage {
     pub next: Option<QueueId>,
 }
 
+/// What is known of a day of the archive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArchivedDay {
+    /// There is mail of it; the last was archived at that moment.
+    Kept {
+        /// See [`SentMail::archive_now`].
+        last: Moment,
+    },
+    /// Its records are removed. Its folder may still be there: files in it are none of ours, or the removal was interrupted.
+    Forgotten,
+}
+
 /// Records of sent mail.
 pub trait SentMail: MailStore {
-    /// A page of at most `limit` sent messages, newest first, from `cursor` on (inclusive). The states of the filter do
-    /// not count.
+    /// A page of at most `limit` sent messages, newest first, from `cursor` on (inclusive). They are in the state that
+    /// [`Message::state`] says: a filter that asks for another one finds none.
     fn list_sent(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, SentPage>;
 
     /// One sent message.
@@ -82,9 +94,8 @@ pub trait SentMail: MailStore {
     /// The moment by which the age of archived mail counts: of a timeline that is never stopped.
     fn archive_now(&self) -> Moment;
 
-    /// The days that there is sent mail of, with the moment at which the last was archived. None where
-    /// that day was forgotten.
-    fn archive_days(&self) -> Pending<'_, Vec<(Day, Option<Moment>)>>;
+    /// The days that there is, or was, sent mail of.
+    fn archive_days(&self) -> Pending<'_, Vec<(Day, ArchivedDay)>>;
 
     /// Files were found under a day that nothing is known of: it counts from now on.
     fn find_day(&self, day: Day) -> Pending<'_, ()>;

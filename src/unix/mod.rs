@@ -61,9 +61,27 @@ pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// Opens a file that only its owner may read, for writing from its beginning.
+/// Opens a file that only its owner may read, for writing from its beginning. What is no file, such as a named pipe that
+/// nobody reads, is an error and is not waited for.
 pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    regular_file(&mut options, path)
+}
+
+/// Opens a file for reading; as [`create_private_file`] where it is no file.
+pub(crate) fn open_regular_file(path: &Path) -> io::Result<File> {
+    regular_file(File::options().read(true), path)
+}
+
+fn regular_file(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
+    // These flags fit into what the system calls an int.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file")),
+    }
 }
 
 /// Locks a folder against others that lock it, for as long as what is returned lives. None: somebody else has it.

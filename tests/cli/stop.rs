@@ -4,6 +4,7 @@ use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::talk::Talk;
+use rustix::process::Signal;
 
 #[test]
 fn a_transaction_under_way_may_finish_and_idle_clients_hear_421() {
@@ -63,4 +64,22 @@ fn started_and_stopped_are_events() {
     let codes: Vec<&str> =
         events.as_array().unwrap().iter().filter_map(|event| event["code"].as_str()).collect();
     assert_eq!(codes, ["STARTED", "STOPPED"]);
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let mut proxy = Proxy::start("");
+    let mut busy = Talk::connect(proxy.address());
+    busy.say("EHLO c.test", "250");
+    busy.say("MAIL FROM:<a@a.test>", "250");
+    busy.say("RCPT TO:<b@b.test>", "250");
+    busy.say("DATA", "354");
+    proxy.signal(Signal::TERM);
+    // The transaction may go on for 25 s.
+    proxy.wait_until_said("stopping: transactions and attempts under way may end");
+    proxy.signal(Signal::TERM);
+    let asked = std::time::Instant::now();
+    assert!(proxy.wait().success());
+    assert!(asked.elapsed() < std::time::Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(proxy.said().contains("stopped at once"));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use futures_util::future::join_all;
 use postroom::clock::Clock;
-use postroom::queue::{Archive, Filter, SentMail};
+use postroom::queue::{Archive, ArchivedDay, Filter, SentMail};
 use std::path::PathBuf;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -172,6 +172,100 @@ async fn foreign_files_stay_with_their_folder_and_are_said_once() {
     assert_eq!(house.queue.archive_days().await.unwrap(), []);
 }
 
+/// A purge that ends between the records of a day and its files is taken up by the next one.
+#[tokio::test]
+async fn files_that_an_interrupted_purge_left_go_with_the_next() {
+    for foreign in [false, true] {
+        let house = House::new();
+        let message = house.sent(10).await;
+        let folder = house.day();
+        if foreign {
+            std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+        }
+        house.home.clock.advance(2 * DAY);
+        let (day, _) = house.queue.archive_days().await.unwrap()[0];
+        assert!(house.queue.forget_sent(day, house.queue.now()).await.unwrap());
+        assert_eq!(house.queue.archive_days().await.unwrap(), [(day, ArchivedDay::Forgotten)]);
+        for _ in 0..3 {
+            house.purge(1).await;
+        }
+        assert!(!folder.join(format!("{}.eml", message.id)).exists());
+        assert_eq!((folder.exists(), house.warnings().await), (foreign, usize::from(foreign)));
+        if foreign {
+            std::fs::remove_file(folder.join("notes.txt")).unwrap();
+            house.purge(1).await;
+            assert!(!folder.exists(), "an empty folder goes, too");
+        }
+        assert_eq!(house.queue.archive_days().await.unwrap(), []);
+    }
+}
+
+/// What waits for its commit is in a folder of today, even if that day was forgotten before the clock was set back.
+#[tokio::test]
+async fn a_file_of_today_is_not_taken_for_one_of_a_forgotten_day() {
+    let house = House::new();
+    house.sent(10).await;
+    let folder = house.day();
+    std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+    house.home.clock.advance(2 * DAY);
+    house.purge(1).await;
+    house.home.clock.set_wall(house.home.clock.wall() - jiff::SignedDuration::from_hours(48));
+    let waiting = folder.join(format!("{}.eml", QueueId::fresh(1)));
+    std::fs::write(&waiting, "x").unwrap();
+    house.purge(1).await;
+    assert!(waiting.exists());
+    house.home.clock.advance(DAY);
+    house.purge(1).await;
+    assert!(!waiting.exists());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_removed_keeps_no_other() {
+    let house = House::new();
+    house.sent(10).await;
+    let folder = house.day();
+    house.home.clock.advance(DAY);
+    let second = house.sent(10).await;
+    let other = house.file(&second);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "a file where a folder was").unwrap();
+    house.home.clock.advance(2 * DAY);
+    house.purge(1).await;
+    assert!(folder.exists() && !other.exists());
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_big_stops_the_archive_for_no_other() {
+    let house = House::new();
+    let events = async || {
+        let events = house.queue.events(None, 1_000).await.unwrap();
+        events.into_iter().map(|event| event.fact).filter(|fact| fact.source == "Archive").collect::<Vec<_>>()
+    };
+    house.sent(10).await;
+    // The disk has no room for that, but octets are free.
+    let big = Message { size: 1 << 62, ..message(&*house.queue, &["ann@x.test"], 0) };
+    assert_eq!(house.archive.keep(&big, 1).await, None);
+    house.sent(10).await;
+    assert_eq!(house.archive.keep(&big, 1).await, None);
+    house.warnings().await;
+    let said = events().await;
+    assert_eq!(said.len(), 2, "nothing of a state that changes: {said:?}");
+    for fact in said {
+        let text = format!("message {} of 4.0 EiB is not archived: it would leave less than 1 B", big.id);
+        assert!(fact.message.starts_with(&text), "{}", fact.message);
+        assert_eq!((fact.code.as_str(), fact.queue_id), ("LOW_DISK", Some(big.id)));
+    }
+    // That much is never free.
+    let small = message(&*house.queue, &["ann@x.test"], 0);
+    assert_eq!(house.archive.keep(&small, u64::MAX).await, None);
+    assert_eq!(house.archive.keep(&big, u64::MAX).await, None);
+    house.sent(10).await;
+    house.warnings().await;
+    let said: Vec<String> = events().await.into_iter().skip(2).map(|fact| fact.message).collect();
+    assert!(said.len() == 2 && said[0].contains("are kept free of archived mail"), "{said:?}");
+    assert_eq!(said[1], "sent mail is archived again");
+}
+
 #[tokio::test]
 async fn a_folder_that_somebody_has_copied_there_is_kept_as_long_as_the_others() {
     let house = House::new();
@@ -200,9 +294,9 @@ async fn thousands_go_in_several_commits_while_other_mail_goes_on() {
     });
     assert_eq!(join_all(settled).await.len(), 1_100);
     house.home.clock.advance(2 * DAY);
-    let (day, last) = house.queue.archive_days().await.unwrap()[0];
+    let (day, known) = house.queue.archive_days().await.unwrap()[0];
     let before = house.queue.now();
-    assert!(last.unwrap() < before);
+    assert!(matches!(known, ArchivedDay::Kept { last } if last < before), "{known:?}");
     let mut forgetting = house.queue.forget_sent(day, before);
     let mut rounds = 0;
     while futures_util::poll!(&mut forgetting).is_pending() {
@@ -217,10 +311,11 @@ async fn thousands_go_in_several_commits_while_other_mail_goes_on() {
 async fn a_day_that_mail_is_filed_under_again_is_not_forgotten() {
     let house = House::new();
     house.sent(10).await;
-    let (day, last) = house.queue.archive_days().await.unwrap()[0];
+    let (day, known) = house.queue.archive_days().await.unwrap()[0];
+    let ArchivedDay::Kept { last } = known else { panic!("{known:?}") };
     house.home.clock.advance(MINUTE);
     house.sent(10).await;
-    assert!(!house.queue.forget_sent(day, last.unwrap()).await.unwrap());
+    assert!(!house.queue.forget_sent(day, last).await.unwrap());
     assert_eq!(house.listed().await.len(), 2);
 }
 

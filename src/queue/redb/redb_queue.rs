@@ -1,9 +1,9 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
 use super::super::{
-    ActionResult, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, Filter, HoldChange,
-    MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus, SentMail,
-    SentMessage, SentPage, Settlement, Timeline,
+    ActionResult, ArchivedDay, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, Filter,
+    HoldChange, MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus,
+    SentMail, SentMessage, SentPage, Settlement, Timeline,
 };
 use super::claim::{self, NextDue};
 use super::claim_late::claim_late;
@@ -437,7 +437,7 @@ impl SentMail for RedbQueue {
         Box::pin(self.read(move |shared| sent_listing::show(&shared.database, id)))
     }
 
-    fn archive_days(&self) -> Pending<'_, Vec<(Day, Option<Moment>)>> {
+    fn archive_days(&self) -> Pending<'_, Vec<(Day, ArchivedDay)>> {
         Box::pin(self.read(|shared| sent_listing::days(&shared.database)))
     }
 

@@ -1,6 +1,6 @@
 //! Reads records of sent mail: one, a page of them, and the days that they are filed under.
 
-use super::super::{Day, Filter, QueueError, SentMessage, SentPage};
+use super::super::{ArchivedDay, Day, Filter, QueueError, SentMessage, SentPage};
 use super::layout::{ARCHIVE_DAYS, SENT, open_if_made};
 use super::record;
 use super::redb_error::queue_error;
@@ -81,15 +81,18 @@ pub(super) fn show(database: &SharedDatabase, id: QueueId) -> Result<SentMessage
 }
 
 /// See [`super::super::SentMail::archive_days`].
-pub(super) fn days(database: &SharedDatabase) -> Result<Vec<(Day, Option<Moment>)>, QueueError> {
+pub(super) fn days(database: &SharedDatabase) -> Result<Vec<(Day, ArchivedDay)>, QueueError> {
     let snapshot = database.begin_read()?;
     let read = || -> Result<_, redb::Error> {
         let mut all = Vec::new();
         let Some(days) = open_if_made(&snapshot, ARCHIVE_DAYS)? else { return Ok(all) };
         for entry in days.iter()? {
             let (number, last) = entry?;
-            let last = Some(Moment(last.value())).filter(|last| last.0 != FORGOTTEN);
-            all.extend(Day::from_number(number.value()).map(|day| (day, last)));
+            let known = match last.value() {
+                FORGOTTEN => ArchivedDay::Forgotten,
+                last => ArchivedDay::Kept { last: Moment(last) },
+            };
+            all.extend(Day::from_number(number.value()).map(|day| (day, known)));
         }
         Ok(all)
     };
