@@ -33,8 +33,10 @@ pub(super) enum Test {
     Site(Vec<String>),
     /// One of these has taken or refused a recipient; an empty name: nobody was asked.
     Upstream(Vec<String>),
-    From(Needle),
-    To(Needle),
+    /// One of these is in the reverse-path; an empty one is the null reverse-path.
+    From(Vec<Needle>),
+    /// One of these is in the address of a recipient.
+    To(Vec<Needle>),
     Subject(Needle),
     /// In the id, an address, the subject or a reply.
     Anywhere(Needle),
@@ -58,6 +60,39 @@ impl Filter {
     pub fn and(mut self, other: Filter) -> Filter {
         self.terms.extend(other.terms);
         self
+    }
+
+    /// Whether it means a message or not for good: it asks for nothing that changes while a message is in the queue.
+    pub fn is_constant(&self) -> bool {
+        self.terms.iter().all(|term| {
+            matches!(
+                term.test,
+                Test::Class(_)
+                    | Test::From(_)
+                    | Test::Subject(_)
+                    | Test::Older(_)
+                    | Test::Newer(_)
+                    | Test::Larger(_)
+            )
+        })
+    }
+
+    /// The upstreams that it names.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        let named = self.terms.iter().flat_map(|term| match &term.test {
+            Test::Upstream(names) => &names[..],
+            _ => &[],
+        });
+        named.map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The sites that it names.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        let named = self.terms.iter().flat_map(|term| match &term.test {
+            Test::Site(names) => &names[..],
+            _ => &[],
+        });
+        named.map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// Whether it means every message.
@@ -130,9 +165,12 @@ impl Test {
             Test::Class(classes) => classes.contains(&message.class),
             Test::Site(names) => names.iter().any(|name| name.eq_ignore_ascii_case(&message.site)),
             Test::Upstream(names) => names.iter().any(|name| was_asked(message, name)),
-            Test::From(needle) if needle.is_empty() => message.reverse_path.address().is_none(),
-            Test::From(needle) => needle.is_in(message.reverse_path.as_str()),
-            Test::To(needle) => message.recipients.iter().any(|one| needle.is_in(one.address.as_str())),
+            Test::From(needles) => needles.iter().any(|needle| is_from(message, needle)),
+            Test::To(needles) => {
+                let is_to =
+                    |needle: &Needle| message.recipients.iter().any(|one| needle.is_in(one.address.as_str()));
+                needles.iter().any(is_to)
+            }
             Test::Subject(needle) if needle.is_empty() => subject(message).trim().is_empty(),
             Test::Subject(needle) => needle.is_in(&subject(message)),
             Test::Anywhere(needle) => is_anywhere(message, needle),
@@ -140,6 +178,13 @@ impl Test {
             Test::Newer(time) => !is_before(time),
             Test::Larger(bytes) => message.size > *bytes,
         }
+    }
+}
+
+fn is_from(message: &Message, needle: &Needle) -> bool {
+    match needle.is_empty() {
+        true => message.reverse_path.address().is_none(),
+        false => needle.is_in(message.reverse_path.as_str()),
     }
 }
 

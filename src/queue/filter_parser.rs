@@ -5,7 +5,7 @@ use super::filter::{Filter, Needle, Term, Test};
 use crate::mail::printable;
 use crate::mail::{Class, MessageState};
 use bytesize::ByteSize;
-use jiff::civil::Date;
+use jiff::civil::DateTime;
 use jiff::{Timestamp, Zoned};
 use std::ops::Range;
 use std::time::Duration;
@@ -71,6 +71,8 @@ struct Word {
     value_at: Range<usize>,
     /// There were quotes in the value.
     quoted: bool,
+    /// What stands between the commas outside of quotes.
+    parts: Vec<String>,
     at: Range<usize>,
 }
 
@@ -103,13 +105,14 @@ impl Words<'_> {
         let letters = text.len() - text.trim_start_matches(|one: char| one.is_ascii_alphabetic()).len();
         let key = (letters > 0 && text[letters..].starts_with(':')).then_some(body..body + letters);
         let value_start = key.as_ref().map_or(body, |key| key.end + 1);
-        let (value, quoted, end) = self.value(value_start)?;
-        Ok(Word { negated, key, value, value_at: value_start..end, quoted, at: start..end })
+        let (parts, quoted, end) = self.parts(value_start)?;
+        let value = parts.join(",");
+        Ok(Word { negated, key, value, value_at: value_start..end, quoted, parts, at: start..end })
     }
 
-    /// Up to a blank outside of quotes. In quotes `\"` is a quote and `\\` a backslash.
-    fn value(&self, start: usize) -> Result<(String, bool, usize), Wrong> {
-        let (mut value, mut quoted, mut open) = (String::new(), false, None);
+    /// Up to a blank outside of quotes: what stands between the commas. In quotes `\"` is a quote and `\\` a backslash.
+    fn parts(&self, start: usize) -> Result<(Vec<String>, bool, usize), Wrong> {
+        let (mut parts, mut value, mut quoted, mut open) = (Vec::new(), String::new(), false, None);
         let mut characters = self.expression[start..].char_indices().peekable();
         while let Some((at, character)) = characters.next() {
             match character {
@@ -122,7 +125,11 @@ impl Words<'_> {
                 {
                     value.extend(characters.next().map(|(_, escaped)| escaped));
                 }
-                blank if blank.is_whitespace() && open.is_none() => return Ok((value, quoted, start + at)),
+                blank if blank.is_whitespace() && open.is_none() => {
+                    parts.push(value);
+                    return Ok((parts, quoted, start + at));
+                }
+                ',' if open.is_none() => parts.push(std::mem::take(&mut value)),
                 other => value.push(other),
             }
         }
@@ -130,7 +137,10 @@ impl Words<'_> {
             Some(at) => {
                 Err((at..at + 1, "this quote is not closed; a quote inside of quotes is \\\"".to_owned()))
             }
-            None => Ok((value, quoted, self.expression.len())),
+            None => {
+                parts.push(value);
+                Ok((parts, quoted, self.expression.len()))
+            }
         }
     }
 }
@@ -170,20 +180,18 @@ fn text(word: &Word) -> Result<Needle, Wrong> {
 }
 
 fn keyed(name: &str, word: &Word, key: &Range<usize>, now: &Zoned) -> Result<Test, Wrong> {
-    let needle = || match word.value.as_str() {
-        "<>" if name == "from" => Needle::new(""),
-        value => Needle::new(value),
-    };
     let wrong = |what: String| (word.value_at.clone(), what);
     Ok(match name {
         "state" => Test::State(one_of(word, &STATES, "a state")?),
         "class" => Test::Class(one_of(word, &CLASSES, "a class")?),
-        "site" => Test::Site(names(word)),
-        "upstream" => Test::Upstream(names(word)),
-        "from" => Test::From(needle()),
-        "to" if word.value.is_empty() => return Err(wrong("every message is to somebody".to_owned())),
-        "to" => Test::To(needle()),
-        "subject" => Test::Subject(needle()),
+        "site" => Test::Site(names(word)?),
+        "upstream" => Test::Upstream(names(word)?),
+        "from" => Test::From(addresses(word)?),
+        "to" if matches!(word.value.as_str(), "" | "<>") => {
+            return Err(wrong("every message is to somebody".to_owned()));
+        }
+        "to" => Test::To(addresses(word)?),
+        "subject" => Test::Subject(Needle::new(&word.value)),
         "older" => Test::Older(parse_time(&word.value, now).map_err(wrong)?),
         "newer" => Test::Newer(parse_time(&word.value, now).map_err(wrong)?),
         "larger" => Test::Larger(size(&word.value).map_err(wrong)?),
@@ -246,11 +254,28 @@ fn one_of<T: Copy>(word: &Word, known: &[(&str, T)], kind: &str) -> Result<Vec<T
     word.value.split(',').map(str::trim).map(find).collect()
 }
 
-fn names(word: &Word) -> Vec<String> {
-    word.value.split(',').map(|name| name.trim().to_owned()).collect()
+/// Names with commas between them. An empty one, alone and in quotes, is none; among others it was hardly meant.
+fn names(word: &Word) -> Result<Vec<String>, Wrong> {
+    let names: Vec<String> = word.value.split(',').map(|name| name.trim().to_owned()).collect();
+    if !word.value.is_empty() && names.iter().any(String::is_empty) {
+        return Err((word.value_at.clone(), "there is no name before or behind a comma".to_owned()));
+    }
+    Ok(names)
 }
 
-/// An age before `now`, a day in its time zone, or a time with its offset.
+/// Texts of addresses with commas between them. The angle brackets that an address may be written in are no part of it.
+fn addresses(word: &Word) -> Result<Vec<Needle>, Wrong> {
+    let bare = |text: &str| {
+        let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+        inner.unwrap_or(text).to_owned()
+    };
+    if word.parts.len() > 1 && word.parts.iter().any(String::is_empty) {
+        return Err((word.value_at.clone(), "there is no address before or behind a comma".to_owned()));
+    }
+    Ok(word.parts.iter().map(|part| Needle::new(&bare(part))).collect())
+}
+
+/// An age before `now`, a day or a time in its time zone, or a time with its own offset or zone.
 ///
 /// # Errors
 /// What would be one.
@@ -261,13 +286,18 @@ pub fn parse_time(value: &str, now: &Zoned) -> Result<Timestamp, String> {
     if let Ok(time) = value.parse::<Timestamp>() {
         return Ok(time);
     }
-    if let Ok(day) = value.parse::<Date>()
-        && let Ok(midnight) = day.to_zoned(now.time_zone().clone())
-    {
-        return Ok(midnight.timestamp());
+    if let Ok(time) = value.parse::<Zoned>() {
+        return Ok(time.timestamp());
     }
-    let kinds =
-        "an age (90s, 5m, 2h, 2d; m are minutes), a day (2026-11-20) or a time (2026-11-20T14:00:00Z)";
+    // A day alone is its midnight. What the reader would drop, such as a zone that it does not know, is refused.
+    let is_bare = value.bytes().skip("2026-11-20".len()).all(|byte| !b"+-[Zz".contains(&byte));
+    if let Some(time) = value.parse::<DateTime>().ok().filter(|_| is_bare)
+        && let Ok(time) = time.to_zoned(now.time_zone().clone())
+    {
+        return Ok(time.timestamp());
+    }
+    let kinds = "an age (90s, 5m, 2h, 2d; m are minutes), a day (2026-11-20) or a time (2026-11-20T14:00, or with its offset \
+                 2026-11-20T14:00:00Z)";
     Err(format!("`{value}` is no time: {kinds}"))
 }
 

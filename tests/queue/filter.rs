@@ -58,6 +58,10 @@ fn each_term_means_what_it_says() {
         "from:NOREPLY@",
         "to:ann",
         "to:bob@example.NET",
+        "to:carol@,bob@",
+        "to:<ann@example.com>,carol@",
+        "from:<noreply@shop.test>",
+        "from:\"noreply@shop.test\"",
         "subject:order",
         "subject:\"order 4711 ✓\"",
         "site:shop",
@@ -71,6 +75,10 @@ fn each_term_means_what_it_says() {
         "newer:2026-11-21",
         "newer:2026-11-21T12:00:00Z",
         "newer:2026-11-21T13:00:00+01:00",
+        "newer:2026-11-21T13:00",
+        "older:2026-11-21T13:01",
+        "newer:\"2026-11-21 12:59:30\"",
+        "newer:2026-11-21T07:00[America/New_York]",
         "larger:1999",
         "larger:1kB",
         "mailbox",
@@ -105,6 +113,13 @@ fn each_term_means_what_it_says() {
         "newer:59m",
         "older:2026-11-21",
         "newer:2026-11-21T12:00:01Z",
+        "newer:2026-11-21T20:00",
+        "newer:2026-11-21T13:00:01",
+        "older:2026-11-21T13:00",
+        "newer:2026-11-21T07:01[America/New_York]",
+        "to:carol@,dave@",
+        "to:\"carol@,bob@\"",
+        "from:<shop.test>x",
         "larger:2000",
         "larger:1MiB",
         "\"busy mailbox\"",
@@ -116,7 +131,8 @@ fn each_term_means_what_it_says() {
         assert!(!parse(expression).unwrap().matches(&message), "{expression}");
     }
     let bare = Message::new(at("2026-11-21T12:00:00Z"), ReversePath::Null);
-    for expression in ["from:\"\"", "from:<>", "subject:\"\"", "site:\"\"", "upstream:\"\"", "site:shop,\"\""]
+    for expression in
+        ["from:\"\"", "from:<>", "from:shop.test,<>", "subject:\"\"", "site:\"\"", "upstream:\"\""]
     {
         assert!(parse(expression).unwrap().matches(&bare), "{expression}");
     }
@@ -146,6 +162,16 @@ fn an_error_says_where_why_and_what_would_be_right() {
         ("older:soon", 7, "an age (90s, 5m, 2h, 2d; m are minutes)"),
         ("older:30", 7, "is no time"),
         ("newer:2026-13-01", 7, "is no time"),
+        ("newer:2026-11-21T20:00[Mars/Olympus]", 7, "is no time"),
+        ("newer:2026-11-21T20:00+99:00", 7, "is no time"),
+        ("newer:2026-11-21Z", 7, "is no time"),
+        ("newer:2026-11-21T25:00", 7, "is no time"),
+        ("site:intranet,", 6, "before or behind a comma"),
+        ("site:shop,\"\"", 6, "before or behind a comma"),
+        ("x upstream:,primary", 12, "before or behind a comma"),
+        ("to:ann@x,", 4, "before or behind a comma"),
+        ("from:,", 6, "before or behind a comma"),
+        ("to:<>", 4, "every message is to somebody"),
         ("larger:much", 8, "is no size"),
         ("x \"open", 3, "not closed"),
         ("subject:\"open", 9, "not closed"),
