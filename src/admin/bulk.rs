@@ -5,6 +5,9 @@
 //! what was found, 16 bytes each. A message is changed only if the filter still means it in the very commit that changes it.
 //! Mail that is accepted meanwhile is newer than the newest message at the beginning, and is not meant.
 //!
+//! Where somebody was asked about a count before, ages count from the time of that count (`now`). A filter that asks for what changes
+//! (states, replies) may mean more by then: the search ends before the first action, and more than was counted (`counted`) is refused.
+//!
 //! A client that goes away ends the action: what is done stays done.
 
 use super::bulk_line::BulkLine;
@@ -12,7 +15,7 @@ use super::json::BulkJson;
 use super::json_response::JsonResponse;
 use super::messages::unconfirmed;
 use super::problem::Problem;
-use super::query::{self, BulkQuery, QueryError, id};
+use super::query::{self, BulkQuery, CountedQuery, QueryError, id};
 use super::safe_json::to_json;
 use super::state::AdminState;
 use crate::mail::{MessageState, QueueId};
@@ -22,6 +25,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use std::convert::Infallible;
 use tokio::sync::mpsc;
 
@@ -35,8 +39,24 @@ const NDJSON: &str = "application/x-ndjson";
 #[derive(Clone)]
 enum Selection {
     Ids(Vec<QueueId>),
-    Filter { filter: Filter, until: Option<QueueId> },
+    Filter { filter: Filter, until: Option<QueueId>, now: Timestamp },
 }
+
+/// Messages of a search.
+#[derive(Default)]
+struct Found {
+    held_by_mode: Vec<QueueId>,
+    others: Vec<QueueId>,
+}
+
+impl Found {
+    fn add(&mut self, id: QueueId, is_held_by_mode: bool) {
+        let group = if is_held_by_mode { &mut self.held_by_mode } else { &mut self.others };
+        group.push(id);
+    }
+}
+
+type FoundReceiver = mpsc::UnboundedReceiver<Result<Found, Problem>>;
 
 /// See the module. Answers a [`BulkJson`], or lines ([`BulkLine`]) to who accepts `application/x-ndjson`.
 pub(super) async fn bulk(
@@ -55,7 +75,8 @@ pub(super) async fn bulk(
             return Err(unconfirmed(&format!("{held} of these messages are held")));
         }
     }
-    let mut lines = carry_out(admin, query::confirmed(action, query.confirm), selection);
+    let action = query::confirmed(action, query.confirm);
+    let mut lines = carry_out(admin, action, selection, query.counted);
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accepts.is_some_and(|accepts| accepts.contains(NDJSON)) {
         let body = futures_util::stream::unfold(lines, async |mut lines| {
@@ -91,12 +112,13 @@ async fn selection(admin: &AdminState, query: &BulkQuery) -> Result<Selection, P
             );
         }
     };
-    let filter = admin.filter(expression)?;
+    let now = query.now.unwrap_or_else(|| admin.clock.wall());
+    let filter = admin.filter_at(expression, now)?;
     let until = match &query.until {
         Some(until) => Some(id(until)?),
         None => newest(admin).await?,
     };
-    Ok(Selection::Filter { filter, until })
+    Ok(Selection::Filter { filter, until, now })
 }
 
 async fn newest(admin: &AdminState) -> Result<Option<QueueId>, Problem> {
@@ -123,8 +145,9 @@ async fn count(
                 }
             }
         }
-        Selection::Filter { filter, until } => {
+        Selection::Filter { filter, until, now } => {
             found.until = until.map(|id| id.to_string());
+            found.now = Some(*now);
             if let Some(known) = counted(admin, action, filter).filter(|_| action != OperatorAction::Release)
             {
                 found.matching = known;
@@ -157,7 +180,9 @@ fn counted(admin: &AdminState, action: OperatorAction, filter: &Filter) -> Optio
         MessageState::Failed => status.failed,
         MessageState::Sent => 0,
     };
-    filter.states().filter(|_| filter.is_of_states_only()).map(|states| states.into_iter().map(count).sum())
+    // What is set aside is in no counter of a state, and is deleted like the rest.
+    let knows = filter.is_of_states_only() && (action != OperatorAction::Delete || status.damaged == 0);
+    filter.states().filter(|_| knows).map(|states| states.into_iter().map(count).sum())
 }
 
 impl BulkJson {
@@ -168,10 +193,15 @@ impl BulkJson {
 }
 
 /// Does it in a task of its own, which ends when nobody waits for its lines any more.
-fn carry_out(admin: AdminState, action: OperatorAction, selection: Selection) -> mpsc::Receiver<BulkLine> {
+fn carry_out(
+    admin: AdminState,
+    action: OperatorAction,
+    selection: Selection,
+    counted: Option<CountedQuery>,
+) -> mpsc::Receiver<BulkLine> {
     let (lines, receiver) = mpsc::channel(LINES);
     tokio::spawn(async move {
-        let last = match act(&admin, action, selection, &lines).await {
+        let last = match act(&admin, action, selection, counted, &lines).await {
             Ok(done) => BulkLine::Result(done),
             Err(problem) => BulkLine::Problem(problem),
         };
@@ -185,33 +215,40 @@ async fn act(
     admin: &AdminState,
     action: OperatorAction,
     selection: Selection,
+    counted: Option<CountedQuery>,
     lines: &mpsc::Sender<BulkLine>,
 ) -> Result<BulkJson, Problem> {
     let mut done = BulkJson::default();
     let (found, mut pages) = mpsc::unbounded_channel();
+    let mut may_grow = action == OperatorAction::Release;
     let filter = match selection {
         Selection::Ids(ids) => {
-            ids.chunks(PAGE).for_each(|ids| drop(found.send(Ok(ids.to_vec()))));
-            drop(found);
+            tokio::spawn(look_at(admin.clone(), ids, counted.is_some(), found));
             Filter::default()
         }
-        Selection::Filter { filter, until } => {
-            done.until = until.map(|id| id.to_string());
+        Selection::Filter { filter, until, now } => {
+            (done.until, done.now) = (until.map(|id| id.to_string()), Some(now));
+            may_grow |= !filter.is_constant();
             tokio::spawn(search(admin.clone(), action, filter.clone(), until, found));
             filter
         }
     };
+    if let Some(counted) = counted.filter(|_| may_grow) {
+        pages = refuse_more(counted, pages, done.now.is_some()).await?;
+    }
     let mut is_first = true;
-    while let Some(ids) = pages.recv().await {
-        let ids: Vec<QueueId> = ids?;
-        done.matching += ids.len() as u64;
-        let results = admin.queue.act_where(action, ids.clone(), filter.clone()).await?;
-        for (id, result) in ids.iter().zip(results) {
-            match result {
-                ActionResult::Done => done.changed += 1,
-                ActionResult::Unchanged => done.unchanged += 1,
-                ActionResult::HeldByMode => done.held_by_mode += 1,
-                ActionResult::NotFound => done.not_found.push(id.to_string()),
+    while let Some(found) = pages.recv().await {
+        let found = found?;
+        for (action, ids) in each_with_its_action(action, found, counted.is_some()) {
+            done.matching += ids.len() as u64;
+            let results = admin.queue.act_where(action, ids.clone(), filter.clone()).await?;
+            for (id, result) in ids.iter().zip(results) {
+                match result {
+                    ActionResult::Done => done.changed += 1,
+                    ActionResult::Unchanged => done.unchanged += 1,
+                    ActionResult::HeldByMode => done.held_by_mode += 1,
+                    ActionResult::NotFound => done.not_found.push(id.to_string()),
+                }
             }
         }
         if is_first && action == OperatorAction::Retry {
@@ -230,13 +267,76 @@ async fn act(
     Ok(done)
 }
 
+/// What was found, once all is found and it is no more than was counted.
+async fn refuse_more(
+    counted: CountedQuery,
+    mut pages: FoundReceiver,
+    by_filter: bool,
+) -> Result<FoundReceiver, Problem> {
+    let (sender, checked) = mpsc::unbounded_channel();
+    let (mut matching, mut held_by_mode) = (0, 0);
+    while let Some(found) = pages.recv().await {
+        let found = found?;
+        held_by_mode += found.held_by_mode.len() as u64;
+        matching += (found.held_by_mode.len() + found.others.len()) as u64;
+        drop(sender.send(Ok(found)));
+    }
+    let more = |now: u64, then: u64, which: &str| {
+        let detail = format!(
+            "nothing was changed: {now} messages are {which} by now, and {then} were when they were counted; \
+             count them again"
+        );
+        Err(Problem::new(StatusCode::CONFLICT, detail))
+    };
+    if by_filter && matching > counted.matching {
+        return more(matching, counted.matching, "meant");
+    }
+    if held_by_mode > counted.held_by_mode {
+        return more(held_by_mode, counted.held_by_mode, "held by a mode");
+    }
+    Ok(checked)
+}
+
+/// After a question about what modes hold, a message that no mode held when it was found is not released if one does by then.
+fn each_with_its_action(
+    action: OperatorAction,
+    found: Found,
+    was_asked: bool,
+) -> [(OperatorAction, Vec<QueueId>); 2] {
+    let of_others = match action {
+        OperatorAction::Release if was_asked => OperatorAction::ReleaseOwn,
+        action => action,
+    };
+    [(action, found.held_by_mode), (of_others, found.others)]
+}
+
+/// Sends these ids, page by page, with whether a mode holds them where that matters.
+async fn look_at(
+    admin: AdminState,
+    ids: Vec<QueueId>,
+    with_modes: bool,
+    found: mpsc::UnboundedSender<Result<Found, Problem>>,
+) {
+    for ids in ids.chunks(PAGE) {
+        let mut page = Found::default();
+        for id in ids {
+            let is_held =
+                with_modes && admin.queue.show(*id).await.is_ok_and(|message| message.is_held_by_mode());
+            page.add(*id, is_held);
+        }
+        if found.send(Ok(page)).is_err() {
+            return;
+        }
+    }
+}
+
 /// Sends the ids of what is meant, page by page, until all are found or nobody wants them any more.
 async fn search(
     admin: AdminState,
     action: OperatorAction,
     filter: Filter,
     until: Option<QueueId>,
-    found: mpsc::UnboundedSender<Result<Vec<QueueId>, Problem>>,
+    found: mpsc::UnboundedSender<Result<Found, Problem>>,
 ) {
     let mut cursor = until;
     while cursor.is_some() {
@@ -246,8 +346,11 @@ async fn search(
         };
         // Nothing but its removal is possible for a record that cannot be read.
         let damaged = page.damaged.iter().map(|(id, _)| *id).filter(|_| action == OperatorAction::Delete);
-        let ids: Vec<QueueId> = page.messages.iter().map(|message| message.id).chain(damaged).collect();
-        if found.send(Ok(ids)).is_err() {
+        let mut both = Found { held_by_mode: Vec::new(), others: damaged.collect() };
+        for message in &page.messages {
+            both.add(message.id, message.is_held_by_mode());
+        }
+        if found.send(Ok(both)).is_err() {
             return;
         }
         cursor = page.next;

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::query;
 use super::safe_json;
 use super::state::AdminState;
-use crate::event::{Event, EventFilter};
+use crate::event::EventFilter;
 use axum::extract::{Query, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -13,8 +13,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::sync::Arc;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 10_000;
@@ -65,7 +64,8 @@ pub(super) async fn list(
     Ok(JsonResponse(json!({ "events": events, "next": next })))
 }
 
-/// `GET /api/v1/events/stream`: server-sent events, each with the JSON of one event and its id.
+/// `GET /api/v1/events/stream`: server-sent events, each with the JSON of one event and its id. A reader that is too slow is told
+/// how many it has missed.
 pub(super) async fn stream(
     State(admin): State<AdminState>,
     Query(query): Query<EventsQuery>,
@@ -73,8 +73,15 @@ pub(super) async fn stream(
     let filter = query.filter(&admin)?;
     let follow = stream::unfold((admin.queue.subscribe(), filter), async |(mut receiver, filter)| {
         loop {
-            let (event, rest) = next(receiver).await?;
-            receiver = rest;
+            let event = match receiver.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(missed)) => {
+                    let missed =
+                        sse::Event::default().event("missed").data(json!({ "missed": missed }).to_string());
+                    return Some((Ok(missed), (receiver, filter)));
+                }
+                Err(RecvError::Closed) => return None,
+            };
             if filter.matches(&event.fact) {
                 let data = safe_json::to_json(&*event).unwrap_or_default();
                 let event = sse::Event::default().id(event.id.to_string()).data(data);
@@ -83,15 +90,4 @@ pub(super) async fn stream(
         }
     });
     Ok(Sse::new(follow).keep_alive(KeepAlive::default()))
-}
-
-/// The next event. A reader that is too slow misses some: it sees so by the ids.
-async fn next(mut receiver: Receiver<Arc<Event>>) -> Option<(Arc<Event>, Receiver<Arc<Event>>)> {
-    loop {
-        match receiver.recv().await {
-            Ok(event) => return Some((event, receiver)),
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return None,
-        }
-    }
 }

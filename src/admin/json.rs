@@ -72,6 +72,13 @@ pub(crate) struct RecipientJson {
     pub refused_by: Vec<String>,
 }
 
+impl RecipientJson {
+    /// Whether the message was accepted for it.
+    pub(crate) fn is_original(&self) -> bool {
+        self.role == Role::Original
+    }
+}
+
 /// The file of a sent message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ArchivedJson {
@@ -112,6 +119,9 @@ pub(crate) struct BulkJson {
     pub not_found: Vec<String>,
     /// The newest message that can be meant; null in an empty queue, or with `ids`.
     pub until: Option<String>,
+    /// UTC; what ages in the filter count from. Null with `ids`.
+    #[serde(default)]
+    pub now: Option<Timestamp>,
 }
 
 /// An upstream in a listing.

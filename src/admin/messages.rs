@@ -2,7 +2,7 @@
 
 use super::json::{MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
-use super::problem::Problem;
+use super::problem::{Problem, was_sent};
 use super::query::{self, ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
 use super::sent;
 use super::state::AdminState;
@@ -103,7 +103,13 @@ async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Resu
         admin.health.probe_now();
     }
     match results.first() {
-        Some(ActionResult::NotFound) | None => Err(QueueError::NotFound(id).into()),
+        Some(ActionResult::NotFound) | None => match admin.queue.show_sent(id).await {
+            Ok(sent) => {
+                let sent = was_sent(&id.to_string(), sent.sent_at);
+                Err(Problem::new(StatusCode::NOT_FOUND, format!("message {id} is not in the queue: {sent}")))
+            }
+            Err(_) => Err(QueueError::NotFound(id).into()),
+        },
         Some(ActionResult::HeldByMode) => Err(unconfirmed(&format!("message {id} is held"))),
         Some(ActionResult::Done | ActionResult::Unchanged) => Ok(()),
     }

@@ -5,6 +5,7 @@ use crate::config::{ChangeError, ConfigErrors};
 use crate::queue::FilterError;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is wrong, whose fault it is, and what to change.
@@ -26,6 +27,18 @@ impl Problem {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         Problem { status: status.as_u16(), title, detail: detail.to_string(), errors: Vec::new() }
     }
+}
+
+/// Of a message that is neither in the queue nor archived.
+pub(crate) fn nowhere(id: &str) -> String {
+    format!(
+        "message {id} is neither in the queue nor in the archive; `postroom events --id {id}` says what became of it"
+    )
+}
+
+/// Of one that has left the queue and is archived.
+pub(crate) fn was_sent(id: &str, sent_at: Timestamp) -> String {
+    format!("it was sent at {sent_at:.0}; `postroom sent resend {id}` sends it again")
 }
 
 impl IntoResponse for Problem {
@@ -74,7 +87,9 @@ impl From<crate::queue::QueueError> for Problem {
     fn from(error: crate::queue::QueueError) -> Problem {
         use crate::queue::QueueError;
         let status = match error {
-            QueueError::NotFound(_) => StatusCode::NOT_FOUND,
+            QueueError::NotFound(id) => {
+                return Problem::new(StatusCode::NOT_FOUND, nowhere(&id.to_string()));
+            }
             QueueError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             QueueError::Storage(_)
             | QueueError::StagedLost(_)

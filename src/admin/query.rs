@@ -5,7 +5,7 @@ use crate::event::{EventFilter, EventType};
 use crate::mail::id::NotAQueueId;
 use crate::mail::{MessageState, QueueId};
 use crate::queue::{Filter, OperatorAction, parse_time};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 /// The query of a listing.
@@ -46,6 +46,21 @@ pub(crate) struct BulkQuery {
     /// None that is newer: `until` of an earlier answer, so that what was counted is what is meant.
     #[serde(default)]
     pub until: Option<String>,
+    /// Ages in the filter count from then: `now` of an earlier answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
+    /// What was counted before somebody was asked. Where more is meant by now, nothing is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<CountedQuery>,
+}
+
+/// From an answer to a `dry_run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CountedQuery {
+    pub matching: u64,
+    #[serde(default)]
+    pub held_by_mode: u64,
 }
 
 /// What `POST /api/v1/messages/{id}/release` and `resend` take; `retry` and `hold` take it, too, and need nothing of it.

@@ -68,8 +68,8 @@ pub(super) async fn resend(
     if sent.message.recipients.iter().any(|one| one.mode.is_some()) && !body.is_some_and(|body| body.confirm)
     {
         let why = format!(
-            "message {id} was not sent to its recipients, because of redirect or debug: say \"confirm\": true to send it \
-             under the modes that are in force now"
+            "message {id} was kept from recipients by redirect or debug: say \"confirm\": true to send it to all of them, also to \
+             those who have had it, under the modes that are in force now"
         );
         return Err(Problem::new(StatusCode::CONFLICT, why));
     }

@@ -5,6 +5,7 @@ use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Sett
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::queue::{Archive, Filter, FilterError, Queue};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,6 +46,11 @@ pub(crate) struct AdminState {
 impl AdminState {
     /// What an expression of the filter language means now.
     pub(super) fn filter(&self, expression: &str) -> Result<Filter, FilterError> {
-        Filter::parse(expression, &self.clock.wall().to_zoned(TimeZone::system()))
+        self.filter_at(expression, self.clock.wall())
+    }
+
+    /// What it meant at that time.
+    pub(super) fn filter_at(&self, expression: &str, time: Timestamp) -> Result<Filter, FilterError> {
+        Filter::parse(expression, &time.to_zoned(TimeZone::system()))
     }
 }

@@ -2,17 +2,26 @@
 
 use super::{Failure, Global};
 use crate::admin::json::{ArchivedJson, MessageJson};
+use crate::admin::problem::nowhere;
 use crate::mail::QueueId;
-use crate::queue::SentMessage;
 use crate::queue::archive::ArchivedContent;
 use crate::queue::redb::ReadOnlyQueue;
+use crate::queue::{QueueError, SentMessage};
 use anyhow::anyhow;
 
 /// The message, with what became of its file.
 pub(super) fn show(global: &Global, queue: &ReadOnlyQueue, id: QueueId) -> Result<MessageJson, Failure> {
-    let sent = queue.show_sent(id)?;
+    let sent = find(queue, id)?;
     let wrong = content(global, &sent).err().map(|error| error.to_string());
     Ok(MessageJson { archived: Some(ArchivedJson::of(&sent, wrong)), ..MessageJson::of_sent(&sent) })
+}
+
+/// Its record.
+pub(super) fn find(queue: &ReadOnlyQueue, id: QueueId) -> Result<SentMessage, Failure> {
+    match queue.show_sent(id) {
+        Err(QueueError::NotFound(_)) => Err(anyhow!("{}", nowhere(&id.to_string())).into()),
+        found => Ok(found?),
+    }
 }
 
 /// Its content.

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::client::Client;
-use super::table::safe;
+use super::table::{safe, time_with_offset, with_local_times};
 use crate::admin::attempts::{AttemptJson, transcript_of};
 use crate::mail::QueueId;
 use crate::mail::printable::printable_lines;
@@ -41,7 +41,8 @@ impl History {
             say!("\nAttempts");
         }
         for attempt in &self.attempts {
-            say!("  {:.0}  {} ({})", attempt.at, attempt.upstream, safe(&attempt.why, 400));
+            let at = time_with_offset(attempt.at);
+            say!("  {at}  {} ({})", attempt.upstream, safe(&attempt.why, 400));
             if let Some(error) = &attempt.session_error {
                 say!("    {}", safe(error, 1000));
             }
@@ -68,8 +69,17 @@ impl History {
         if let Some(transcript) = &self.transcript {
             match transcript.is_empty() {
                 true => say!("\nNo dialogue is kept."),
-                false => say!("\n{}", printable_lines(transcript).trim_end()),
+                false => say!("\n{}", with_local_headings(&printable_lines(transcript)).trim_end()),
             }
         }
     }
+}
+
+/// Each dialogue stands under a line of ours with its time.
+fn with_local_headings(transcript: &str) -> String {
+    let localized = |line: &str| match line.starts_with("-- ") {
+        true => with_local_times(line) + "\n",
+        false => line.to_owned() + "\n",
+    };
+    transcript.lines().map(localized).collect()
 }

@@ -3,11 +3,11 @@
 use super::client::{Client, query_value};
 use super::expression;
 use super::queue::open_file;
-use super::table::{coloured, safe, time_to_second};
+use super::table::{coloured, safe, time_to_second, with_local_times};
 use super::{Failure, Global, small_runtime};
 use crate::admin::query;
 use crate::admin::safe_json::to_json;
-use crate::event::EventFilter;
+use crate::event::{EventFilter, code};
 use anyhow::Context;
 use clap::Args;
 use http_body_util::BodyExt;
@@ -44,10 +44,10 @@ struct FilterArgs {
     /// With this code: a word such as DEFERRED, or the address of a recipient
     #[arg(long, value_name = "C")]
     code: Option<String>,
-    /// From this source: Mail, Queue, Upstream, Listener, Configuration, Service
+    /// From this source: Mail, Queue, Archive, Upstream, Listener, Configuration, Service
     #[arg(long, value_name = "S")]
     source: Option<String>,
-    /// Not earlier: an age (90s, 5m, 2h, 2d), a day (2026-11-20) or a time (2026-11-20T14:00:00Z)
+    /// Not earlier: an age (90s, 5m, 2h, 2d), a day (2026-11-20) or a time (2026-11-20T14:00, 2026-11-20T14:00:00Z)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// About this message
@@ -77,18 +77,18 @@ impl FilterArgs {
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
     small_runtime()?.block_on(async {
         let filter = args.filter.filter()?;
-        let parameters = args.filter.parameters();
         let socket = global.control_socket()?;
         if args.follow {
+            let parameters = args.filter.parameters();
             // Connected before the listing, so that nothing falls between the two.
             let mut client = Client::must_connect(&socket).await?;
             let stream = client.open(&format!("/api/v1/events/stream?{parameters}")).await?;
             let seen =
-                list(global, &mut Client::must_connect(&socket).await?, args.limit, &parameters).await?;
+                list(global, &mut Client::must_connect(&socket).await?, args.limit, &args.filter).await?;
             return follow(global, stream, seen).await;
         }
         match Client::connect(&socket).await? {
-            Some(mut client) => list(global, &mut client, args.limit, &parameters).await.map(drop),
+            Some(mut client) => list(global, &mut client, args.limit, &args.filter).await.map(drop),
             None => {
                 let events = open_file(global)?.events_where(&filter, None, args.limit)?;
                 let events = events.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
@@ -99,11 +99,33 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
 }
 
 /// Prints the newest and returns the id of the last.
-async fn list(global: &Global, client: &mut Client, limit: usize, parameters: &str) -> Result<u64, Failure> {
+async fn list(
+    global: &Global,
+    client: &mut Client,
+    limit: usize,
+    filter: &FilterArgs,
+) -> Result<u64, Failure> {
+    let parameters = filter.parameters();
     let answer: Value = client.get(&format!("/api/v1/events?limit={limit}{parameters}")).await?;
     let events = answer["events"].as_array().cloned().unwrap_or_default();
     print(global, &events, false)?;
+    if events.is_empty() {
+        warn_of_unknown_words(client, filter).await?;
+    }
     Ok(events.last().and_then(|event| event["id"].as_u64()).unwrap_or(0))
+}
+
+/// Says so of a code or a source that no event has: it may be misspelt.
+async fn warn_of_unknown_words(client: &mut Client, filter: &FilterArgs) -> Result<(), Failure> {
+    for (name, value) in [("code", &filter.code), ("source", &filter.source)] {
+        let Some(value) = value else { continue };
+        let answer: Value =
+            client.get(&format!("/api/v1/events?limit=1&{name}={}", query_value(value))).await?;
+        if answer["events"].as_array().is_none_or(Vec::is_empty) {
+            eprintln!("postroom: no event that is kept has the {name} `{}`", safe(value, 200));
+        }
+    }
+    Ok(())
 }
 
 async fn follow(global: &Global, mut stream: hyper::body::Incoming, seen: u64) -> Result<(), Failure> {
@@ -115,6 +137,11 @@ async fn follow(global: &Global, mut stream: hyper::body::Incoming, seen: u64) -
             let line: Vec<u8> = text.drain(..=end).collect();
             let Some(json) = line.strip_prefix(b"data: ") else { continue };
             let event: Value = serde_json::from_slice(json)?;
+            if let Some(missed) = event["missed"].as_u64() {
+                eprintln!(
+                    "postroom: {missed} events came faster than they were read here and are not shown; `postroom events` has them"
+                );
+            }
             if event["id"].as_u64().is_some_and(|id| id > seen) {
                 print(global, &[event], true)?;
             }
@@ -139,11 +166,15 @@ fn print(global: &Global, events: &[Value], following: bool) -> Result<(), Failu
         let id = event["queue_id"].as_str().map(|id| format!(" [{id}]")).unwrap_or_default();
         let reply =
             event["reply"].as_str().map(|reply| format!(" ({})", safe(reply, 300))).unwrap_or_default();
+        let message = match event["code"].as_str() {
+            Some(code::DEFERRED) => with_local_times(&field("message")),
+            _ => field("message"),
+        };
         let kind = field("type");
         // The colour takes no columns.
         let blanks = " ".repeat(11_usize.saturating_sub(kind.len()));
         let (kind, time) = (coloured(&kind), time_of_event(&field("time")));
-        writeln!(out, "{time}  {kind}{blanks} {}  {}{reply}{id}", field("code"), field("message"))?;
+        writeln!(out, "{time}  {kind}{blanks} {}  {}{reply}{id}", field("code"), message)?;
     }
     Ok(out.flush()?)
 }

@@ -55,11 +55,12 @@ impl Listing {
     }
 }
 
-/// The first recipient and how many more there are.
+/// The first of the recipients that it was accepted for, and how many more there are.
 pub(super) fn recipients(message: &MessageJson) -> String {
-    match &message.recipients[..] {
-        [] => String::new(),
-        [only] => only.address.clone(),
-        [first, rest @ ..] => format!("{} +{}", first.address, rest.len()),
+    let mut originals = message.recipients.iter().filter(|one| one.is_original());
+    match (originals.next(), originals.count()) {
+        (None, _) => String::new(),
+        (Some(only), 0) => only.address.clone(),
+        (Some(first), more) => format!("{} +{more}", first.address),
     }
 }

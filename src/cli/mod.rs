@@ -14,6 +14,7 @@ mod attempts;
 mod change;
 mod check;
 mod client;
+mod confirm;
 mod content;
 mod demo;
 mod events;
@@ -178,6 +179,18 @@ impl Global {
     }
 }
 
+/// `postroom`, and the verbs of the command line.
+fn called_verb() -> String {
+    let (mut command, mut called) = (command(), "postroom".to_owned());
+    for argument in std::env::args_os().skip(1) {
+        if let Some(verb) = argument.to_str().and_then(|argument| command.find_subcommand(argument)) {
+            called = format!("{called} {}", verb.get_name());
+            command = verb.clone();
+        }
+    }
+    called
+}
+
 /// The whole command line, as clap knows it: for what is made from it.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -220,7 +233,7 @@ fn report(failure: Failure, json: bool) -> ExitCode {
         Failure::Failed(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
         Failure::Failed(error) => eprintln!("postroom: {}", printable(&format!("{error:#}"))),
         Failure::Usage(what) => {
-            eprintln!("postroom: {}\n\nSee `postroom --help`.", printable_lines(&what));
+            eprintln!("postroom: {}\n\nSee `{} --help`.", printable_lines(&what), called_verb());
             return ExitCode::from(2);
         }
         Failure::Config(errors) => {

@@ -6,17 +6,16 @@ use super::attempts::History;
 use super::client::Client;
 use super::queue_bulk::{self, Which};
 use super::queue_list::{self, ListArgs};
-use super::table::{coloured, safe, size, time_and_distance};
+use super::table::{coloured, safe, size, time_and_distance, word};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::{MessageJson, RecipientJson};
 use crate::admin::safe_json::to_json_pretty;
-use crate::mail::{HoldReason, QueueId, Role};
+use crate::mail::{HoldReason, Mode, QueueId, RecipientState, Role};
 use crate::queue::QueueError;
 use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
-use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 
@@ -31,10 +30,11 @@ pub(super) struct QueueArgs {
 const FILTERS: &str = "Filters: all terms have to hold, - before one says not, quotes keep blanks.
   state:failed,held    queued, deferred, held, failed; several with commas
   from:shop@ to:@example.com subject:\"your order\"
-                       that text in the reverse-path, a recipient, the subject (from:\"\": the null reverse-path)
+                       that text in the reverse-path, a recipient, the subject (from:\"\": the null reverse-path);
+                       to:ann@,bob@ one of several
   upstream:primary     that one has taken or refused a recipient, or was asked last
   site:intranet  class:bulk  larger:1MiB
-  older:2d  newer:2h   by age (90s, 5m, 2h, 2d), day (2026-11-20) or time (2026-11-20T14:00:00Z)
+  older:2d  newer:2h   by age (90s, 5m, 2h, 2d), day (2026-11-20) or time (2026-11-20T14:00, 2026-11-20T14:00:00Z)
   invoice              in the id, an address, the subject or a reply";
 
 const EXAMPLES: &str = "Examples:
@@ -69,7 +69,7 @@ enum QueueVerb {
     /// Delete messages for good. Asks first for --all and --filter
     #[command(after_help = FILTERS)]
     Delete(Which),
-    /// Print the content of a message as it was accepted
+    /// Write the content of a message to standard output, byte for byte as it was accepted (> FILE)
     Export {
         /// Queue id
         id: String,
@@ -158,11 +158,19 @@ fn print_message(message: &MessageJson) {
         say!("File      {}", safe(archived.wrong.as_ref().unwrap_or(&archived.file), 400));
     }
     for recipient in &message.recipients {
-        print_recipient(recipient);
+        print_recipient(recipient, &message.recipients);
     }
 }
 
-fn print_recipient(recipient: &RecipientJson) {
+fn print_recipient(recipient: &RecipientJson, all: &[RecipientJson]) {
+    let is_redirected = recipient.is_original() && recipient.mode == Some(Mode::Redirect);
+    if is_redirected && recipient.state == RecipientState::Delivered {
+        let copies = all.iter().filter(|one| !one.is_original() && one.state == RecipientState::Delivered);
+        let copies: Vec<String> = copies.map(|one| safe(&one.address, 400)).collect();
+        let who = if copies.is_empty() { String::new() } else { format!("; {} took it", copies.join(", ")) };
+        say!("\n  not sent to {}: redirect{who}", safe(&recipient.address, 400));
+        return;
+    }
     let mut line = format!("{}  {}", safe(&recipient.address, 400), coloured(&word(&recipient.state)));
     if let Some(upstream) = &recipient.upstream {
         line += &format!(" by {upstream}");
@@ -180,11 +188,6 @@ fn print_recipient(recipient: &RecipientJson) {
     if !recipient.refused_by.is_empty() && recipient.state.is_open() {
         say!("    refused by {}; waits for the other upstreams", recipient.refused_by.join(", "));
     }
-}
-
-/// A word as JSON has it.
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn why_held(reason: HoldReason) -> &'static str {
@@ -212,7 +215,7 @@ async fn export(global: &Global, socket: &Path, id: &str) -> Result<(), Failure>
         let queue = open_file(global)?;
         match queue.show(id) {
             Err(QueueError::NotFound(_)) => {
-                std::io::copy(&mut archived::content(global, &queue.show_sent(id)?)?, &mut out)?;
+                std::io::copy(&mut archived::content(global, &archived::find(&queue, id)?)?, &mut out)?;
             }
             message => {
                 for number in 0..message?.chunks {

@@ -64,6 +64,9 @@ pub(super) async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Res
             }
         }
     }
+    if listing.shown == 0 {
+        expression::warn_of_unknown_names(global, &filter);
+    }
     listing.end()
 }
 

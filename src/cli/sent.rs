@@ -1,10 +1,11 @@
 //! `postroom sent`: list, show, resend. While no proxy runs, list and show open the queue file themselves.
 
 use super::client::{Client, query_value};
+use super::confirm::{confirm, messages};
 use super::expression;
 use super::listing::{self, Listing};
 use super::queue::{self, open_file, parse};
-use super::table::{self, Column};
+use super::table::{self, Column, safe};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::{MessageJson, MessagesJson};
 use crate::admin::query::ActQuery;
@@ -12,7 +13,6 @@ use crate::admin::safe_json::to_json;
 use crate::mail::QueueId;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use std::io::IsTerminal;
 use std::path::Path;
 
 /// `postroom sent`.
@@ -30,7 +30,7 @@ Examples:
   postroom sent show 01JD3Z5T8E3W6Q9Y0V7N2K4M1B
   postroom sent resend 01JD3Z5T8E3W6Q9Y0V7N2K4M1B")]
 enum SentVerb {
-    /// List archived messages, newest first
+    /// List archived messages, those that were received last first; newer: and older: mean when they were received
     List {
         /// Only those that the filter means, as `postroom queue list --help` tells
         #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
@@ -57,6 +57,9 @@ enum SentVerb {
         yes: bool,
     },
 }
+
+/// Addresses that a question names.
+const NAMED: usize = 5;
 
 /// Messages on a page of a listing.
 const PAGE: usize = 1000;
@@ -104,12 +107,16 @@ async fn list(
             }
         }
     }
+    if listing.shown == 0 {
+        expression::warn_of_unknown_names(global, &filter);
+    }
     listing.end()
 }
 
 /// On a narrow terminal those with the highest rank are left out first.
 const COLUMNS: &[Column] = &[
     Column::fixed("ID", 26),
+    Column::fixed("RECEIVED", 12).rank(6),
     Column::fixed("SENT", 12).rank(1),
     Column::fixed("SIZE", 6).rank(4),
     Column::text("THROUGH").rank(5),
@@ -119,64 +126,116 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn row(message: &MessageJson) -> Vec<String> {
-    let last = message.recipients.iter().rev().find_map(|one| one.upstream.as_deref());
-    let debugged = message.recipients.iter().any(|one| one.mode.is_some());
     vec![
         message.id.clone(),
+        table::time(message.received_at),
         message.sent_at.map(table::time).unwrap_or_default(),
         table::size(message.size),
-        last.unwrap_or(if debugged { "(debug)" } else { "" }).to_owned(),
+        through(message),
         message.reverse_path.clone().unwrap_or_else(|| "<>".to_owned()),
         listing::recipients(message),
         message.subject.clone(),
     ]
 }
 
-/// All of them or, if one cannot be sent again or nobody confirms what has to be, none.
-async fn resend(global: &Global, socket: &Path, ids: &[String], yes: bool) -> Result<(), Failure> {
-    let ids = ids.iter().map(|id| parse(id)).collect::<Result<Vec<QueueId>, _>>()?;
-    let mut client = Client::must_connect(socket).await?;
-    let mut kept_back = 0;
-    for id in &ids {
-        let message: MessageJson = client.get(&format!("/api/v1/messages/{id}")).await?;
-        if let Some(wrong) = message.archived.and_then(|archived| archived.wrong) {
-            return Err(anyhow!("message {id} cannot be sent again: {wrong}").into());
-        }
-        kept_back += usize::from(message.recipients.iter().any(|one| one.mode.is_some()));
-    }
-    if kept_back > 0 && !yes {
-        confirm(kept_back, ids.len())?;
-    }
-    let mut all: Vec<MessageJson> = Vec::new();
-    for id in &ids {
-        let path = format!("/api/v1/messages/{id}/resend");
-        let new: MessageJson = client.post(&path, &ActQuery { confirm: kept_back > 0 }).await?;
-        if !global.json {
-            say!("{id} is sent again as {}", new.id);
-        }
-        all.push(new);
-    }
-    if global.json {
-        say!("{}", to_json(&all)?);
-    }
-    Ok(())
+/// The mode that took it, if one did, and the upstreams.
+fn through(message: &MessageJson) -> String {
+    let mut upstreams: Vec<&str> =
+        message.recipients.iter().filter_map(|one| one.upstream.as_deref()).collect();
+    upstreams.sort_unstable();
+    upstreams.dedup();
+    let mode =
+        message.recipients.iter().find_map(|one| one.mode).map(|mode| format!("({})", table::word(&mode)));
+    let first = upstreams.first().map(|first| match upstreams.len() {
+        1 => (*first).to_owned(),
+        count => format!("{first} +{}", count - 1),
+    });
+    mode.into_iter().chain(first).collect::<Vec<_>>().join(" ")
 }
 
-fn confirm(kept_back: usize, all: usize) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        let what = format!(
-            "{kept_back} of {all} messages did not reach their recipients, because of redirect or debug; nothing was sent \
-             again: say --yes to send them under the modes that are in force now"
-        );
-        return Err(Failure::Usage(what));
+/// All of them or, if one cannot be sent again or nobody confirms what has to be, none. What goes wrong after that is told, with
+/// what was done before.
+async fn resend(global: &Global, socket: &Path, ids: &[String], yes: bool) -> Result<(), Failure> {
+    let mut all: Vec<QueueId> = Vec::new();
+    for id in ids {
+        let id = parse(id)?;
+        if !all.contains(&id) {
+            all.push(id);
+        }
     }
-    eprint!(
-        "{kept_back} of {all} messages did not reach their recipients, because of redirect or debug. Send them now? [y/N] "
+    let mut client = Client::must_connect(socket).await?;
+    let mut kept_back = Vec::new();
+    for id in &all {
+        let message: MessageJson = client.get(&format!("/api/v1/messages/{id}")).await?;
+        if let Some(wrong) = message.archived.as_ref().and_then(|archived| archived.wrong.as_ref()) {
+            return Err(anyhow!("message {id} cannot be sent again: {wrong}").into());
+        }
+        if message.recipients.iter().any(|one| one.mode.is_some()) {
+            kept_back.push(message);
+        }
+    }
+    if !kept_back.is_empty() && !yes {
+        confirm(&question(&kept_back, all.len()))?;
+    }
+    let query = ActQuery { confirm: !kept_back.is_empty() };
+    let mut done: Vec<MessageJson> = Vec::new();
+    let mut failed = None;
+    for id in &all {
+        match client.post::<MessageJson>(&format!("/api/v1/messages/{id}/resend"), &query).await {
+            Ok(new) => {
+                if !global.json {
+                    say!("{id} is sent again as {}", new.id);
+                }
+                done.push(new);
+            }
+            Err(error) => {
+                failed = Some((id, error));
+                break;
+            }
+        }
+    }
+    if global.json {
+        say!("{}", to_json(&done)?);
+    }
+    match failed {
+        None => Ok(()),
+        Some((id, Failure::Failed(error))) => Err(anyhow!(
+            "{id} failed: {error:#}; {} before it, {} not tried",
+            messages_sent(done.len()),
+            all.len() - done.len() - 1
+        )
+        .into()),
+        Some((_, other)) => Err(other),
+    }
+}
+
+fn messages_sent(count: usize) -> String {
+    match count {
+        0 => "none was sent again".to_owned(),
+        count => format!("{} sent again", messages(count as u64)),
+    }
+}
+
+/// Who has not had the mail, and who gets it twice.
+fn question(kept_back: &[MessageJson], all: usize) -> String {
+    let originals =
+        || kept_back.iter().flat_map(|message| &message.recipients).filter(|one| one.is_original());
+    let mut had_it: Vec<&str> =
+        originals().filter(|one| one.mode.is_none()).map(|one| one.address.as_str()).collect();
+    had_it.sort_unstable();
+    had_it.dedup();
+    let mut text = format!(
+        "{} of {} did not reach all recipients, because of redirect or debug. Sent again, it goes to all of them, under the \
+         modes that are in force now",
+        kept_back.len(),
+        messages(all as u64)
     );
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(anyhow!("nothing was sent again").into()),
+    if !had_it.is_empty() {
+        let named =
+            had_it.iter().take(NAMED).map(|address| safe(address, 100)).collect::<Vec<_>>().join(", ");
+        let more = had_it.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text += &format!("; a second time to those who have had it: {named}{more}");
     }
+    text + ". Send?"
 }

@@ -7,6 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::mail::printable;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use terminal_size::{Height, Width, terminal_size};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -220,6 +221,11 @@ fn cut(text: &str, most: usize) -> String {
     shown + "…"
 }
 
+/// A word as JSON has it.
+pub(super) fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// A number of bytes for people.
 pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec_short().to_string()
@@ -245,8 +251,24 @@ pub(super) fn time_to_second(time: Timestamp) -> String {
 
 /// A time with its offset, and how far away it is.
 pub(super) fn time_and_distance(time: Timestamp) -> String {
-    let local = time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
-    format!("{local} ({})", distance(time.duration_since(SystemClock::default().wall())))
+    format!("{} ({})", time_with_offset(time), distance(time.duration_since(SystemClock::default().wall())))
+}
+
+/// `2026-11-20 14:03:22 +01:00`, in the time zone of who looks at it.
+pub(super) fn time_with_offset(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// A text of ours whose times are in UTC, with them in the time zone of who looks at it.
+pub(super) fn with_local_times(text: &str) -> String {
+    let localized = |word: &str| {
+        let bare = word.trim_end_matches([' ', ',', ';']);
+        match bare.parse::<Timestamp>() {
+            Ok(time) => time_with_offset(time) + &word[bare.len()..],
+            Err(_) => word.to_owned(),
+        }
+    };
+    text.split_inclusive(' ').map(localized).collect()
 }
 
 /// `in 5m`, `2h ago`.

@@ -6,7 +6,7 @@ use crate::support::{eventually, free_address};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// An upstream that is not there: mail stays.
 fn stuck(more: &str) -> Proxy {
@@ -122,6 +122,140 @@ fn what_was_counted_is_what_is_meant() {
     assert_eq!(addresses(&list(&proxy, &[])), ["late@b.test"]);
 }
 
+/// Ages count from the time of the count, however long somebody thinks about it.
+#[test]
+fn ages_count_from_when_it_was_counted() {
+    let proxy = stuck("");
+    send(&proxy, "shop@a.test", "ann@b.test");
+    let bulk = |query: Value| post(&proxy, "/api/v1/messages/bulk", &query).1;
+    let old = json!({"action": "delete", "filter": "older:1h", "dry_run": true});
+    let counted = bulk(old.clone());
+    assert_eq!(counted["matching"], 0);
+    let mut later = old;
+    later["now"] = json!("2100-01-01T00:00:00Z");
+    assert_eq!(bulk(later.clone())["matching"], 1);
+    assert_eq!(bulk(later)["now"], "2100-01-01T00:00:00Z");
+    for (now, changed) in [(counted["now"].clone(), 0), (json!("2100-01-01T00:00:00Z"), 1)] {
+        assert!(now.is_string(), "{counted}");
+        let query = json!({"action": "delete", "filter": "older:1h", "now": now, "until": counted["until"]});
+        assert_eq!(bulk(query)["changed"], changed);
+    }
+}
+
+/// A filter may mean more mail after a question than before it.
+#[test]
+fn more_than_was_counted_is_refused() {
+    let proxy = stuck("");
+    for to in ["ann@b.test", "bob@b.test", "carol@b.test"] {
+        send(&proxy, "shop@a.test", to);
+    }
+    proxy.command(&["queue", "hold", "--filter", "to:ann@"]);
+    let query = json!({"action": "delete", "filter": "state:held", "dry_run": true});
+    let counted = post(&proxy, "/api/v1/messages/bulk", &query).1;
+    proxy.command(&["queue", "hold", "--filter", "to:bob@"]);
+    let query = json!({
+        "action": "delete", "filter": "state:held", "until": counted["until"], "now": counted["now"],
+        "counted": {"matching": counted["matching"]}
+    });
+    let (status, problem) = post(&proxy, "/api/v1/messages/bulk", &query);
+    assert_eq!(status, 409, "{problem}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("2 messages are meant by now, and 1 were"),
+        "{problem}"
+    );
+    assert_eq!(list(&proxy, &[]).len(), 3);
+
+    // The same on a terminal.
+    let (asked, code) = answered_late(&proxy, &["queue", "delete", "--filter", "state:held"], || {
+        proxy.command(&["queue", "hold", "--filter", "to:carol@"]);
+    });
+    assert!(asked.contains("Delete 2 messages for good?"), "{asked}");
+    assert!(asked.contains("nothing was changed: 3 messages are meant by now"), "{asked}");
+    assert_eq!((code, list(&proxy, &[]).len()), (Some(1), 3));
+    // Fewer are no reason.
+    let (asked, code) = answered_late(&proxy, &["queue", "delete", "--filter", "state:held"], || {
+        proxy.command(&["queue", "release", "--filter", "to:carol@"]);
+    });
+    assert!(asked.contains("delete: 2 changed"), "{asked}");
+    assert_eq!((code, addresses(&list(&proxy, &[]))), (Some(0), vec!["carol@b.test"]));
+}
+
+/// What comes to be held by a mode after the question is not released by its answer.
+#[test]
+fn a_release_is_refused_where_a_mode_holds_more_than_was_counted() {
+    let nobody = "[redirect]\nenabled = true\nreport_emails = [{ email = \"qa@a.test\", enabled = false }]\n";
+    let proxy = stuck(nobody);
+    let is_held = |count: usize| {
+        let held = || list(&proxy, &["--filter", "state:held"]);
+        eventually("messages that are held", || (held().len() == count).then_some(()));
+    };
+    send(&proxy, "shop@a.test", "ann@b.test");
+    is_held(1);
+    let all = json!({"action": "release", "all": true, "dry_run": true});
+    let counted = post(&proxy, "/api/v1/messages/bulk", &all).1;
+    assert_eq!(counted["held_by_mode"], 1);
+    send(&proxy, "shop@a.test", "bob@b.test");
+    is_held(2);
+    let mut query = json!({"action": "release", "all": true, "confirm": true});
+    query["counted"] = json!({"matching": 2, "held_by_mode": counted["held_by_mode"]});
+    assert_eq!(post(&proxy, "/api/v1/messages/bulk", &query).0, 409);
+    query["until"] = counted["until"].clone();
+    assert_eq!(post(&proxy, "/api/v1/messages/bulk", &query).1["changed"], 1);
+}
+
+#[test]
+fn an_id_says_why_there_was_nothing_to_do() {
+    let proxy = stuck("");
+    send(&proxy, "shop@a.test", "ann@b.test");
+    let id = list(&proxy, &[])[0]["id"].as_str().unwrap().to_owned();
+    let run = |verb: &str| String::from_utf8(proxy.command(&["queue", verb, &id]).stdout).unwrap();
+    assert!(run("release").contains(&format!("{id} is not held: it is ")));
+    assert_eq!(run("hold"), "hold: 1 changed, 0 had nothing to do\n");
+    assert!(run("hold").contains(&format!("{id} is held already")));
+    assert!(run("retry").contains(&format!("{id} is held: release it first")));
+}
+
+#[test]
+fn what_nothing_has_is_said_to_be_unknown() {
+    let proxy = stuck("[site.shop]\nsenders = [\"@shop.test\"]\n");
+    send(&proxy, "shop@a.test", "ann@b.test");
+    let warned = |arguments: &[&str]| {
+        let output = proxy.try_command(arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    for verb in [&["queue", "list"][..], &["sent", "list"], &["queue", "hold"]] {
+        let list = |filter: &str| warned(&[verb, &["--filter", filter]].concat());
+        assert!(list("upstream:onyl").contains("no upstream `onyl` is configured"));
+        assert!(!list("upstream:ONLY from:nobody@").contains("configured"));
+        assert!(
+            list("site:intranet")
+                .contains("no site `intranet` is configured, and no such mail was found; configured: shop")
+        );
+        assert!(!list("site:shop").contains("configured"));
+    }
+    assert!(
+        !warned(&["queue", "list", "--filter", "-site:intranet"]).contains("configured"),
+        "mail was found"
+    );
+    assert!(warned(&["events", "--code", "QUEUE"]).contains("no event that is kept has the code `QUEUE`"));
+    assert!(warned(&["events", "--source", "Male"]).contains("has the source `Male`"));
+    assert_eq!(warned(&["events", "--code", "queued", "--since", "2100-01-01"]), "");
+}
+
+#[test]
+fn wrong_usage_names_the_help_of_its_verb() {
+    let proxy = stuck("");
+    for (arguments, help) in [
+        (&["queue", "list", "--filter", "stat:x"][..], "See `postroom queue list --help`."),
+        (&["events", "--since", "soon"], "See `postroom events --help`."),
+        (&["sent", "resend", "short"], "See `postroom sent resend --help`."),
+    ] {
+        let refused = proxy.try_command(arguments);
+        assert!(said(&refused).contains(help), "{}", said(&refused));
+    }
+}
+
 #[test]
 fn what_a_mode_holds_is_released_only_when_that_is_confirmed() {
     let proxy =
@@ -172,6 +306,8 @@ fn ids_that_do_not_exist_are_named_and_the_others_are_done() {
         let output = proxy.try_command(&["queue", verb, unknown, &id]);
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(unknown) && !said(&output).contains(&id), "{}", said(&output));
+        let hint = format!("neither in the queue nor in the archive; `postroom events --id {unknown}` says");
+        assert!(said(&output).contains(&hint), "{}", said(&output));
         assert_eq!(list(&proxy, &[]).is_empty(), verb == "delete");
     }
 }
@@ -238,6 +374,49 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         command.env("NO_COLOR", "1");
     }
     String::from_utf8(succeeded(&mut command, b"").stdout).unwrap().replace("\r\n", "\n")
+}
+
+/// Runs `postroom` on a terminal and answers its question with yes after something else has happened: what the terminal got, and
+/// the exit code.
+fn answered_late(proxy: &Proxy, arguments: &[&str], meanwhile: impl FnOnce()) -> (String, Option<i32>) {
+    let script = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b""
+def read():
+    global shown
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        data = b""
+    shown += data
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return data
+while b"[y/N]" not in shown and read():
+    pass
+sys.stdin.readline()
+os.write(terminal, b"y\n")
+while read():
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let mut command = Command::new("python3");
+    command.args(["-c", script, BINARY, "--config"]).arg(proxy.config_file()).args(arguments);
+    let mut asking = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut shown, mut out) = (Vec::new(), asking.stdout.take().unwrap());
+    let mut piece = [0; 4096];
+    while !String::from_utf8_lossy(&shown).contains("[y/N]") {
+        let read = out.read(&mut piece).unwrap();
+        assert!(read > 0, "no question: {}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&piece[..read]);
+    }
+    meanwhile();
+    asking.stdin.take().unwrap().write_all(b"\n").unwrap();
+    out.read_to_end(&mut shown).unwrap();
+    (String::from_utf8_lossy(&shown).into_owned(), asking.wait().unwrap().code())
 }
 
 #[test]

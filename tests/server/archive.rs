@@ -214,3 +214,109 @@ fn what_still_waits_is_retried_and_not_sent_again() {
     let (code, said) = fails(&proxy, &["sent", "resend", id(&waiting)]);
     assert!(code == Some(1) && said.contains("still in the queue"), "{said}");
 }
+
+#[test]
+fn an_action_on_what_was_sent_says_so() {
+    let recorder = Recorder::start();
+    let mut proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let listed = sent(&proxy, 1);
+    let id = id(&listed[0]);
+    for verb in ["hold", "delete"] {
+        let (code, said) = fails(&proxy, &["queue", verb, id]);
+        assert!(code == Some(1) && said.contains(&format!("`postroom sent resend {id}`")), "{said}");
+    }
+    let unknown = "01JD3Z5T8E3W6Q9Y0V7N2K4M1B";
+    let hint = "neither in the queue nor in the archive; `postroom events --id";
+    for runs in [true, false] {
+        for verb in
+            [&["queue", "show", unknown][..], &["queue", "export", unknown], &["sent", "show", unknown]]
+        {
+            let (code, said) = fails(&proxy, verb);
+            assert!(code == Some(1) && said.contains(hint), "{verb:?} {said}");
+        }
+        // A first character that no id has names no other message.
+        let wrong = format!("8{}", &id[1..]);
+        assert_eq!(fails(&proxy, &["queue", "show", &wrong]).0, Some(2));
+        if runs {
+            proxy.terminate();
+        }
+    }
+}
+
+/// Whoever opens a named pipe waits for somebody who writes into it.
+#[test]
+fn a_named_pipe_in_place_of_a_file_stops_nothing() {
+    let recorder = Recorder::start();
+    let mut proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    (0..2).for_each(|_| smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]));
+    let listed = sent(&proxy, 2);
+    let paths = [file(&proxy, &listed[0]), file(&proxy, &listed[1])];
+    paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    assert!(std::process::Command::new("mkfifo").arg(&paths[0]).status().unwrap().success());
+    std::os::unix::fs::symlink(proxy.config_file(), &paths[1]).unwrap();
+    for (message, path) in listed.iter().zip(&paths) {
+        let shown = proxy.cli(&["sent", "show", id(message), "--json"]);
+        let wrong = shown["archived"]["wrong"].as_str().unwrap();
+        assert!(wrong.contains(path.to_str().unwrap()), "{shown}");
+        assert_eq!(fails(&proxy, &["queue", "export", id(message)]).0, Some(1));
+    }
+    assert!(proxy.terminate().success());
+}
+
+#[test]
+fn ids_that_come_twice_are_sent_again_once_and_a_failure_says_what_was_done() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    (0..3).for_each(|_| smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]));
+    let listed = sent(&proxy, 3);
+    let ids: Vec<&str> = listed.iter().map(id).collect();
+    // Room for one.
+    let full =
+        format!("{ARCHIVE}max_messages = 1\n{}[sending]\nenabled = false\n", recorder.upstream("only"));
+    proxy.configure(&full);
+    proxy.command(&["reload"]);
+    let output = proxy.try_command(&["sent", "resend", ids[0], ids[0], ids[1], ids[2]]);
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out.lines().count() == 1 && out.contains(&format!("{} is sent again as ", ids[0])), "{out}");
+    assert!(said.contains(&format!("{} failed: max_messages", ids[1])), "{said}");
+    assert!(said.contains("1 message sent again before it, 1 not tried"), "{said}");
+    assert_eq!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_redirect_took_is_shown_as_such_and_who_gets_it_twice_is_said_first() {
+    let recorder = Recorder::start();
+    let redirect = "[redirect]\nenabled = true\nallow = [\"ann@upstream.test\"]\nreport_emails = [\"qa@upstream.test\"]\n";
+    let proxy = Proxy::start(&format!("{ARCHIVE}{redirect}{}", recorder.upstream("only")));
+    let to = ["ann@upstream.test", "re3@upstream.test"];
+    smtplib(proxy.address(), &Envelope { from: "shop@client.test", to: &to }, &sample("dots.eml"), &[]);
+    let listed = sent(&proxy, 1);
+    let row = String::from_utf8(proxy.command(&["sent", "list"]).stdout).unwrap();
+    assert!(row.contains("  RECEIVED  ") && row.contains("  SENT  "), "{row}");
+    assert!(row.contains("  (redirect) only  ") && row.contains("  ann@upstream.test +1  "), "{row}");
+    let shown = String::from_utf8(proxy.command(&["sent", "show", id(&listed[0])]).stdout).unwrap();
+    let said = "  not sent to re3@upstream.test: redirect; qa@upstream.test took it";
+    assert!(shown.contains(said) && shown.contains("  ann@upstream.test  delivered by only"), "{shown}");
+    let (code, said) = fails(&proxy, &["sent", "resend", id(&listed[0])]);
+    assert_eq!(code, Some(2));
+    let question = "a second time to those who have had it: ann@upstream.test. Send?";
+    assert!(
+        said.contains("1 of 1 message did not reach all recipients") && said.contains(question),
+        "{said}"
+    );
+}
+
+#[test]
+fn all_times_that_people_see_are_in_their_zone() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&format!("{ARCHIVE}{}", recorder.upstream("only")));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let listed = sent(&proxy, 1);
+    let mut command = proxy.command_line(&["sent", "show", id(&listed[0]), "--transcript"]);
+    let shown = String::from_utf8(command.env("TZ", "Asia/Tokyo").output().unwrap().stdout).unwrap();
+    assert!(shown.split_whitespace().all(|word| word.parse::<jiff::Timestamp>().is_err()), "{shown}");
+    // Received, sent, the attempt and its dialogue.
+    assert_eq!(shown.matches(" +09:00").count(), 4, "{shown}");
+}
