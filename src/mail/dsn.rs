@@ -4,7 +4,7 @@ use super::message::{Notify, Return};
 
 /// Of a whole envelope id, and of a whole original recipient, as they stand in a command (RFC 3461 sections 4.4 and 4.2).
 const MAX_ENVELOPE_ID: usize = 100;
-const MAX_ORIGINAL_RECIPIENT: usize = 500;
+pub const MAX_ORIGINAL_RECIPIENT: usize = 500;
 
 /// What is asked for in MAIL: said where DSN is offered, dropped where it is not.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -126,6 +126,29 @@ pub enum Notify {
     },
 }
 
+impl Notify {
+    /// What two RCPTs of one recipient ask for together: each thing that one of them asks for.
+    pub fn and(self, other: Notify) -> Notify {
+        let asked = |one: Notify| match one {
+            Notify::Unsaid => (false, true, false),
+            Notify::Never => (false, false, false),
+            Notify::Of { success, failure, delay } => (success, failure, delay),
+        };
+        match (self, other) {
+            (one, another) if one == another => one,
+            (Notify::Never, one) | (one, Notify::Never) => one,
+            (one, another) => {
+                let (one, another) = (asked(one), asked(another));
+                Notify::Of {
+                    success: one.0 || another.0,
+                    failure: one.1 || another.1,
+                    delay: one.2 || another.2,
+                }
+            }
+        }
+    }
+}
+
 /// RET of MAIL (RFC 3461 section 4.3): how much of the message a failure notice returns.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Return {
@@ -278,6 +301,8 @@ pub struct Message {
     pub envelope_id: Option<String>,
     /// The sender was told that it is late.
     pub delay_told: bool,
+    /// It is a notice that says nothing but that this message is late.
+    pub says_late: Option<QueueId>,
 }
 
 impl Message {
@@ -310,6 +335,7 @@ impl Message {
             returns: None,
             envelope_id: None,
             delay_told: false,
+            says_late: None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::reply::{self, ReplyToClient};
 use crate::config::Secret;
 use crate::mail::address::{AddressError, parse_path_with};
 use crate::mail::printable::is_printable;
-use crate::mail::{Address, RecipientDsn, ReversePath};
+use crate::mail::{Address, RecipientDsn, ReversePath, dsn};
 use crate::reception::completion::AddressCompletion;
 use smtp_proto::{Error, Request};
 
@@ -64,6 +64,8 @@ pub struct RcptCommand {
     pub address: Address,
     /// NOTIFY and ORCPT.
     pub dsn: RecipientDsn,
+    /// Where an alias has stood for the address: what the client has called it, as ORCPT would have it.
+    pub before_alias: Option<String>,
 }
 
 /// What is wrong with a line.
@@ -215,9 +217,24 @@ fn recipient(rest: &[u8], completion: AddressCompletion<'_>) -> Result<RcptComma
         path(rest, b"TO", completion, reply::RCPT_SYNTAX, reply::wrong_recipient)?;
     let dsn = rcpt_parameters(parameters)?;
     match forward_path {
-        ReversePath::Address(address) => Ok(RcptCommand { address, dsn }),
+        ReversePath::Address(address) => {
+            let before_alias = name_before_alias(rest, completion, &address);
+            Ok(RcptCommand { address, dsn, before_alias })
+        }
         ReversePath::Null => Err(reply::NULL_RECIPIENT),
     }
+}
+
+/// Where an alias has stood for it: what the client has called it, so that its notices name whom it knows (RFC 3461 section 5.2.7).
+fn name_before_alias(rest: &[u8], completion: AddressCompletion<'_>, address: &Address) -> Option<String> {
+    completion.aliases?;
+    let plain = AddressCompletion { aliases: None, ..completion };
+    let named = path(rest, b"TO", plain, reply::RCPT_SYNTAX, reply::wrong_recipient).ok()?.0;
+    let named = named.address().filter(|named| *named != address)?;
+    dsn::original_recipient(&match named.is_ascii() {
+        true => format!("rfc822;{}", dsn::xtext(named.as_str())),
+        false => format!("utf-8;{named}"),
+    })
 }
 
 /// BDAT. Where its size is not clear, nobody knows where the chunk ends and commands go on, so the session ends.

@@ -14,7 +14,7 @@ use crate::config::{Secret, Settings};
 use crate::mail::{Address, DsnRequest, RecipientDsn, ReversePath};
 use crate::reception::completion::AddressCompletion;
 use secrecy::ExposeSecret;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// What the session does next.
@@ -51,12 +51,12 @@ pub enum SessionAction {
 #[derive(Clone, Debug)]
 pub struct InboundEnvelope {
     pub(super) mail: MailCommand,
-    /// In the order of RCPT, each address exactly once: what its first RCPT said of it holds.
+    /// In the order of RCPT, each address exactly once, with all that its RCPTs ask to be told and the ORCPT of the first.
     pub recipients: Vec<RcptCommand>,
     /// Monotonic time of MAIL.
     pub(super) began: Duration,
-    /// The same recipients, so that a repeated one is found quickly.
-    known: HashSet<Address>,
+    /// Their places, so that a repeated one is found quickly.
+    known: HashMap<Address, usize>,
     /// BDAT was used, so DATA and RCPT are out of order.
     chunked: bool,
 }
@@ -305,7 +305,7 @@ impl Dialogue {
             mail,
             recipients: Vec::new(),
             began: now,
-            known: HashSet::new(),
+            known: HashMap::new(),
             chunked: false,
         });
         reply::SENDER_OK
@@ -316,8 +316,9 @@ impl Dialogue {
             Err(reply) => SessionAction::Reply(reply),
             Ok(IsNew::Yes) if self.context.passes_through() => SessionAction::AskUpstream(rcpt),
             Ok(is_new) => {
-                if is_new == IsNew::Yes {
-                    self.add(rcpt);
+                match is_new {
+                    IsNew::Yes => self.add(rcpt),
+                    IsNew::No => self.ask_more(&rcpt),
                 }
                 SessionAction::Reply(reply::RECIPIENT_OK)
             }
@@ -345,7 +346,7 @@ impl Dialogue {
         if self.context.passes_through() && rcpt.dsn != RecipientDsn::default() {
             return Err(reply::UNKNOWN_PARAMETER);
         }
-        if envelope.known.contains(&rcpt.address) {
+        if envelope.known.contains_key(&rcpt.address) {
             return Ok(IsNew::No);
         }
         match envelope.recipients.len() < self.context.settings.limits.recipients {
@@ -354,9 +355,18 @@ impl Dialogue {
         }
     }
 
+    /// A recipient was named once more.
+    fn ask_more(&mut self, rcpt: &RcptCommand) {
+        let Some(envelope) = &mut self.envelope else { return };
+        let place = envelope.known.get(&rcpt.address).copied();
+        if let Some(known) = place.and_then(|place| envelope.recipients.get_mut(place)) {
+            known.dsn.notify = known.dsn.notify.and(rcpt.dsn.notify);
+        }
+    }
+
     fn add(&mut self, rcpt: RcptCommand) {
         if let Some(envelope) = &mut self.envelope {
-            envelope.known.insert(rcpt.address.clone());
+            envelope.known.insert(rcpt.address.clone(), envelope.recipients.len());
             envelope.recipients.push(rcpt);
         }
     }

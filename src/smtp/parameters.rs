@@ -89,7 +89,12 @@ pub(super) fn rcpt_parameters(text: &[u8]) -> Result<RecipientDsn, ReplyToClient
             return Err(reply::UNKNOWN_PARAMETER);
         }
     }
-    Ok(RecipientDsn { notify: notify.unwrap_or_default(), original_recipient })
+    // In ASCII, as every server is told it, it may be longer than the client wrote it.
+    let fits = |original: &String| original.len() <= dsn::MAX_ORIGINAL_RECIPIENT;
+    Ok(RecipientDsn {
+        notify: notify.unwrap_or_default(),
+        original_recipient: original_recipient.filter(fits),
+    })
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -116,6 +116,7 @@ impl<'q> Reception<'q> {
 
 fn recipient(rcpt: &RcptCommand) -> Recipient {
     let RecipientDsn { notify, original_recipient } = rcpt.dsn.clone();
+    let original_recipient = original_recipient.or_else(|| rcpt.before_alias.clone());
     Recipient { notify, original_recipient, ..Recipient::pending(rcpt.address.clone()) }
 }
 

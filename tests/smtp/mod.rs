@@ -4,6 +4,7 @@
 
 mod auth;
 mod dialogs;
+mod dsn;
 mod limits;
 mod memory;
 mod refusals;

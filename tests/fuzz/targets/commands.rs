@@ -88,7 +88,7 @@ fn line_alone(line: &[u8], command: &Result<Command, CommandError>) {
             }
             parameters(mail, text);
         }
-        Ok(Command::Rcpt(RcptCommand { address, dsn })) => {
+        Ok(Command::Rcpt(RcptCommand { address, dsn, .. })) => {
             is_kept(address, text);
             let said = dsn.parameters();
             let again = parse(format!("RCPT TO:<{address}>{said}\r\n").as_bytes(), HOST);
@@ -115,7 +115,11 @@ fn is_kept(address: &Address, text: &[u8]) {
     assert!(written.len() <= 254 && !written.chars().any(char::is_control));
     assert_eq!(
         parse(format!("RCPT TO:<{written}>\r\n").as_bytes(), "other.test"),
-        Ok(Command::Rcpt(RcptCommand { address: address.clone(), dsn: RecipientDsn::default() }))
+        Ok(Command::Rcpt(RcptCommand {
+            address: address.clone(),
+            dsn: RecipientDsn::default(),
+            before_alias: None
+        }))
     );
     let again = format!("<{written}> SIZE=1");
     let (path, rest) = parse_path(again.as_bytes(), "other.test").unwrap();
