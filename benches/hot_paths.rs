@@ -78,6 +78,7 @@ fn outcome_line(bencher: Bencher<'_, '_>) {
     );
     let reverse_path = ReversePath::Address(sender);
     let verdict = Verdict {
+        grounds: postroom::mail::Grounds::Content,
         outcome: Outcome::Delivered,
         upstream: Some("primary".to_owned()),
         reply: "250 2.0.0 Ok: queued as 4XkZ1b5TzKz9vR".to_owned(),
@@ -216,6 +217,7 @@ fn message(queue: &RedbQueue) -> Message {
 
 fn delivered(queue: &RedbQueue, claim: &Claim) -> Settlement {
     let verdict = Verdict {
+        grounds: postroom::mail::Grounds::Content,
         outcome: Outcome::Delivered,
         upstream: Some("primary".to_owned()),
         reply: "250 2.0.0 taken".to_owned(),

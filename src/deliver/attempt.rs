@@ -28,7 +28,7 @@ use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
 use crate::mail::{Address, AttemptRecord, BodyType, DsnRequest, Message, Recipient, Role, SenderFacts};
 use crate::policy::added;
-use crate::policy::changes::Changes;
+use crate::policy::changes::{Changes, reverse_path_after_sender};
 use crate::policy::plan::{Plan, PlannedEnvelope};
 use crate::queue::{CHUNK_SIZE, Claim, QueueError};
 use std::collections::{HashMap, VecDeque};
@@ -303,7 +303,9 @@ impl Attempt<'_> {
             size: 0,
             dsn: self.dsn_request(asked),
         };
-        if way_out.capabilities().dsn && !self.offer_dsn.contains(&upstream.name) {
+        if !self.reports_to_sender(&envelope) {
+            envelope.ask_nothing_for_others();
+        } else if way_out.capabilities().dsn && !self.offer_dsn.contains(&upstream.name) {
             self.offer_dsn.push(upstream.name.clone());
         }
         let (hostname, instance) = (&context.settings.hostname, context.services.queue.instance());
@@ -321,6 +323,13 @@ impl Attempt<'_> {
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
         way_out.transact(message.id, &envelope, &mut content, out_of_time).await
+    }
+
+    /// Whether what a server reports goes to whom our own notices go to. An upstream's `sender` has it report to a mailbox of its own.
+    fn reports_to_sender(&self, envelope: &OutboundEnvelope) -> bool {
+        let (settings, message) = (&self.context.settings, &self.claim.message);
+        let handling = settings.handling_of(&message.site).unwrap_or(&settings.handling);
+        envelope.reverse_path == reverse_path_after_sender(message, handling)
     }
 
     /// What the client has asked to be told, of its own recipients: of report copies nothing is.

@@ -1,89 +1,180 @@
 //! Makes a notice ready to be queued in the commit of the outcome that it tells of (rule 9): reads what is returned of the
-//! message, and stages what does not fit into one chunk. Memory does not follow the size of the message.
+//! message, and stages what does not fit into one chunk.
+//!
+//! Memory: 4 KiB for each recipient that it tells of, three times over, and 50 kB for what is returned.
 
 use super::context::AttemptContext;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::header::{FieldFilter, HeaderScan, fields};
-use crate::mail::{BodyType, Class, Message, Notify, Origin, QueueId, Recipient, ReversePath};
+use crate::mail::{
+    Address, BodyType, Class, Message, Notify, Origin, Outcome, QueueId, Recipient, ReversePath, Role,
+};
 use crate::policy::bounce::report::{self, NoticeContext, Returned};
-use crate::policy::bounce::told::{DsnAction, DueNotice};
-use crate::queue::{CHUNK_SIZE, FollowUp, QueueError};
+use crate::policy::bounce::told::{DsnAction, DueNotice, refuses_content};
+use crate::queue::{CHUNK_SIZE, FollowUp, QueueError, RecipientVerdict};
 use bytes::Bytes;
+use memchr::memmem;
 
-/// Most of a header that is returned, in whole fields: with it a notice fits into one chunk, unless it tells of very many.
+/// Larger messages are not returned as a whole: Postfix's bounce_size_limit. What is sent back must not be refused for what it
+/// returns.
+const MAX_RETURNED: u64 = 50_000;
+/// Most of a header that is returned, in whole fields.
 const MAX_HEADER: usize = 32 * 1024;
+/// Recipients that the least notice names: it fits into one chunk.
+const LEAST_NAMED: usize = 20;
+/// The third part of a notice begins before that, unless it is none of ours.
+const MAX_REPORT: usize = 64 * 1024 * 1024;
 
-/// The notice that is due about `message`. `whole`: as much as its sender asked for is returned; else the header at most, so
-/// that little is to be staged.
+/// How much a notice holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoticeExtent {
+    /// All that it should.
+    Full,
+    /// What needs nothing to be read or staged: nothing is returned, and of many recipients only some are named.
+    Least,
+}
+
+/// The notice that is due about `message`.
 pub(super) async fn follow_up(
     context: &AttemptContext,
     message: &Message,
     due: &DueNotice<'_>,
-    whole: bool,
+    extent: NoticeExtent,
 ) -> Result<Box<FollowUp>, QueueError> {
     let (settings, queue) = (&context.settings, &context.services.queue);
-    let first = match message.chunks {
-        0 => Bytes::new(),
-        _ => match queue.chunk(message.id, 0).await {
-            // What cannot be read cannot be returned; its sender is told all the same.
-            Err(_) if !whole => Bytes::new(),
-            first => first?,
-        },
+    // What cannot be read cannot be returned; its sender is told all the same.
+    let first = match (extent, message.chunks) {
+        (NoticeExtent::Least, _) => None,
+        (NoticeExtent::Full, 0) => Some(Bytes::new()),
+        (NoticeExtent::Full, _) => queue.chunk(message.id, 0).await.ok(),
     };
-    let header = returned_header(&first);
-    let message_id = message_id(&first);
-    let room = queue.free_space().is_none_or(|free| free >= settings.queue.min_free_space + 2 * message.size);
-    let fits = message.size + CHUNK_SIZE as u64 <= settings.limits.message_size;
-    let whole = whole && due.returns_all && room && fits;
-    let eight_bit = if whole { message.header.has_eight_bit } else { !header.is_ascii() };
+    let header = first.as_deref().map(returned_header).unwrap_or_default();
+    let message_id = first.as_deref().and_then(message_id);
+    let why_less = match &first {
+        _ if !due.wants_all => None,
+        None => Some("it could not be read or stored"),
+        Some(_) if due.is_content_refused() => Some("it was refused for what it is, and would be again"),
+        Some(_) if message.size > MAX_RETURNED => Some("it is too large"),
+        Some(_) => None,
+    };
+    let whole = first.as_deref().filter(|_| due.wants_all && why_less.is_none());
+    let whole = whole.map(|content| returned_whole(content, message.header.starts_well));
     let now = context.services.clock.wall();
     let notice_context = NoticeContext {
         settings,
         hostname: &settings.hostname,
         now,
-        tried_until: Some(
-            queue.wall_of(&message.site, message.life_start.after(settings.queue.expire_after)),
-        ),
-        utf8: due.utf8,
+        tried_until: queue.wall_of(&message.site, message.life_start.after(settings.queue.expire_after)),
     };
     let id = QueueId::fresh(u64::try_from(now.as_millisecond()).unwrap_or_default());
-    let returned = Returned { whole, eight_bit, message_id: message_id.as_deref() };
-    let frame = report::frame(&notice_context, id, message, due, returned);
-    let mut content = NoticeContent::new(context, id);
-    content.push(&frame.head).await?;
-    if whole {
-        let mut filter = FieldFilter::default();
-        for number in 0..message.chunks {
-            let chunk = if number == 0 { first.clone() } else { queue.chunk(message.id, number).await? };
-            let mut passed = Vec::with_capacity(chunk.len());
-            filter.push(&chunk, |bytes| passed.extend_from_slice(bytes));
-            content.push(&passed).await?;
-        }
-        let mut last = Vec::new();
-        filter.finish(|bytes| last.extend_from_slice(bytes));
-        content.push(&last).await?;
-    } else {
-        content.push(&header).await?;
-    }
-    content.push(&frame.tail).await?;
-    Ok(content.into_follow_up(message, due))
+    let returned =
+        Returned { header: &header, whole: whole.as_deref(), message_id: message_id.as_deref(), why_less };
+    let named = if extent == NoticeExtent::Least { LEAST_NAMED } else { usize::MAX };
+    let rendered = report::notice(&notice_context, id, message, due, returned, named);
+    let mut notice = StagedNotice::new(context, id);
+    notice.push(&rendered.bytes).await?;
+    let only_late = due.count(DsnAction::Delayed) == due.told.len();
+    let queued = Message {
+        smtp_utf8: rendered.is_utf8,
+        says_late: only_late.then_some(message.id),
+        ..notice.message(message, due.to.iter())
+    };
+    let failures_told = due.told.iter().filter(|one| one.action == DsnAction::Failed);
+    Ok(Box::new(FollowUp {
+        failures_told: failures_told.map(|one| one.recipient.address.clone()).collect(),
+        delay_told: due.count(DsnAction::Delayed) > 0,
+        facts: facts(message, due, &queued),
+        message: queued,
+        tail: notice.into_tail(),
+    }))
 }
 
-/// The header without `Bcc:`, whose recipients are nobody else's business.
+/// The notice `refused` once more without what it returns, where servers have refused that; none where they have refused
+/// something else, or where it returns nothing.
+pub(super) async fn without_returned(
+    context: &AttemptContext,
+    refused: &Message,
+    verdicts: &[RecipientVerdict],
+) -> Result<Option<Box<FollowUp>>, QueueError> {
+    let is_refused = |one: &&RecipientVerdict| {
+        one.role == Role::Original && one.verdict.outcome == Outcome::Failed && refuses_content(&one.verdict)
+    };
+    let to: Vec<&Address> = verdicts.iter().filter(is_refused).map(|one| &one.address).collect();
+    if !refused.is_notice || to.is_empty() {
+        return Ok(None);
+    }
+    let Some(content) = report_alone(context, refused).await? else { return Ok(None) };
+    let now = context.services.clock.wall();
+    let mut notice =
+        StagedNotice::new(context, QueueId::fresh(u64::try_from(now.as_millisecond()).unwrap_or_default()));
+    notice.push(&content).await?;
+    let message = Message {
+        smtp_utf8: refused.smtp_utf8,
+        says_late: refused.says_late,
+        ..notice.message(refused, to.into_iter())
+    };
+    let text = format!(
+        "from <> for {}, {} bytes, in place of message {}, which was refused for what it returns",
+        recipients(message.recipients.len()),
+        message.size,
+        refused.id
+    );
+    let facts = vec![about(refused, &message, message.id, code::QUEUED, text)];
+    let tail = notice.into_tail();
+    Ok(Some(Box::new(FollowUp { message, tail, failures_told: Vec::new(), delay_told: false, facts })))
+}
+
+/// A stored notice without its third part; none where it has none.
+async fn report_alone(context: &AttemptContext, notice: &Message) -> Result<Option<Vec<u8>>, QueueError> {
+    let (mut content, mut delimiter) = (Vec::new(), None);
+    for number in 0..notice.chunks {
+        content.extend_from_slice(&context.services.queue.chunk(notice.id, number).await?);
+        if delimiter.is_none() {
+            delimiter = boundary(&content).map(|boundary| format!("\r\n--{boundary}"));
+        }
+        let Some(delimiter) = &delimiter else { return Ok(None) };
+        let third = memmem::find_iter(&content, &format!("{delimiter}\r\n")).nth(2);
+        if let Some(third) = third {
+            content.truncate(third);
+            content.extend_from_slice(format!("{delimiter}--\r\n").as_bytes());
+            return Ok(Some(content));
+        }
+        if content.len() > MAX_REPORT {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Of the multipart/report that begins like this.
+fn boundary(content: &[u8]) -> Option<&str> {
+    let (_, value) = fields(content).find(|(name, _)| name.eq_ignore_ascii_case(b"Content-Type"))?;
+    let (_, behind) = str::from_utf8(value).ok()?.split_once("boundary=\"")?;
+    Some(behind.split_once('"')?.0)
+}
+
+/// The header without `Bcc:`, whose recipients are nobody else's business, and without fields that are too long.
 fn returned_header(first: &[u8]) -> Vec<u8> {
     let mut header = Vec::new();
     for (name, value) in fields(first) {
         let length = name.len() + 1 + value.len();
-        if header.len() + length > MAX_HEADER {
-            break;
-        }
-        if !name.eq_ignore_ascii_case(b"Bcc") && !name.eq_ignore_ascii_case(b"Resent-Bcc") {
+        let is_bcc = name.eq_ignore_ascii_case(b"Bcc") || name.eq_ignore_ascii_case(b"Resent-Bcc");
+        if !is_bcc && header.len() + length <= MAX_HEADER {
             header.extend_from_slice(name);
             header.push(b':');
             header.extend_from_slice(value);
         }
     }
     header
+}
+
+/// All of it but `Bcc:`, as a message: one without a header begins with an empty line.
+fn returned_whole(content: &[u8], starts_well: bool) -> Vec<u8> {
+    let mut whole = if starts_well { Vec::new() } else { b"\r\n".to_vec() };
+    let mut filter = FieldFilter::default();
+    filter.push(content, |bytes| whole.extend_from_slice(bytes));
+    filter.finish(|bytes| whole.extend_from_slice(bytes));
+    whole
 }
 
 /// The value of the first Message-ID, where another message can refer to it.
@@ -98,7 +189,7 @@ fn message_id(first: &[u8]) -> Option<String> {
 }
 
 /// The content of a notice on its way into the queue. Dropped before its end it leaves nothing there.
-struct NoticeContent<'a> {
+struct StagedNotice<'a> {
     context: &'a AttemptContext,
     id: QueueId,
     scan: HeaderScan,
@@ -107,10 +198,10 @@ struct NoticeContent<'a> {
     size: u64,
 }
 
-impl<'a> NoticeContent<'a> {
-    fn new(context: &'a AttemptContext, id: QueueId) -> NoticeContent<'a> {
+impl<'a> StagedNotice<'a> {
+    fn new(context: &'a AttemptContext, id: QueueId) -> StagedNotice<'a> {
         let scan = HeaderScan::new(context.services.queue.instance());
-        NoticeContent { context, id, scan, filling: Vec::new(), staged: 0, size: 0 }
+        StagedNotice { context, id, scan, filling: Vec::new(), staged: 0, size: 0 }
     }
 
     async fn push(&mut self, mut bytes: &[u8]) -> Result<(), QueueError> {
@@ -129,35 +220,21 @@ impl<'a> NoticeContent<'a> {
         Ok(())
     }
 
-    fn into_follow_up(mut self, about: &Message, due: &DueNotice<'_>) -> Box<FollowUp> {
-        let chunks = std::mem::take(&mut self.staged) + 1;
-        let message = self.message(about, due, chunks);
-        let facts = facts(about, due, &message);
-        let failures_told = due.told.iter().filter(|one| one.action == DsnAction::Failed);
-        Box::new(FollowUp {
-            failures_told: failures_told.map(|one| one.recipient.address.clone()).collect(),
-            delay_told: due.told.iter().any(|one| one.action == DsnAction::Delayed),
-            message,
-            tail: std::mem::take(&mut self.filling).into(),
-            facts,
-        })
-    }
-
-    fn message(&self, about: &Message, due: &DueNotice<'_>, chunks: u32) -> Message {
-        let AttemptContext { services, settings, .. } = self.context;
+    /// It, for these addresses, of the site and class of the message that it is about.
+    fn message<'b>(&self, about: &Message, to: impl Iterator<Item = &'b Address>) -> Message {
+        let services = &self.context.services;
         let header = self.scan.facts();
         let now = services.queue.now_of(&about.site);
-        let recipient = |address: &crate::mail::Address| Recipient {
-            notify: Notify::Never,
-            ..Recipient::pending(address.clone())
-        };
-        let mode = settings.handling_of(&about.site).and_then(|handling| handling.mode());
+        let recipient =
+            |address: &Address| Recipient { notify: Notify::Never, ..Recipient::pending(address.clone()) };
+        // Of this moment: the attempt may have begun before a mode was switched on, which its notice must not escape.
+        let in_force = services.settings.borrow().clone();
+        let mode = in_force.handling_of(&about.site).and_then(|handling| handling.mode());
         Message {
-            recipients: due.to.iter().map(recipient).collect(),
+            recipients: to.map(recipient).collect(),
             body: if header.has_eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit },
-            smtp_utf8: due.utf8,
             size: self.size,
-            chunks,
+            chunks: self.staged + 1,
             header,
             origin: Origin::default(),
             site: about.site.clone(),
@@ -170,9 +247,15 @@ impl<'a> NoticeContent<'a> {
             ..Message::new(self.id, ReversePath::Null)
         }
     }
+
+    /// Its last chunk. From here on the others are whoever's has it.
+    fn into_tail(mut self) -> Bytes {
+        self.staged = 0;
+        std::mem::take(&mut self.filling).into()
+    }
 }
 
-impl Drop for NoticeContent<'_> {
+impl Drop for StagedNotice<'_> {
     fn drop(&mut self) {
         if self.staged > 0 {
             self.context.services.queue.discard(self.id);
@@ -181,29 +264,34 @@ impl Drop for NoticeContent<'_> {
 }
 
 /// That it was queued, said of both messages.
-fn facts(about: &Message, due: &DueNotice<'_>, notice: &Message) -> Vec<Fact> {
+fn facts(message: &Message, due: &DueNotice<'_>, notice: &Message) -> Vec<Fact> {
     let to: Vec<String> = due.to.iter().map(|address| format!("<{address}>")).collect();
-    let to = to.join(", ");
+    let (to, are) = (to.join(", "), if due.to.len() == 1 { "is" } else { "are" });
     let words =
         [(DsnAction::Failed, "failed"), (DsnAction::Delayed, "delayed"), (DsnAction::Relayed, "relayed")];
-    let counted = words.into_iter().filter_map(|(action, word)| {
-        let count = due.told.iter().filter(|one| one.action == action).count();
-        (count > 0).then(|| format!("{count} {word}"))
-    });
+    let counted = words.into_iter().map(|(action, word)| (due.count(action), word));
+    let counted = counted.filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
     let counted = counted.collect::<Vec<_>>().join(", ");
-    let fact = |id, code, text| Fact {
-        queue_id: Some(id),
-        site: named_site(&about.site),
-        ..Fact::new(notice.received_at, EventType::Information, "Mail", code, text)
-    };
-    let told = format!("{to} is told of {} ({counted}) by message {}", recipients(due.told.len()), notice.id);
+    let told =
+        format!("{to} {are} told of {} ({counted}) by message {}", recipients(due.told.len()), notice.id);
     let queued = format!(
         "from <> for {}, {} bytes, about message {}",
         recipients(due.to.len()),
         notice.size,
-        about.id
+        message.id
     );
-    vec![fact(about.id, code::BOUNCED, told), fact(notice.id, code::QUEUED, queued)]
+    vec![
+        about(message, notice, message.id, code::BOUNCED, told),
+        about(message, notice, notice.id, code::QUEUED, queued),
+    ]
+}
+
+fn about(message: &Message, notice: &Message, id: QueueId, code: &str, text: String) -> Fact {
+    Fact {
+        queue_id: Some(id),
+        site: named_site(&message.site),
+        ..Fact::new(notice.received_at, EventType::Information, "Mail", code, text)
+    }
 }
 
 fn recipients(count: usize) -> String {

@@ -389,6 +389,10 @@ impl Engine {
         self.attempts.spawn(async move {
             let id = claim.message.id;
             let attempt = async {
+                if let Some(late) = old_mail::no_longer_late(&context, &claim.message).await {
+                    old_mail::drop_outdated(&context, &claim, late).await;
+                    return AttemptEnd::Settled;
+                }
                 match slot {
                     Some(slot) => {
                         attempt::run(&context, &claim, &plan, plan.envelopes(), slot, lost_before.of(id)).await

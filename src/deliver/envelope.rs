@@ -1,6 +1,6 @@
 //! What is sent in MAIL and RCPT of one transaction with an upstream.
 
-use crate::mail::{Address, BodyType, DsnRequest, RecipientDsn, ReversePath};
+use crate::mail::{Address, BodyType, DsnRequest, Notify, RecipientDsn, ReversePath};
 
 /// One RCPT.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +35,23 @@ pub struct OutboundEnvelope {
 }
 
 impl OutboundEnvelope {
+    /// For a server whose reports do not reach the sender: it is asked for none but of failures, which nobody else would hear of,
+    /// and for these only where the sender wants to hear of them.
+    pub(super) fn ask_nothing_for_others(&mut self) {
+        self.dsn = DsnRequest::default();
+        for RecipientDsn { notify, original_recipient } in self.recipients.iter_mut().map(|one| &mut one.dsn)
+        {
+            *original_recipient = None;
+            *notify = match *notify {
+                Notify::Of { failure: true, .. } => {
+                    Notify::Of { success: false, failure: true, delay: false }
+                }
+                Notify::Of { failure: false, .. } | Notify::Never => Notify::Never,
+                Notify::Unsaid => Notify::Unsaid,
+            };
+        }
+    }
+
     /// Whether that recipient cannot be offered without SMTPUTF8: its own address or the reverse-path is not ASCII
     /// (RFC 6531 section 3.4). Content never is a reason.
     pub fn needs_smtp_utf8(&self, recipient: &Address) -> bool {

@@ -20,18 +20,11 @@ pub(super) async fn hold(context: &AttemptContext, claim: &Claim, plan: &Plan, r
     let text = format!("message {} is held: {}", message.id, why(reason, message));
     let fact = about(message, EventType::Warning, code::HELD, text, context.services.clock.wall());
     let settlement = Settlement {
-        verdicts: Vec::new(),
         dropped_copies: plan.dropped_copies.clone(),
         mode: plan.mode,
         hold: Some(reason),
-        counted: false,
-        steps_on: false,
-        next_due: context.services.queue.now_of(&message.site),
-        failed_upstream: None,
-        archived: None,
-        attempts: Vec::new(),
         facts: vec![fact],
-        follow_up: None,
+        ..Settlement::unchanged(context.services.queue.now_of(&message.site))
     };
     settlement::commit(context, claim, settlement).await;
 }

@@ -4,7 +4,7 @@ use super::attempt_record;
 use super::context::AttemptContext;
 use super::settlement::{AttemptOutcome, Deferral, settle};
 use crate::event::outcome::Delays;
-use crate::mail::{Address, EnhancedCode, Outcome, Role, Verdict};
+use crate::mail::{Address, EnhancedCode, Grounds, Outcome, Role, Verdict};
 use crate::policy::plan::{Action, Plan};
 use crate::queue::{Claim, RecipientVerdict};
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub(super) async fn run(context: &AttemptContext, claim: &Claim, plan: &Plan) {
         let (outcome, reply) = decide(address);
         let enhanced =
             if outcome == Outcome::Delivered { EnhancedCode(2, 0, 0) } else { EnhancedCode(4, 0, 0) };
-        let verdict = Verdict { outcome, upstream: None, reply, enhanced, refused_by: Vec::new() };
+        let grounds = Grounds::NotAsked;
+        let verdict = Verdict { outcome, upstream: None, reply, grounds, enhanced, refused_by: Vec::new() };
         RecipientVerdict { role: Role::Original, address: address.clone(), verdict, mode: plan.mode }
     };
     let open = claim.message.open_recipients().filter(|(_, one)| one.role == Role::Original && decides);

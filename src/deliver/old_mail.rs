@@ -4,8 +4,11 @@ use super::concurrently::run_all;
 use super::context::AttemptContext;
 use super::route;
 use super::settlement::{self, Deferral, LATE_AFTER};
+use crate::config::handling::Handling;
 use crate::config::settings::BounceTo;
-use crate::queue::{Claim, QueueError};
+use crate::event::{EventType, Fact, code, named_site};
+use crate::mail::{EnhancedCode, Grounds, Message, Mode, Outcome, QueueId, Recipient, Verdict};
+use crate::queue::{Claim, ClaimGroup, QueueError, RecipientVerdict, Settlement};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -49,27 +52,91 @@ pub(super) async fn tell_late(context: &AttemptContext, stop: &CancellationToken
     if settings.queue.bounce == BounceTo::Nobody {
         return;
     }
-    let without_mode = settings.handlings().filter(|(_, handling)| handling.mode().is_none());
-    let sites: Vec<String> = without_mode.map(|(site, _)| site.to_owned()).collect();
+    let groups: Vec<ClaimGroup> = settings.handlings().flat_map(groups_to_tell).collect();
+    // Given back at the end, so that it is not found again.
+    let mut nobody_to_tell: Vec<Claim> = Vec::new();
     for _ in 0..MOST_BATCHES {
-        match queue.claim_late(sites.clone(), LATE_AFTER, LEASE, BATCH).await {
+        match queue.claim_late(groups.clone(), LATE_AFTER, LEASE, BATCH).await {
             Ok(late) if late.is_empty() || stop.is_cancelled() => {
-                return late.into_iter().for_each(|claim| queue.put_back(claim));
+                nobody_to_tell.extend(late);
+                break;
             }
             Ok(late) => {
-                run_all(stop, late.into_iter().map(|claim| tell_one(context.clone(), claim))).await;
+                let told = late.into_iter().map(|claim| tell_one(context.clone(), claim));
+                nobody_to_tell.extend(run_all(stop, told).await.into_iter().flatten());
             }
             Err(error) => {
                 cannot_be_checked(&error);
-                return;
+                break;
             }
         }
     }
+    nobody_to_tell.into_iter().for_each(|claim| queue.put_back(claim));
 }
 
-async fn tell_one(context: AttemptContext, claim: Claim) {
+/// Of mail under redirect those hear whose recipients `allow` names.
+fn groups_to_tell((site, handling): (&str, &Handling)) -> Vec<ClaimGroup> {
+    let under_mode: &[bool] = match handling.mode() {
+        None => &[false],
+        Some(Mode::Redirect) if !handling.redirect.allow.is_empty() => &[false, true],
+        Some(_) => &[],
+    };
+    under_mode
+        .iter()
+        .map(|under_mode| ClaimGroup { site: site.to_owned(), under_mode: *under_mode })
+        .collect()
+}
+
+async fn tell_one(context: AttemptContext, claim: Claim) -> Option<Claim> {
     let why = nobody_available(&context, &claim.message.site);
-    settlement::tell_late(&context, claim, &why).await;
+    settlement::tell_late(&context, claim, &why).await
+}
+
+/// The message that a notice calls late, where that is late no more: it is gone, or nobody of it is waited for.
+pub(super) async fn no_longer_late(context: &AttemptContext, notice: &Message) -> Option<QueueId> {
+    let late = notice.says_late?;
+    match context.services.queue.show(late).await {
+        Ok(message) => message.open_recipients().next().is_none().then_some(late),
+        Err(QueueError::NotFound(_)) => Some(late),
+        // Better told for nothing than not told.
+        Err(_) => None,
+    }
+}
+
+/// Drops a notice that says nothing but that a message is late, when that is late no more.
+pub(super) async fn drop_outdated(context: &AttemptContext, claim: &Claim, late: QueueId) {
+    let message = &claim.message;
+    let reply = format!("message {late} is not late any more");
+    let verdict = |(_, recipient): (usize, &Recipient)| RecipientVerdict {
+        role: recipient.role,
+        address: recipient.address.clone(),
+        verdict: Verdict {
+            outcome: Outcome::Failed,
+            upstream: None,
+            reply: reply.clone(),
+            grounds: Grounds::NotAsked,
+            enhanced: EnhancedCode(5, 4, 7),
+            refused_by: Vec::new(),
+        },
+        mode: None,
+    };
+    let fact = Fact {
+        queue_id: Some(message.id),
+        site: named_site(&message.site),
+        ..Fact::new(
+            context.services.clock.wall(),
+            EventType::Information,
+            "Mail",
+            code::DELETED,
+            format!("this notice is not sent: {reply}"),
+        )
+    };
+    let outdated = Settlement {
+        verdicts: message.open_recipients().map(verdict).collect(),
+        facts: vec![fact],
+        ..Settlement::unchanged(context.services.queue.now_of(&message.site))
+    };
+    settlement::commit(context, claim, outdated).await;
 }
 
 /// With the last error of each upstream that the mail of this site may go to.

@@ -4,7 +4,9 @@ use super::disposition::Disposition;
 use super::route;
 use super::transaction_result::RecipientAnswer;
 use crate::config::settings::Upstream;
-use crate::mail::{Address, EnhancedCode, Mode, Outcome, Recipient, RecipientDsn, Refusal, Role, Verdict};
+use crate::mail::{
+    Address, EnhancedCode, Grounds, Mode, Outcome, Recipient, RecipientDsn, Refusal, Role, Verdict,
+};
 use crate::queue::RecipientVerdict;
 use std::sync::Arc;
 
@@ -80,6 +82,7 @@ impl RecipientProgress {
             outcome,
             upstream: Some(upstream.name.clone()),
             reply: answer.describe(),
+            grounds: answer.grounds(),
             enhanced: answer.enhanced_code(),
             refused_by: Vec::new(),
         });
@@ -100,8 +103,14 @@ impl RecipientProgress {
             let (first, second) = if out_of_time { (last_error, previous) } else { (previous, last_error) };
             let (upstream, reply) =
                 first.or(second).unwrap_or_else(|| (None, "no upstream was available".into()));
-            let enhanced = EnhancedCode(4, 4, 2);
-            Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by: Vec::new() }
+            Verdict {
+                outcome: Outcome::Deferred,
+                upstream,
+                reply,
+                grounds: Grounds::NotAsked,
+                enhanced: EnhancedCode(4, 4, 2),
+                refused_by: Vec::new(),
+            }
         });
         if !self.is_decided && all_refused {
             verdict.outcome = Outcome::Failed;

@@ -1,15 +1,16 @@
 //! The end of an attempt: its verdicts, their log lines and events, and when the rest is due again, in one commit.
 
-use super::bounce;
+use super::bounce::{self, NoticeExtent};
 use super::concurrently::run_all;
 use super::context::AttemptContext;
 use super::retry;
 use crate::event::outcome::{Delays, OutcomeRecord};
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{
-    Address, AttemptRecord, EnhancedCode, Message, Mode, Outcome, Recipient, RecipientState, Role, Verdict,
+    Address, AttemptRecord, EnhancedCode, Grounds, Message, Mode, Outcome, Recipient, RecipientState, Role,
+    Verdict,
 };
-use crate::policy::bounce::told::{self, DueNotice};
+use crate::policy::bounce::told::{self, DsnAction, DueNotice};
 use crate::policy::plan::{self, Plan};
 use crate::queue::{Claim, QueueError, RecipientVerdict, Settlement};
 use jiff::Timestamp;
@@ -108,15 +109,13 @@ pub(super) async fn settle(
         verdicts: verdicts.clone(),
         dropped_copies: plan.dropped_copies.clone(),
         mode: plan.mode,
-        hold: None,
         counted,
         steps_on,
-        next_due,
         failed_upstream: failed_upstream.clone(),
         archived,
         attempts,
         facts,
-        follow_up: None,
+        ..Settlement::unchanged(next_due)
     };
     if commit_with_notice(context, claim, settlement, notice.as_ref()).await {
         // What the log says is on disk.
@@ -156,31 +155,46 @@ async fn archive(
 async fn commit_with_notice(
     context: &AttemptContext,
     claim: &Claim,
-    settlement: Settlement,
+    mut settlement: Settlement,
     notice: Option<&DueNotice<'_>>,
 ) -> bool {
-    let Some(notice) = notice else { return commit(context, claim, settlement).await };
-    let message = &claim.message;
-    // With as much as was asked for; where that cannot be read or staged, with what can be.
-    for whole in [true, false] {
-        let follow_up = match bounce::follow_up(context, message, notice, whole).await {
-            Ok(follow_up) => follow_up,
+    let id = claim.message.id;
+    // With all that it should hold; where that cannot be staged, with what needs no staging.
+    for extent in [NoticeExtent::Full, NoticeExtent::Least] {
+        let made = match notice {
+            Some(notice) => bounce::follow_up(context, &claim.message, notice, extent).await.map(Some),
+            None if extent == NoticeExtent::Least => break,
+            None => bounce::without_returned(context, &claim.message, &settlement.verdicts).await,
+        };
+        let follow_up = match made {
+            Ok(Some(follow_up)) => follow_up,
+            Ok(None) => return commit(context, claim, settlement).await,
             Err(error) => {
-                tracing::warn!(queue_id = %message.id, "the notice about it returns less than it should: {error}");
+                tracing::warn!(queue_id = %id, "the notice about it cannot be stored as it should be: {error}");
                 continue;
             }
         };
-        let id = follow_up.message.id;
+        let notice_id = follow_up.message.id;
         let with_notice = Settlement { follow_up: Some(follow_up), ..settlement.clone() };
         match context.services.queue.settle(claim.clone(), with_notice).await {
             Ok(()) => {
-                tracing::info!(queue_id = %message.id, notice = %id, recipients = notice.told.len(), "bounced");
+                let (told, failed) =
+                    notice.map_or((0, 0), |due| (due.told.len(), due.count(DsnAction::Failed)));
+                let what = if failed > 0 { "bounced" } else { "notified" };
+                tracing::info!(queue_id = %id, notice = %notice_id, recipients = told, "{what}");
                 return true;
             }
             Err(QueueError::StagedLost(_)) => {}
             Err(error) => return not_recorded(claim, &error),
         }
     }
+    let lost = "the notice about it cannot be stored: its sender is not told";
+    tracing::error!(queue_id = %id, "{lost}");
+    settlement.facts.push(Fact {
+        queue_id: Some(id),
+        site: named_site(&claim.message.site),
+        ..Fact::new(context.services.clock.wall(), EventType::Error, "Queue", code::STORAGE, lost)
+    });
     commit(context, claim, settlement).await
 }
 
@@ -231,6 +245,7 @@ pub(super) fn of_redirected(
             outcome,
             upstream: None,
             reply: "redirected, and no report address has answered yet".to_owned(),
+            grounds: Grounds::NotAsked,
             enhanced: EnhancedCode(4, 4, 1),
             refused_by: Vec::new(),
         },
@@ -305,29 +320,14 @@ pub(super) async fn defer_all(
     run_all(stop, claims.into_iter().map(defer_one)).await;
 }
 
-/// Has its sender told that a message is late. Nothing else of it changes.
-pub(super) async fn tell_late(context: &AttemptContext, claim: Claim, why: &str) {
+/// Has its sender told that a message is late. Nothing else of it changes. Returns the claim where there is nobody to tell.
+pub(super) async fn tell_late(context: &AttemptContext, claim: Claim, why: &str) -> Option<Claim> {
     let message = &claim.message;
     let verdicts = without_attempt(context, message, why);
     let notice = told::due(&context.settings, message, &verdicts, true, |_| false);
-    let (Some(notice), Some(due)) = (notice, message.due) else {
-        return context.services.queue.put_back(claim);
-    };
-    let unchanged = Settlement {
-        verdicts: Vec::new(),
-        dropped_copies: Vec::new(),
-        mode: None,
-        hold: None,
-        counted: false,
-        steps_on: false,
-        next_due: due,
-        failed_upstream: None,
-        archived: None,
-        attempts: Vec::new(),
-        facts: Vec::new(),
-        follow_up: None,
-    };
-    commit_with_notice(context, &claim, unchanged, Some(&notice)).await;
+    let (Some(notice), Some(due)) = (notice, message.due) else { return Some(claim) };
+    commit_with_notice(context, &claim, Settlement::unchanged(due), Some(&notice)).await;
+    None
 }
 
 /// What is said of the open recipients of a message that nobody was asked about.
@@ -341,12 +341,17 @@ fn without_attempt(context: &AttemptContext, message: &Message, why: &str) -> Ve
     let verdict = |(_, recipient): (usize, &Recipient)| {
         let own = recipient.role == Role::Original && is_allowed(&recipient.address);
         let (upstream, reply) = recipient.previous_refusal().unwrap_or_else(|| (None, why.to_owned()));
-        let enhanced = EnhancedCode(4, 4, 1);
-        let refused_by = recipient.refused_by.clone();
         RecipientVerdict {
             role: recipient.role,
             address: recipient.address.clone(),
-            verdict: Verdict { outcome: Outcome::Deferred, upstream, reply, enhanced, refused_by },
+            verdict: Verdict {
+                outcome: Outcome::Deferred,
+                upstream,
+                reply,
+                grounds: Grounds::NotAsked,
+                enhanced: EnhancedCode(4, 4, 1),
+                refused_by: recipient.refused_by.clone(),
+            },
             mode: mode.filter(|_| !own),
         }
     };

@@ -5,7 +5,8 @@
 pub use super::disposition::{Disposition, TransactionStep};
 use super::session_error::SessionError;
 use crate::mail::attempt::StepTimes;
-use crate::mail::{EnhancedCode, Reply};
+use crate::mail::verdict::MAY_BE_SENT_TWICE;
+use crate::mail::{EnhancedCode, Grounds, Reply};
 
 /// What a recipient of the message needs and the upstream does not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,8 +102,20 @@ impl RecipientAnswer {
             RecipientAnswer::Unable(Missing::SmtpUtf8) => {
                 "the upstream does not offer SMTPUTF8, which an address that is not ASCII needs".into()
             }
-            RecipientAnswer::Unknown(what) => format!("{what}: may be sent twice"),
+            RecipientAnswer::Unknown(what) => format!("{what}: {MAY_BE_SENT_TWICE}"),
             RecipientAnswer::Undecided => "the session was lost before the upstream decided".into(),
+        }
+    }
+
+    /// What a verdict rests on that it makes.
+    pub(super) fn grounds(&self) -> Grounds {
+        match self {
+            RecipientAnswer::Refused { step: TransactionStep::Mail, .. } => Grounds::Mail,
+            RecipientAnswer::Refused { step: TransactionStep::Rcpt, .. } => Grounds::Rcpt,
+            RecipientAnswer::Accepted(_) | RecipientAnswer::Refused { .. } => Grounds::Content,
+            RecipientAnswer::Unable(_) => Grounds::Capabilities,
+            RecipientAnswer::Unknown(_) => Grounds::NoReply,
+            RecipientAnswer::Undecided => Grounds::NotAsked,
         }
     }
 

@@ -241,6 +241,7 @@ mod tests {
             outcome,
             upstream: upstream.map(str::to_owned),
             reply: reply.to_owned(),
+            grounds: crate::mail::Grounds::Content,
             enhanced,
             refused_by: Vec::new(),
         }

@@ -24,4 +24,4 @@ pub use message::{
 };
 pub use printable::{printable, printable_bytes};
 pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};
-pub use verdict::{Outcome, Verdict};
+pub use verdict::{Grounds, Outcome, Verdict};

@@ -83,6 +83,26 @@ pub struct Settlement {
     pub follow_up: Option<Box<FollowUp>>,
 }
 
+impl Settlement {
+    /// One that changes nothing: what is open is due at that moment.
+    pub fn unchanged(next_due: Moment) -> Settlement {
+        Settlement {
+            verdicts: Vec::new(),
+            dropped_copies: Vec::new(),
+            mode: None,
+            hold: None,
+            counted: false,
+            steps_on: false,
+            next_due,
+            failed_upstream: None,
+            archived: None,
+            attempts: Vec::new(),
+            facts: Vec::new(),
+            follow_up: None,
+        }
+    }
+}
+
 /// Our notice about the outcome of a message (rule 9), which comes to exist with that outcome or not at all.
 #[derive(Clone, Debug)]
 pub struct FollowUp {
@@ -130,11 +150,11 @@ pub trait DeliveryQueue: MailStore {
         limit: usize,
     ) -> Pending<'_, Vec<Claim>>;
 
-    /// Leases messages of these sites that no mode has touched, due or not, whose life began at least `age` ago, at most `limit`:
+    /// Leases messages of these groups, due or not, whose life began at least `age` ago, at most `limit`:
     /// those whose sender asked to be told that they are late (RFC 3461 section 4.1) and was not told yet.
     fn claim_late(
         &self,
-        sites: Vec<String>,
+        groups: Vec<ClaimGroup>,
         age: Duration,
         lease: Duration,
         limit: usize,

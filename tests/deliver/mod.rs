@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bounces;
+mod bounces_of_ways;
+mod bounces_rendered;
+mod bounces_returned;
 mod broken;
 mod connection_limit;
 mod deadline;

@@ -203,7 +203,7 @@ impl Stage {
     }
 }
 
-fn load(folder: &tempfile::TempDir, config: &str) -> Arc<Settings> {
+pub fn load(folder: &tempfile::TempDir, config: &str) -> Arc<Settings> {
     let file = folder.path().join("postroom.toml");
     std::fs::write(&file, format!("hostname = \"mail.test\"\n{config}")).unwrap();
     let sources = Sources { file: Some(file), working_dir: folder.path().to_owned(), ..Sources::default() };

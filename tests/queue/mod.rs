@@ -168,6 +168,7 @@ fn verdict(outcome: Outcome) -> Verdict {
         outcome,
         upstream: Some("primary".to_owned()),
         reply: reply.to_owned(),
+        grounds: postroom::mail::Grounds::Content,
         enhanced,
         refused_by: Vec::new(),
     }

@@ -8,7 +8,7 @@ use super::replies;
 use super::session::PassedSession;
 use crate::event::Fact;
 use crate::event::outcome::{Delays, OutcomeRecord};
-use crate::mail::{Address, EnhancedCode, Message, Mode, Outcome, Reply, Role, Verdict};
+use crate::mail::{Address, EnhancedCode, Grounds, Message, Mode, Outcome, Reply, Role, Verdict};
 use crate::policy::plan::{Action, Plan};
 use crate::queue::RecipientVerdict;
 use std::time::Duration;
@@ -81,7 +81,9 @@ pub(super) fn verdicts(
 }
 
 fn verdict(outcome: Outcome, upstream: Option<String>, reply: String, enhanced: EnhancedCode) -> Verdict {
-    Verdict { outcome, upstream, reply, enhanced, refused_by: Vec::new() }
+    // In pass-through there are no notices that would ask.
+    let grounds = Grounds::NotAsked;
+    Verdict { outcome, upstream, reply, grounds, enhanced, refused_by: Vec::new() }
 }
 
 /// Records them as events, and writes their lines.

@@ -2,6 +2,7 @@
 //! so ([`report`]). Values only: `crate::deliver::bounce` reads the message that it is about and has it queued.
 
 pub mod report;
+mod said;
 mod status;
 mod text;
 pub mod told;

@@ -1,19 +1,24 @@
 //! A notice as a message: multipart/report (RFC 6522) of a text for people, the status for programs, and what is returned
 //! of the message that it is about.
 //!
-//! What is returned may be large, so it is not in here: it goes between [`NoticeFrame::head`] and [`NoticeFrame::tail`].
+//! Promises: what it holds for each recipient is at most 4 KiB, whatever servers and clients wrote ([`super::status`],
+//! [`super::text`]); but for what is returned as a whole, no line is longer than 998 bytes. Without a letter beyond ASCII in what it
+//! is about it has the plain form of RFC 3464, and then all of it but a returned message is 7-bit.
 
 use super::status::delivery_status;
 use super::told::{DsnAction, DueNotice};
 use super::{super::added, text};
 use crate::config::Settings;
+use crate::config::settings::Upstream;
 use crate::mail::{Message, QueueId};
 use jiff::Timestamp;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::content_type::ContentType;
 use mail_builder::headers::raw::Raw;
 use mail_builder::mime::MimePart;
-use memchr::memmem;
+
+/// RFC 5322 section 2.1.1.
+const LONGEST_LINE: usize = 998;
 
 /// What a notice says besides what became of recipients.
 pub struct NoticeContext<'a> {
@@ -23,79 +28,73 @@ pub struct NoticeContext<'a> {
     pub hostname: &'a str,
     /// Wall clock.
     pub now: Timestamp,
-    /// How long what is late will be tried; none where that is not known.
-    pub tried_until: Option<Timestamp>,
-    /// See [`DueNotice::utf8`].
-    pub utf8: bool,
+    /// How long what is late will be tried.
+    pub tried_until: Timestamp,
 }
 
 impl NoticeContext<'_> {
-    /// The server behind an upstream.
-    pub(super) fn host_of(&self, upstream: &str) -> Option<&str> {
-        let found = self.settings.upstreams.iter().find(|one| one.name == upstream)?;
-        Some(&found.host)
+    pub(super) fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.settings.upstreams.iter().map(AsRef::as_ref).find(|one: &&Upstream| one.name == name)
     }
 }
 
 /// What is returned of the message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Returned<'a> {
-    /// All of it; else its header.
-    pub whole: bool,
-    /// Some byte of it is above 127.
-    pub eight_bit: bool,
+    /// Its header, in whole fields; with nothing in it, and nothing in `whole`, nothing is returned.
+    pub header: &'a [u8],
+    /// All of it, in place of the header.
+    pub whole: Option<&'a [u8]>,
     /// Its own Message-ID, with its angle brackets, where it has a sound one.
     pub message_id: Option<&'a str>,
+    /// Why that is less than its sender asked for.
+    pub why_less: Option<&'static str>,
 }
 
-/// A notice, but for what is returned.
-pub struct NoticeFrame {
-    /// In front of it.
-    pub head: Vec<u8>,
-    /// Behind it.
-    pub tail: Vec<u8>,
+/// A notice.
+pub struct RenderedNotice {
+    /// Header and body.
+    pub bytes: Vec<u8>,
+    /// Some of it needs a reader of UTF-8: it has the form of RFC 6533.
+    pub is_utf8: bool,
 }
 
-/// The notice `id` about `message`.
-pub fn frame(
+/// The notice `id` about `message`. `named`: of the first so many recipients it tells each for itself, of the others how many
+/// there are.
+pub fn notice(
     context: &NoticeContext<'_>,
     id: QueueId,
     message: &Message,
     due: &DueNotice<'_>,
     returned: Returned<'_>,
-) -> NoticeFrame {
+    named: usize,
+) -> RenderedNotice {
     let hostname = context.hostname;
-    // Random, so that no content can have it.
-    let random = || format!("{:032x}", fastrand::u128(..));
-    let (boundary, place) = (format!("=_{}", random()), random());
     let worst = due.told.iter().map(|one| one.action).min().unwrap_or(DsnAction::Failed);
-    let (status, headers, whole) = match context.utf8 {
-        true => ("message/global-delivery-status", "message/global-headers", "message/global"),
-        false => ("message/delivery-status", "text/rfc822-headers", "message/rfc822"),
-    };
-    let bits = |eight_bit: bool| if eight_bit { "8bit" } else { "7bit" };
-    let report = delivery_status(context, message, &due.told);
-    let status_bits = bits(!report.is_ascii());
-    let parts = vec![
-        MimePart::new(
-            ContentType::new("text/plain").attribute("charset", "utf-8"),
-            text::text(context, message, &due.told),
-        ),
+    let named = &due.told[..named.min(due.told.len())];
+    let report = delivery_status(context, message, named, due.utf8);
+    // Who cannot stand in a plain header gets it all the same.
+    let to = due.to.iter().filter(|address| due.utf8 || address.is_ascii());
+    let to = to.map(|address| format!("<{address}>")).collect::<Vec<_>>().join(", ");
+    let header_is_utf8 = !returned.header.is_ascii() && str::from_utf8(returned.header).is_ok();
+    let is_utf8 = due.utf8 && (!report.is_ascii() || !to.is_ascii() || header_is_utf8);
+    let status = if is_utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
+    let status_bits = bits(report.as_bytes());
+    let text = text::text(context, message, due, named.len(), &returned);
+    let mut parts = vec![
+        MimePart::new(ContentType::new("text/plain").attribute("charset", "utf-8"), text),
         MimePart::new(ContentType::new(status), report.into_bytes()).transfer_encoding(status_bits),
-        MimePart::new(
-            ContentType::new(if returned.whole { whole } else { headers }),
-            place.clone().into_bytes(),
-        )
-        .transfer_encoding(bits(returned.eight_bit)),
     ];
+    parts.extend(returned_part(&returned, is_utf8 && header_is_utf8));
+    // Random, so that no content can have it.
+    let boundary = format!("=_{:032x}", fastrand::u128(..));
     let report = ContentType::new("multipart/report")
         .attribute("report-type", status.trim_start_matches("message/"))
         .attribute("boundary", boundary);
-    let to: Vec<String> = due.to.iter().map(|address| format!("<{address}>")).collect();
     let mut builder = MessageBuilder::new()
         .header("Date", Raw::new(added::date(context.now)))
         .header("From", Raw::new(format!("Mail Delivery System <MAILER-DAEMON@{hostname}>")))
-        .header("To", Raw::new(to.join(", ")))
+        .header("To", Raw::new(to))
         .header("Subject", Raw::new(text::subject(worst)))
         .header("Message-ID", Raw::new(format!("<{id}@{hostname}>")))
         .header("Auto-Submitted", Raw::new("auto-replied"));
@@ -103,11 +102,34 @@ pub fn frame(
     if let Some(original) = returned.message_id.or((!message.header.has_message_id).then_some(own.as_str())) {
         builder = builder.header("References", Raw::new(original.to_owned()));
     }
-    let mut head = Vec::new();
+    let mut bytes = Vec::new();
     // Writing to a Vec does not fail.
-    let _ = builder.body(MimePart::new(report, parts)).write_to(&mut head);
-    let at = memmem::find(&head, place.as_bytes()).unwrap_or(head.len());
-    let tail = head.get(at + place.len()..).unwrap_or_default().to_vec();
-    head.truncate(at);
-    NoticeFrame { head, tail }
+    let _ = builder.body(MimePart::new(report, parts)).write_to(&mut bytes);
+    RenderedNotice { bytes, is_utf8 }
+}
+
+fn returned_part<'a>(returned: &Returned<'a>, header_is_utf8: bool) -> Option<MimePart<'a>> {
+    match returned.whole {
+        // A message may not be encoded (RFC 2046 section 5.2.1): it goes as it is.
+        Some(whole) => {
+            let kind = if header_is_utf8 { "message/global" } else { "message/rfc822" };
+            Some(MimePart::new(ContentType::new(kind), whole).transfer_encoding(bits(whole)))
+        }
+        None if returned.header.is_empty() => None,
+        None if header_is_utf8 => {
+            let part = MimePart::new(ContentType::new("message/global-headers"), returned.header);
+            Some(part.transfer_encoding("8bit"))
+        }
+        None => {
+            let part = MimePart::new(ContentType::new("text/rfc822-headers"), returned.header);
+            let is_plain = returned.header.is_ascii()
+                && returned.header.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST_LINE);
+            // Else the builder chooses an encoding.
+            Some(if is_plain { part.transfer_encoding("7bit") } else { part })
+        }
+    }
+}
+
+fn bits(content: &[u8]) -> &'static str {
+    if content.is_ascii() { "7bit" } else { "8bit" }
 }

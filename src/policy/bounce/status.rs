@@ -5,17 +5,26 @@
 
 use super::super::added;
 use super::report::NoticeContext;
+use super::said::VerdictWords;
 use super::told::{DsnAction, Told};
-use crate::mail::{EnhancedCode, Message, dsn, printable};
+use crate::mail::{EnhancedCode, Grounds, Message, dsn, printable};
 
 /// Folded here, where there is a blank.
 const READABLE_LINE: usize = 76;
 /// A word is cut here: no line may be longer (RFC 5322 section 2.1.1).
 const LONGEST_WORD: usize = 900;
+/// Of what a server said; more says nothing more, and there may be a thousand recipients.
+const LONGEST_DIAGNOSTIC: usize = 2_000;
 
-pub(super) fn delivery_status(context: &NoticeContext<'_>, message: &Message, told: &[Told<'_>]) -> String {
+/// `utf8`: who gets it reads UTF-8.
+pub(super) fn delivery_status(
+    context: &NoticeContext<'_>,
+    message: &Message,
+    told: &[Told<'_>],
+    utf8: bool,
+) -> String {
     let mut text = String::new();
-    let mut field = |name: &str, value: &str| push_field(&mut text, name, value, context.utf8);
+    let mut field = |name: &str, value: &str| push_field(&mut text, name, value, utf8);
     field("Reporting-MTA", &format!("dns; {}", context.hostname));
     if let Some(id) = message.envelope_id.as_deref().and_then(dsn::from_xtext) {
         field("Original-Envelope-Id", &id);
@@ -24,19 +33,19 @@ pub(super) fn delivery_status(context: &NoticeContext<'_>, message: &Message, to
     field("X-Postroom-Queue-ID", &message.id.to_string());
     for one in told {
         text.push_str("\r\n");
-        recipient(&mut text, context, one);
+        recipient(&mut text, context, one, utf8);
     }
     text
 }
 
-fn recipient(text: &mut String, context: &NoticeContext<'_>, told: &Told<'_>) {
+fn recipient(text: &mut String, context: &NoticeContext<'_>, told: &Told<'_>, utf8: bool) {
     let Told { recipient, verdict, action } = told;
-    let mut field = |name: &str, value: &str| push_field(text, name, value, context.utf8);
+    let mut field = |name: &str, value: &str| push_field(text, name, value, utf8);
     if let Some(original) = recipient.original_recipient.as_deref().and_then(original_recipient) {
         field("Original-Recipient", &original);
     }
     let address = recipient.address.as_str();
-    let final_recipient = match (address.is_ascii(), context.utf8) {
+    let final_recipient = match (address.is_ascii(), utf8) {
         (true, _) => format!("rfc822; {address}"),
         (false, true) => format!("utf-8; {address}"),
         (false, false) => format!("utf-8; {}", dsn::utf8_xtext(address)),
@@ -50,15 +59,17 @@ fn recipient(text: &mut String, context: &NoticeContext<'_>, told: &Told<'_>) {
     field("Action", word);
     let EnhancedCode(_, subject, detail) = verdict.enhanced;
     field("Status", &EnhancedCode(class, subject, detail).to_string());
-    if let Some(host) = verdict.upstream.as_deref().and_then(|name| context.host_of(name)) {
+    let said = VerdictWords::of(context, verdict);
+    if let Some(host) = said.host {
         field("Remote-MTA", &format!("dns; {host}"));
     }
-    let is_smtp = verdict.reply.as_bytes().get(..3).is_some_and(|code| code.iter().all(u8::is_ascii_digit));
-    let kind = if is_smtp { "smtp" } else { "x-postroom" };
-    field("Diagnostic-Code", &format!("{kind}; {}", verdict.reply));
-    field("Last-Attempt-Date", &added::date(context.now));
-    if let (DsnAction::Delayed, Some(until)) = (action, context.tried_until) {
-        field("Will-Retry-Until", &added::date(until));
+    push_folded_field(text, "Diagnostic-Code", &said.diagnostic(LONGEST_DIAGNOSTIC), utf8);
+    let mut field = |name: &str, value: &str| push_field(text, name, value, utf8);
+    if verdict.grounds != Grounds::NotAsked {
+        field("Last-Attempt-Date", &added::date(context.now));
+    }
+    if *action == DsnAction::Delayed {
+        field("Will-Retry-Until", &added::date(context.tried_until));
     }
 }
 
@@ -74,11 +85,17 @@ fn original_recipient(parameter: &str) -> Option<String> {
     Some(format!("{kind}; {}", dsn::from_xtext(address)?))
 }
 
-/// One field, folded. Whatever stands in the value, it is one field.
+/// One field, exactly as it was given. Whatever stands in the value, it is one field.
 fn push_field(text: &mut String, name: &str, value: &str, utf8: bool) {
-    let value = printable(value);
-    let letter = |letter: char| if utf8 || letter.is_ascii() { letter } else { '?' };
-    let value: String = value.chars().map(letter).collect();
+    text.push_str(name);
+    text.push_str(": ");
+    text.push_str(&allowed(value, utf8));
+    text.push_str("\r\n");
+}
+
+/// The same, folded at blanks, several of which become one.
+fn push_folded_field(text: &mut String, name: &str, value: &str, utf8: bool) {
+    let value = allowed(value, utf8);
     text.push_str(name);
     text.push(':');
     let mut length = name.len() + 1;
@@ -95,4 +112,9 @@ fn push_field(text: &mut String, name: &str, value: &str, utf8: bool) {
         }
     }
     text.push_str("\r\n");
+}
+
+fn allowed(value: &str, utf8: bool) -> String {
+    let letter = |letter: char| if utf8 || letter.is_ascii() { letter } else { '?' };
+    printable(value).chars().map(letter).collect()
 }

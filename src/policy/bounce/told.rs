@@ -3,7 +3,9 @@
 use super::super::changes::reverse_path_after_sender;
 use crate::config::Settings;
 use crate::config::settings::BounceTo;
-use crate::mail::{Address, Message, Notify, Outcome, Recipient, Return, ReversePath, Role, Verdict};
+use crate::mail::{
+    Address, EnhancedCode, Grounds, Message, Notify, Outcome, Recipient, Return, ReversePath, Role, Verdict,
+};
 use crate::queue::RecipientVerdict;
 use std::collections::HashMap;
 
@@ -36,10 +38,31 @@ pub struct DueNotice<'a> {
     pub to: Vec<Address>,
     /// Of whom it tells, never nobody.
     pub told: Vec<Told<'a>>,
-    /// The whole message is returned with it, where that is not too large; else its header.
-    pub returns_all: bool,
+    /// The whole message was asked for; else its header is returned.
+    pub wants_all: bool,
     /// Whoever gets it reads UTF-8 in any part of it (RFC 6533).
     pub utf8: bool,
+}
+
+impl DueNotice<'_> {
+    /// How many of them became this.
+    pub fn count(&self, action: DsnAction) -> usize {
+        self.told.iter().filter(|one| one.action == action).count()
+    }
+
+    /// A server has refused the content: a notice that returns it would be refused like it.
+    pub fn is_content_refused(&self) -> bool {
+        let failed = self.told.iter().filter(|one| one.action == DsnAction::Failed);
+        failed.into_iter().any(|one| refuses_content(one.verdict))
+    }
+}
+
+/// Whether what is refused is the content, or its size (5.2.3, 5.3.4, 552 to MAIL).
+pub fn refuses_content(verdict: &Verdict) -> bool {
+    let is_permanent = verdict.reply.starts_with('5') && verdict.grounds == Grounds::Content;
+    let is_size = matches!(verdict.enhanced, EnhancedCode(5, 2, 3) | EnhancedCode(5, 3, 4))
+        || (verdict.grounds == Grounds::Mail && verdict.reply.starts_with("552"));
+    is_permanent || is_size
 }
 
 /// The notice about these verdicts of one commit, if one is due. `is_late`: the message waits for so long that its sender may
@@ -80,7 +103,8 @@ pub fn due<'a>(
     let to: Vec<Address> = match settings.queue.bounce {
         BounceTo::Nobody => Vec::new(),
         BounceTo::Sender => {
-            reverse_path_after_sender(message, handling).address().cloned().into_iter().collect()
+            let sender = reverse_path_after_sender(message, handling);
+            sender.address().map(|address| after_aliases(settings, address)).into_iter().collect()
         }
         BounceTo::Report => handling.redirect.enabled_addresses().cloned().collect(),
     };
@@ -92,15 +116,22 @@ pub fn due<'a>(
     let declared = message.smtp_utf8 && settings.queue.bounce == BounceTo::Sender;
     Some(DueNotice {
         // RFC 3461 section 4.3: RET speaks of failures alone.
-        returns_all: failed && message.returns == Some(Return::Full),
-        utf8: declared || to.iter().any(|address| !address.is_ascii()),
+        wants_all: failed && message.returns == Some(Return::Full),
+        utf8: declared || to.iter().all(|address| !address.is_ascii()),
         to,
         told,
     })
 }
 
+/// Where a notice for that address goes: cron's mail comes from `root@default_domain`, whom `[aliases]` knows without the domain.
+fn after_aliases(settings: &Settings, address: &Address) -> Address {
+    let is_ours = address.domain().eq_ignore_ascii_case(&settings.default_domain);
+    let alias = settings.aliases.find(address.local_part()).filter(|_| is_ours);
+    alias.unwrap_or(address).clone()
+}
+
 /// Where nothing was said, failures alone are told of.
-fn is_asked_for(notify: Notify, action: DsnAction) -> bool {
+pub(super) fn is_asked_for(notify: Notify, action: DsnAction) -> bool {
     match (notify, action) {
         (Notify::Unsaid, action) => action == DsnAction::Failed,
         (Notify::Never, _) => false,

@@ -294,15 +294,16 @@ impl DeliveryQueue for RedbQueue {
 
     fn claim_late(
         &self,
-        sites: Vec<String>,
+        groups: Vec<ClaimGroup>,
         age: Duration,
         lease: Duration,
         limit: usize,
     ) -> Pending<'_, Vec<Claim>> {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let group =
-            |site: &String| (group_number(site, false), Moment(self.now_of(site).0.saturating_sub(age)));
-        let groups: Vec<(u64, Moment)> = sites.iter().map(group).collect();
+        let search = |ClaimGroup { site, under_mode }: &ClaimGroup| {
+            (group_number(site, *under_mode), Moment(self.now_of(site).0.saturating_sub(age)))
+        };
+        let groups: Vec<(u64, Moment)> = groups.iter().map(search).collect();
         Box::pin(async move {
             let take =
                 move |shared: &Arc<SharedQueue>| claim_late(shared, &groups, lease, limit)?.read(shared);

@@ -7,7 +7,8 @@ use super::put;
 use super::sent;
 use crate::clock::Moment;
 use crate::mail::attempt;
-use crate::mail::{Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role};
+use crate::mail::{Address, Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role};
+use std::collections::HashSet;
 
 /// Writes the outcome of an attempt. The inner error is the caller's alone.
 pub(super) fn settle(
@@ -117,13 +118,19 @@ fn apply(message: &mut Message, claimed: &Message, settlement: &Settlement, now:
     message.under_mode |= settlement.mode.is_some();
     if let Some(FollowUp { failures_told, delay_told, .. }) = settlement.follow_up.as_deref() {
         message.delay_told |= delay_told;
+        let failures_told: HashSet<&Address> = failures_told.iter().collect();
         let told = |one: &&mut Recipient| one.role == Role::Original && failures_told.contains(&one.address);
         message.recipients.iter_mut().filter(told).for_each(|one| one.failure_told = true);
     }
     count_life(message, settlement.mode, now);
     // Recipients that an operator reopened after the claim were not tried yet, so they are due now.
-    let was_closed =
-        |one: &Recipient| claimed.recipient(one.role, &one.address).is_some_and(|one| !one.state.is_open());
+    let closed: HashSet<(Role, &Address)> = claimed
+        .recipients
+        .iter()
+        .filter(|one| !one.state.is_open())
+        .map(|one| (one.role, &one.address))
+        .collect();
+    let was_closed = |one: &Recipient| closed.contains(&(one.role, &one.address));
     let reopened = message.open_recipients().any(|(_, recipient)| was_closed(recipient));
     let open = message.open_recipients().next().is_some();
     message.due = match (open, held) {
