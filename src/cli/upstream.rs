@@ -29,8 +29,9 @@ const EXAMPLES: &str = "Examples:
   postroom upstream edit primary connection_limit=5 rate_limit=30/1m
   postroom upstream reset primary
 
-What these verbs change is kept in <data_dir>/admin.toml and holds from then on, also after a restart, until
-postroom.toml says something else there or it is taken back. Without a running proxy the next start reads it.";
+What these verbs change is kept in <data_dir>/admin.toml. It holds at once and after a
+restart, until postroom.toml says something else there or it is taken back. Without a
+running proxy the next start reads it.";
 
 #[derive(Subcommand, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -53,10 +54,14 @@ enum UpstreamVerb {
     /// Add one that is in no file
     #[command(
         after_help = "Examples:\n  postroom upstream add backup --host smtp.example.net:587 --priority low\n  \
-                      postroom upstream add office --host smtp.office365.com:587 --auth basic --username shop@example.com --password-stdin\n  \
-                      postroom upstream add gmail --host smtp.gmail.com:587 --auth oauth2 --username shop@example.com \\\n      \
-                      oauth2.token_url=https://oauth2.googleapis.com/token oauth2.client_id=123 oauth2.client_secret_file=secret.txt \\\n      \
-                      --stdin oauth2.refresh_token < token.txt"
+                      postroom upstream add office --host smtp.office365.com:587 \\\n      \
+                      --auth basic --username shop@example.com --password-stdin\n  \
+                      postroom upstream add gmail --host smtp.gmail.com:587 \\\n      \
+                      --auth oauth2 --username shop@example.com \\\n      \
+                      oauth2.token_url=https://oauth2.googleapis.com/token \\\n      \
+                      oauth2.client_id=123 oauth2.client_secret_file=secret.txt \\\n      \
+                      --stdin oauth2.refresh_token < token.txt\n\n\
+                      The proxy reads a file of a secret at each start and reload."
     )]
     Add(KeyArgs),
     /// Change one, be it of the file or added

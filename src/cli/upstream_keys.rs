@@ -30,13 +30,13 @@ pub(super) struct KeyArgs {
     /// As the server knows it
     #[arg(long)]
     username: Option<String>,
-    /// A file that holds the password; the file is read at each start and reload
+    /// A file that holds the password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Read the password from standard input; on a terminal, ask for it
+    /// Read the password from standard input; a terminal is asked
     #[arg(long, conflicts_with_all = ["password_file", "stdin"])]
     password_stdin: bool,
-    /// Read the value of this key from standard input; on a terminal, ask for it
+    /// Read the value of this key from standard input; a terminal is asked
     #[arg(long, value_name = "KEY")]
     stdin: Option<String>,
 }
