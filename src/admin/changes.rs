@@ -6,7 +6,7 @@ use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::service;
 use super::state::{AdminState, ConfigRequest};
-use crate::config::{Change, ChangedKey, NewValues};
+use crate::config::{Change, NewValues};
 use crate::unix;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Path, State};
@@ -71,11 +71,11 @@ pub(super) struct ResetQuery {
     all: bool,
 }
 
-async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<Vec<ChangedKey>, Problem> {
+async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<ChangedJson, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.requests.send(ConfigRequest::Change { change, by, answer }).await.map_err(|_| stopping())?;
-    Ok(answered.await.map_err(|_| stopping())??)
+    Ok(answered.await.map_err(|_| stopping())??.into())
 }
 
 /// `POST /api/v1/upstreams`: one that is in no file.
@@ -84,8 +84,8 @@ pub(super) async fn add_upstream(
     asker: Asker,
     JsonBody(NewUpstream { name, keys }): JsonBody<NewUpstream>,
 ) -> Result<Response, Problem> {
-    let changed = change(&admin, Change::AddUpstream { name: name.clone(), keys }, asker).await?;
-    Ok((StatusCode::CREATED, JsonResponse(detail(&admin, &name, changed)?)).into_response())
+    let done = change(&admin, Change::AddUpstream { name: name.clone(), keys }, asker).await?;
+    Ok((StatusCode::CREATED, JsonResponse(detail(&admin, &name, done)?)).into_response())
 }
 
 /// `GET /api/v1/upstreams/{name}`: how it fares, how it is configured, and where.
@@ -93,7 +93,7 @@ pub(super) async fn upstream(
     State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
-    Ok(JsonResponse(detail(&admin, &name, Vec::new())?))
+    Ok(JsonResponse(detail(&admin, &name, ChangedJson::default())?))
 }
 
 /// `PATCH /api/v1/upstreams/{name}`: keys with values; null takes a change back.
@@ -103,8 +103,8 @@ pub(super) async fn edit_upstream(
     asker: Asker,
     JsonBody(keys): JsonBody<NewValues>,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
-    let changed = change(&admin, Change::EditUpstream { name: name.clone(), keys }, asker).await?;
-    Ok(JsonResponse(detail(&admin, &name, changed)?))
+    let done = change(&admin, Change::EditUpstream { name: name.clone(), keys }, asker).await?;
+    Ok(JsonResponse(detail(&admin, &name, done)?))
 }
 
 /// `DELETE /api/v1/upstreams/{name}`: one that was added.
@@ -113,8 +113,7 @@ pub(super) async fn delete_upstream(
     Path(name): Path<String>,
     asker: Asker,
 ) -> Result<JsonResponse<ChangedJson>, Problem> {
-    let changed = change(&admin, Change::DeleteUpstream(name), asker).await?;
-    Ok(JsonResponse(ChangedJson { changes: changed }))
+    Ok(JsonResponse(change(&admin, Change::DeleteUpstream(name), asker).await?))
 }
 
 /// `POST /api/v1/upstreams/{name}/reset`: as the file has it.
@@ -123,13 +122,13 @@ pub(super) async fn reset_upstream(
     Path(name): Path<String>,
     asker: Asker,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
-    let changed = change(&admin, Change::ResetUpstream(name.clone()), asker).await?;
-    Ok(JsonResponse(detail(&admin, &name, changed)?))
+    let done = change(&admin, Change::ResetUpstream(name.clone()), asker).await?;
+    Ok(JsonResponse(detail(&admin, &name, done)?))
 }
 
 /// `GET /api/v1/settings`: what verbs and pages may change, but for upstreams, and where it is given.
 pub(super) async fn settings(State(admin): State<AdminState>) -> JsonResponse<SettingsJson> {
-    JsonResponse(in_force(&admin, Vec::new()))
+    JsonResponse(in_force(&admin, ChangedJson::default()))
 }
 
 /// `PATCH /api/v1/settings`: keys with values; null takes a change back.
@@ -138,8 +137,8 @@ pub(super) async fn edit_settings(
     asker: Asker,
     JsonBody(keys): JsonBody<NewValues>,
 ) -> Result<JsonResponse<SettingsJson>, Problem> {
-    let changed = change(&admin, Change::Settings(keys), asker).await?;
-    Ok(JsonResponse(in_force(&admin, changed)))
+    let done = change(&admin, Change::Settings(keys), asker).await?;
+    Ok(JsonResponse(in_force(&admin, done)))
 }
 
 /// `POST /api/v1/settings/reset`: changes at and beneath these keys, those of upstreams among them, or all, are taken back.
@@ -153,23 +152,18 @@ pub(super) async fn reset(
         (false, false) => Change::Reset(query.keys),
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name `keys` or `all`, and one of them")),
     };
-    Ok(JsonResponse(ChangedJson { changes: change(&admin, wanted, asker).await? }))
+    Ok(JsonResponse(change(&admin, wanted, asker).await?))
 }
 
-fn detail(admin: &AdminState, name: &str, changed: Vec<ChangedKey>) -> Result<UpstreamDetailJson, Problem> {
+fn detail(admin: &AdminState, name: &str, done: ChangedJson) -> Result<UpstreamDetailJson, Problem> {
     let status = service::upstream(admin, name)?;
     let in_force = admin.in_force.borrow().clone();
     let sources = in_force.given(&["upstream", name]).into_iter();
     let sources = sources.filter_map(|(key, given)| Some((key, serde_json::to_value(given).ok()?))).collect();
-    Ok(UpstreamDetailJson {
-        status,
-        settings: in_force.beneath(&["upstream", name]),
-        sources,
-        changes: changed,
-    })
+    Ok(UpstreamDetailJson { status, settings: in_force.beneath(&["upstream", name]), sources, done })
 }
 
-fn in_force(admin: &AdminState, changed: Vec<ChangedKey>) -> SettingsJson {
+fn in_force(admin: &AdminState, done: ChangedJson) -> SettingsJson {
     let in_force = admin.in_force.borrow().clone();
     let is_setting = |key: &str, of: &[&str]| {
         of.iter().any(|setting| key == *setting || key.starts_with(&format!("{setting}.")))
@@ -190,5 +184,5 @@ fn in_force(admin: &AdminState, changed: Vec<ChangedKey>) -> SettingsJson {
     let given = in_force.given(&[]).into_iter().filter(|(key, _)| is_shown(key));
     let sources: BTreeMap<_, _> =
         given.filter_map(|(key, given)| Some((key, serde_json::to_value(given).ok()?))).collect();
-    SettingsJson { values, sources, changes: changed }
+    SettingsJson { values, sources, done }
 }

@@ -1,5 +1,6 @@
 //! What the routes of docs/rules.md#routes answer, as types: the routes write them, the command line reads them.
 
+use super::state::ChangeResult;
 use crate::clock::Moment;
 use crate::config::settings::{Priority, Upstream};
 use crate::config::{ChangedKey, InForce, NewValues};
@@ -204,7 +205,8 @@ pub(crate) struct UpstreamDetailJson {
     /// Of each key that is no default: layer and place, and for one in `admin.toml` what would hold without it.
     pub sources: BTreeMap<String, serde_json::Value>,
     /// What the request has changed.
-    pub changes: Vec<ChangedKey>,
+    #[serde(flatten)]
+    pub done: ChangedJson,
 }
 
 /// What verbs and pages may change, but for upstreams.
@@ -216,14 +218,24 @@ pub(crate) struct SettingsJson {
     /// As [`UpstreamDetailJson::sources`].
     pub sources: BTreeMap<String, serde_json::Value>,
     /// What the request has changed.
-    pub changes: Vec<ChangedKey>,
+    #[serde(flatten)]
+    pub done: ChangedJson,
 }
 
 /// What a request has changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ChangedJson {
-    /// As [`UpstreamDetailJson::changes`].
+    /// Each key, or an upstream that came or went. Empty: it was so already.
     pub changes: Vec<ChangedKey>,
+    /// Messages that go on as they were begun before, in words (rule 6).
+    #[serde(default)]
+    pub under_way: Vec<String>,
+}
+
+impl From<ChangeResult> for ChangedJson {
+    fn from(ChangeResult { changes, under_way }: ChangeResult) -> ChangedJson {
+        ChangedJson { changes, under_way }
+    }
 }
 
 /// Figures of the queue.

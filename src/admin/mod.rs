@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 use problem::Problem;
 
 pub(crate) use changes::Peer;
-pub(crate) use state::{AdminState, ConfigRequest};
+pub(crate) use state::{AdminState, ChangeResult, ConfigRequest};
 
 /// All routes.
 pub(crate) fn router(state: AdminState) -> Router {

@@ -21,8 +21,17 @@ pub(crate) enum ConfigRequest {
         /// Who wants it: for people.
         by: String,
         /// In force when this is answered.
-        answer: oneshot::Sender<Result<Vec<ChangedKey>, ChangeError>>,
+        answer: oneshot::Sender<Result<ChangeResult, ChangeError>>,
     },
+}
+
+/// What a change has done.
+#[derive(Debug, Default)]
+pub(crate) struct ChangeResult {
+    /// Empty: it was so already.
+    pub(crate) changes: Vec<ChangedKey>,
+    /// Transactions that go on as they were begun, in words (rule 6).
+    pub(crate) under_way: Vec<String>,
 }
 
 /// What the routes work with.

@@ -4,10 +4,10 @@ use super::client::{Client, query_value};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::ChangedJson;
 use crate::admin::safe_json::to_json;
-use crate::config::{Change, ChangeError, ChangedKey};
+use crate::config::{Change, ChangeError};
 use crate::mail::printable;
 use crate::{server, unix};
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use hyper::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -15,9 +15,9 @@ use std::path::Path;
 /// `verb`: its name, for events.
 pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Failure> {
     let socket = global.control_socket()?;
-    let changes = small_runtime()?.block_on(async {
-        if let Some(changes) = by_proxy(&socket, verb, change).await? {
-            return Ok::<_, Failure>(changes);
+    let done = small_runtime()?.block_on(async {
+        if let Some(done) = by_proxy(&socket, verb, change).await? {
+            return Ok::<_, Failure>(done);
         }
         let by = format!(
             "postroom {verb}, user {}, without a running proxy",
@@ -25,8 +25,12 @@ pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Fa
         );
         match server::change_without_proxy(&global.sources()?, change, &by).await {
             Ok(Some(changes)) => {
-                eprintln!("note: no proxy is running; the next start reads it");
-                Ok(changes)
+                let folder = socket.parent().unwrap_or(&socket).display().to_string();
+                eprintln!(
+                    "note: no proxy is running in {}; the next start there reads it",
+                    printable(&folder)
+                );
+                Ok(ChangedJson { changes, under_way: Vec::new() })
             }
             // It has started meanwhile.
             Ok(None) => {
@@ -38,26 +42,26 @@ pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Fa
         }
     })?;
     if global.json {
-        say!("{}", to_json(&ChangedJson { changes })?);
+        say!("{}", to_json(&done)?);
         return Ok(());
     }
-    for one in &changes {
+    for one in &done.under_way {
+        eprintln!("note: {}", printable(one));
+    }
+    for one in &done.changes {
         say!("{}", printable(&one.to_string()));
     }
-    if changes.is_empty() {
+    if done.changes.is_empty() {
         say!("Nothing has changed: it is so already.");
     }
     Ok(())
 }
 
 /// None: no proxy runs.
-async fn by_proxy(socket: &Path, verb: &str, change: &Change) -> Result<Option<Vec<ChangedKey>>, Failure> {
+async fn by_proxy(socket: &Path, verb: &str, change: &Change) -> Result<Option<ChangedJson>, Failure> {
     let Some(client) = Client::connect(socket).await? else { return Ok(None) };
     let (method, path, body) = request(change);
-    let answer: Value = client.named(verb).ask(method, &path, &body).await?;
-    let ChangedJson { changes } = serde_json::from_value(answer)
-        .context("the proxy's answer cannot be read: is it of another version?")?;
-    Ok(Some(changes))
+    Ok(Some(client.named(verb).ask(method, &path, &body).await?))
 }
 
 /// The route that does it.

@@ -5,10 +5,10 @@ use super::listeners::Listeners;
 use super::open::open_log_emails;
 use super::service_events::ServiceEvents;
 use super::staged_file::StagedFile;
+use crate::admin::ChangeResult;
 use crate::clock::Clock;
 use crate::config::{
-    self, AdminToml, Change, ChangeError, ChangedKey, ConfigErrors, DroppedChange, InForce, Loaded, Settings,
-    Sources,
+    self, AdminToml, Change, ChangeError, ConfigErrors, DroppedChange, InForce, Loaded, Settings, Sources,
 };
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
@@ -114,21 +114,21 @@ impl Reloader {
         events: &ServiceEvents,
         change: &Change,
         by: &str,
-    ) -> Result<Vec<ChangedKey>, ChangeError> {
+    ) -> Result<ChangeResult, ChangeError> {
         let before = self.settings.borrow().clone();
         let proposal = config::propose(&self.sources, change)?;
         let admin = &proposal.loaded.admin;
         if proposal.is_in_force() {
-            return Ok(Vec::new());
+            return Ok(ChangeResult::default());
         }
         let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
             .map_err(|error| not_written(&admin.path, &error))?;
         let in_force = self.put_in_force(proposal.loaded.clone(), listeners, Some(staged)).await?;
         events.changed(&proposal, by);
-        let mut changes = in_force.changes;
-        changes.extend(self.switched(&before, events, by));
+        let under_way = self.switched(&before, events, by);
+        let changes = [in_force.changes, under_way.clone()].concat();
         self.reloaded(&changes, events);
-        Ok(proposal.changed)
+        Ok(ChangeResult { changes: proposal.changed, under_way })
     }
 
     fn reloaded(&self, changes: &[String], events: &ServiceEvents) {

@@ -105,3 +105,22 @@ fn verbs_at_once_are_done_one_after_the_other_also_while_the_configuration_is_lo
     assert_eq!(upstream(&proxy, "a")["changed"].as_array().unwrap().len(), keys.len());
     assert_eq!(events(&proxy, "CHANGED").len(), keys.len());
 }
+
+#[test]
+fn a_mode_that_is_switched_names_the_transactions_that_go_on() {
+    let recorder = Recorder::start();
+    let proxy = Proxy::start(&recorder.upstream("only"));
+    let gate = recorder.hold_final_replies();
+    send(&proxy);
+    assert_eq!(recorder.wait(1).len(), 1);
+    let debug = json!({ "debug": { "enabled": true } });
+    let (status, done) = ask(&proxy, "PATCH", "/api/v1/settings", &debug);
+    let named = done["under_way"][0].as_str().unwrap_or_default();
+    assert!(status == 200 && named.contains(" had begun at only before the change"), "{done}");
+    drop(gate);
+    eventually("the message to be sent", || {
+        proxy.get("/api/v1/messages")?["messages"].as_array()?.is_empty().then_some(())
+    });
+    let said = proxy.command(&["reset", "--all"]);
+    assert!(!stderr(&said).contains("had begun"), "{}", stderr(&said));
+}
