@@ -6,7 +6,7 @@ use super::upstreams::{borrowed, first_then, postfix_tls};
 use crate::support::clients::{Envelope, smtp_source, smtplib};
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
-use crate::support::real::{Certificate, Dovecot, Exim, Postfix};
+use crate::support::real::{Certificate, Dovecot, Exim, Postfix, wait_for_log};
 use crate::support::recorder::{Recorded, Recorder};
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn postfix_with_tls_from_the_first_byte() {
     let proxy = Proxy::start(&format!("{upstream}tls_ca = {:?}\n", certificate.chain()));
     send_one(&proxy);
     postfix.wait(1);
-    assert!(postfix.log().contains("TLS connection established"), "{}", postfix.log());
+    wait_for_log(|| postfix.log(), "TLS connection established");
 }
 
 /// The most connections that were open at a time, by its log.
@@ -98,7 +98,7 @@ fn postfix_sees_the_source_address() {
     let proxy = Proxy::start(&(postfix.upstream("upstream") + "source_address = \"127.0.0.9\"\n"));
     send_one(&proxy);
     postfix.wait(1);
-    assert!(postfix.log().contains("[127.0.0.9]"), "{}", postfix.log());
+    wait_for_log(|| postfix.log(), "[127.0.0.9]");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn dovecot_takes_the_shared_credentials() {
     let proxy = Proxy::start(&(dovecot.upstream("upstream") + "auth = \"default\"\n" + shared));
     send_one(&proxy);
     dovecot.wait(1);
-    assert!(dovecot.log().contains("user=<app>, method=PLAIN"), "{}", dovecot.log());
+    wait_for_log(|| dovecot.log(), "user=<app>, method=PLAIN");
 }
 
 /// `postroom test` says what a real server says.

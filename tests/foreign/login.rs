@@ -7,7 +7,7 @@ use crate::support::clients::{Envelope, smtplib};
 use crate::support::eventually;
 use crate::support::foreign::{have, missing};
 use crate::support::proxy::Proxy;
-use crate::support::real::{Aiosmtpd, Certificate, Dovecot, Exim, Postfix, set_mode};
+use crate::support::real::{Aiosmtpd, Certificate, Dovecot, Exim, Postfix, set_mode, wait_for_log};
 use crate::support::token_server::TokenServer;
 use std::io::Write;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn dovecot_takes_each_mechanism_that_has_a_password() {
         send_one(&proxy);
         dovecot.wait(1);
         let strongest = mechanism.rsplit(' ').next().unwrap().to_uppercase();
-        assert!(dovecot.log().contains(&format!("method={strongest}")), "{mechanism}: {}", dovecot.log());
+        wait_for_log(|| dovecot.log(), &format!("method={strongest}"));
     }
 }
 
@@ -52,7 +52,7 @@ fn an_account_without_a_scram_secret_logs_in_with_plain() {
     let proxy = Proxy::start(&(dovecot.upstream("upstream") + &with("basic", "app", "s3cret")));
     send_one(&proxy);
     dovecot.wait(1);
-    assert!(dovecot.log().contains("method=PLAIN"), "{}", dovecot.log());
+    wait_for_log(|| dovecot.log(), "method=PLAIN");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn postfix_with_cyrus_takes_ntlm() {
     let proxy = Proxy::start(&(postfix.upstream("upstream") + &with("ntlm", "app", "s3cret")));
     send_one(&proxy);
     postfix.wait(1);
-    assert!(postfix.log().contains("sasl_method=NTLM"), "{}", postfix.log());
+    wait_for_log(|| postfix.log(), "sasl_method=NTLM");
     proxy.configure(&(postfix.upstream("upstream") + &with("ntlm", "app", "wrong")));
     proxy.command(&["reload"]);
     send_one(&proxy);
@@ -126,12 +126,8 @@ fn postfix_with_dovecot_takes_each_mechanism_that_has_a_password() {
         send_one(&proxy);
         postfix.wait(1);
         let strongest = mechanism.rsplit(' ').next().unwrap().to_uppercase();
-        assert!(
-            postfix.log().contains(&format!("sasl_method={strongest}, sasl_username=app")),
-            "{}",
-            postfix.log()
-        );
-        assert!(postfix.log().contains("TLS connection established"), "{}", postfix.log());
+        wait_for_log(|| postfix.log(), &format!("sasl_method={strongest}, sasl_username=app"));
+        wait_for_log(|| postfix.log(), "TLS connection established");
     }
 }
 
@@ -187,7 +183,7 @@ fn dovecot_takes_tokens() {
         let proxy = Proxy::start(&(dovecot.upstream("upstream") + &keys));
         send_one(&proxy);
         dovecot.wait(1);
-        assert!(dovecot.log().contains(&format!("method={}", mechanism.to_uppercase())), "{}", dovecot.log());
+        wait_for_log(|| dovecot.log(), &format!("method={}", mechanism.to_uppercase()));
         // It is withdrawn: the server refuses it, and takes the next one on the same connection.
         tokens.state().valid.clear();
         send_one(&proxy);

@@ -69,6 +69,12 @@ fn listening(address: SocketAddr, group: &mut Group) -> Option<()> {
     })
 }
 
+/// Waits until a server's log has that: Postfix and Dovecot write theirs by processes of their own, a while later.
+#[track_caller]
+pub fn wait_for_log(log: impl Fn() -> String, what: &str) {
+    eventually(&format!("{what:?} in the log"), || log().contains(what).then_some(()));
+}
+
 /// Settings as `key = value` lines, the defaults first and each overridden by the caller's.
 fn lines(defaults: &[(&str, String)], settings: &[(&str, &str)]) -> String {
     let mut merged: BTreeMap<&str, &str> =
