@@ -3,7 +3,8 @@
 
 use super::bounces::{HOUR, ask, field, of, one_bounce, parsed, stage, unsaid};
 use super::pickup_folder;
-use super::stage::{Stage, server, upstream};
+use super::stage::{Stage, at, server, upstream};
+use crate::support::free_address;
 use crate::support::scripted::{Act, Scripted};
 use postroom::event::code;
 use postroom::mail::{MessageState, Notify};
@@ -73,6 +74,39 @@ async fn a_mode_that_is_switched_on_while_the_server_answers_holds_for_the_notic
     stage.configure(&plain);
     stage.wait_for_event(code::HELD, 1).await;
     assert!(only.transactions().is_empty());
+    stage.abandon().await;
+}
+
+/// Of whom redirect keeps mail from nobody is told; the others are.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_redirect_those_hear_that_it_is_late_whose_recipients_are_allowed() {
+    let redirect = "[redirect]\nenabled = true\nreport_emails = [\"qa@own.test\"]\nallow = [\"d@y.test\"]\n";
+    let stage = Stage::start(&(at("only", free_address().port(), "") + redirect)).await;
+    let mut put = Vec::new();
+    for recipients in [&["c@y.test", "d@y.test"][..], &["c@y.test"]] {
+        let late = stage.put_changed(recipients, |message| {
+            ask(message, of(false, true, true));
+            message.under_mode = true;
+        });
+        put.push(late.await);
+    }
+    stage
+        .until("the circuit is open", async || (stage.count(code::CIRCUIT_OPEN).await > 0).then_some(()))
+        .await;
+    stage.clock.advance(4 * HOUR);
+    stage.when(put[0], |message| message.delay_told).await;
+    for _ in 0..3 {
+        stage.clock.advance(HOUR);
+    }
+    let events = stage.events().await;
+    let told: Vec<&str> = events
+        .iter()
+        .filter(|event| event.fact.code == code::BOUNCED)
+        .map(|event| event.fact.message.as_str())
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("<a@x.test> is told of 1 recipient (1 delayed) by message "), "{told:?}");
+    assert!(!stage.when(put[1], |_| true).await.delay_told);
     stage.abandon().await;
 }
 
