@@ -44,6 +44,7 @@ pub mod event;
 pub mod log;
 pub mod mail;
 pub mod pass_through;
+pub mod pickup;
 pub mod policy;
 pub mod queue;
 pub mod reception;

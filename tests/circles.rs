@@ -20,6 +20,7 @@ const FOLDERS: &[&str] = &[
     "queue/redb",
     "reception",
     "server",
+    "pickup",
     "smtp",
 ];
 

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["admin"],
-    &["smtp", "deliver"],
+    &["smtp", "pickup", "deliver"],
     &["pass_through"],
     &["reception"],
     &["policy"],

@@ -22,6 +22,7 @@ mod fuzz;
 mod layers;
 mod names;
 mod pass_through;
+mod pickup;
 mod queue;
 mod server;
 mod smtp;

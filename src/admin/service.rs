@@ -30,7 +30,9 @@ pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonRespons
         return no("the queue cannot be written; the log says why");
     }
     let modes = notices::notices(&admin.settings.borrow());
-    Ok(JsonResponse(json!({ "status": "ready", "modes": modes })))
+    // A folder that cannot be read keeps nobody from sending by SMTP.
+    let pickups = admin.pickups.troubles();
+    Ok(JsonResponse(json!({ "status": "ready", "modes": modes, "pickups": pickups })))
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.

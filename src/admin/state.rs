@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
+use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -50,6 +51,8 @@ pub(crate) struct AdminState {
     /// What is in force, as it is shown, and where it was given.
     pub(crate) in_force: watch::Receiver<Arc<InForce>>,
     pub(crate) requests: mpsc::Sender<ConfigRequest>,
+    /// What is wrong with the folders that mail is taken from.
+    pub(crate) pickups: Arc<PickupStatus>,
 }
 
 impl AdminState {

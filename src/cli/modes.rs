@@ -15,7 +15,10 @@ pub(super) fn print(notices: impl IntoIterator<Item = String>) {
 /// Those in an answer of `/readyz`.
 pub(super) fn of(ready: &Value) -> Vec<String> {
     let modes = ready["modes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    modes.iter().filter_map(|notice| notice.as_str().map(str::to_owned)).collect()
+    let pickups = ready["pickups"].as_object().into_iter().flatten();
+    let trouble =
+        |(name, what): (&String, &Value)| format!("pickup.{name}: {}", what.as_str().unwrap_or_default());
+    modes.iter().filter_map(|notice| notice.as_str().map(str::to_owned)).chain(pickups.map(trouble)).collect()
 }
 
 /// Asks the proxy for them and prints them. A proxy that is not ready tells none.

@@ -2,6 +2,7 @@
 //! listener.
 
 use super::error::quoted;
+use super::folders;
 use super::handling::Handling;
 use super::host::Host;
 use super::section::{ConfigReader, Section};
@@ -39,6 +40,7 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             section.wrong("host", wrong, "give it the server that mail is to be relayed to");
         }
     }
+    folders::check(reader, settings, &sections);
     if settings.queue.bounce == BounceTo::Report {
         somebody_is_reported_to(reader, settings);
     }
@@ -132,8 +134,9 @@ fn sites_exist(settings: &Settings, root: &Section<'_>, upstreams: &[Section<'_>
     };
     let of_listeners = settings.listeners.iter().map(|listener| &listener.site);
     let of_users = settings.users.values().map(|user| &user.site);
-    let sections = root.named("listener").into_iter().chain(root.named("user"));
-    for (site, section) in of_listeners.chain(of_users).zip(sections) {
+    let of_pickups = settings.pickups.iter().map(|pickup| &pickup.site);
+    let sections = root.named("listener").into_iter().chain(root.named("user")).chain(root.named("pickup"));
+    for (site, section) in of_listeners.chain(of_users).chain(of_pickups).zip(sections) {
         if let Some(site) = site {
             check(&section, "site", site);
         }

@@ -7,7 +7,7 @@ use super::merged::Merged;
 use super::origin::Layer;
 use super::section::{ConfigReader, Section};
 use super::settings::{
-    Aliases, BareNewline, BounceTo, Limits, Listener, LogSettings, QueueSettings, Settings,
+    Aliases, BareNewline, BounceTo, Limits, Listener, LogSettings, Pickup, QueueSettings, Settings,
 };
 use super::{
     cross_checks, hostname, parse, read_auth, read_handling, read_listener, read_upstream, read_user,
@@ -39,6 +39,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         root.named("listener").iter().map(|section| read_listener::read(&reader, section)).collect();
     let user = |section: &Section<'_>| (section.name().to_owned(), read_user::read(&reader, section));
     let users = root.named("user").iter().map(user).collect();
+    let pickups: Vec<Pickup> = root.named("pickup").iter().map(pickup).collect();
     let limits = limits(&root.section("limits"));
     let queue = queue(&root.section("queue"), &data_dir);
     let handling = read_handling::handling(&reader, &root);
@@ -58,6 +59,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         aliases: aliases(&root.section("aliases")),
         data_dir,
         listeners,
+        pickups,
         users,
         limits,
         queue,
@@ -77,6 +79,21 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
             let sound = !errors.iter().any(|error| error.key == "data_dir");
             Err(ConfigErrors::new(errors, sound.then_some(settings.data_dir)))
         }
+    }
+}
+
+/// The default is an example, so the folder must be given.
+fn pickup(section: &Section<'_>) -> Pickup {
+    let is_given = section.origin("directory").layer != Layer::Default;
+    let directory = section.path_beside("directory").filter(|_| is_given);
+    if directory.is_none() && section.is_sound("directory") {
+        section.wrong("directory", "is missing", "give the path of the folder that mail is to be taken from");
+    }
+    Pickup {
+        name: section.name().to_owned(),
+        directory: directory.unwrap_or_default(),
+        site: read_listener::site(section),
+        class: section.choice("class", None, read_listener::CLASSES, &[]),
     }
 }
 

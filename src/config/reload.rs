@@ -47,6 +47,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         aliases,
         data_dir,
         listeners,
+        pickups,
         users,
         limits,
         queue,
@@ -75,6 +76,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("events", *events_keep != new.events_keep);
     note("log", *log != new.log);
     changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));
+    changes.extend(changed_tables("pickup", pickups, &new.pickups, |pickup| &pickup.name));
     let (users, new_users): (Vec<_>, Vec<_>) = (users.values().collect(), new.users.values().collect());
     changes.extend(changed_tables("user", &users, &new_users, |user| &user.name));
     let (sites, new_sites): (Vec<_>, Vec<_>) = (sites.values().collect(), new.sites.values().collect());

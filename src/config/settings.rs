@@ -28,6 +28,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Sorted by name. Never empty.
     pub listeners: Vec<Listener>,
+    /// Folders that mail is taken from, sorted by name.
+    pub pickups: Vec<Pickup>,
     /// Who may authenticate at listeners, by name.
     pub users: BTreeMap<String, User>,
     /// Of sessions with clients.
@@ -159,6 +161,19 @@ pub enum InboundAuth {
     Required,
     /// Nobody; within `allow` every name and password is taken.
     Any,
+}
+
+/// A folder that mail is taken from: `[pickup.*]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pickup {
+    /// Made like a listener's.
+    pub name: String,
+    /// Absolute. There may be no such folder yet.
+    pub directory: PathBuf,
+    /// Site of all mail that comes in here; none: what its reverse-path says.
+    pub site: Option<String>,
+    /// Class of all mail that comes in here; none: what its header says.
+    pub class: Option<Class>,
 }
 
 /// Who may authenticate: `[user.*]`.

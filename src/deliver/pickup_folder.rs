@@ -145,7 +145,7 @@ impl PickupFolder {
         let no_content = |error: QueueError| self.session_error(SessionErrorKind::Content, &error);
         let folder = self.folder.clone();
         let file = blocking(within, move || {
-            let file = Arc::new(folder.create(&name)?);
+            let file = Arc::new(folder.create(name.as_ref())?);
             let temporary = TemporaryFile { folder, name: name.into(), file, has_left: false };
             temporary.folder.share_with_group(&temporary.file)?;
             Ok(temporary)

@@ -30,7 +30,7 @@ pub struct Fact {
     pub time: Timestamp,
     /// How much it matters.
     pub kind: EventType,
-    /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Configuration`, `Service`.
+    /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Pickup`, `Configuration`, `Service`.
     pub source: String,
     /// The recipient's address for facts about a recipient, else one of [`code`]'s words.
     pub code: String,

@@ -16,6 +16,15 @@ impl QueueId {
         QueueId(Ulid::from_parts(unix_ms, fastrand::u128(..)))
     }
 
+    /// As [`QueueId::fresh`], behind `last`, also where both are of the same millisecond: for messages that have an order.
+    pub fn fresh_after(unix_ms: u64, last: Option<QueueId>) -> QueueId {
+        let fresh = QueueId::fresh(unix_ms);
+        match last.filter(|last| *last >= fresh) {
+            Some(last) => QueueId::from_number(last.number().saturating_add(1)),
+            None => fresh,
+        }
+    }
+
     /// When its message was received: wall clock, milliseconds since 1970.
     pub fn unix_ms(self) -> u64 {
         self.0.timestamp_ms()

@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | [`Timeline`] | the time that retries and expiry are planned on | all |
 //! | [`EventLog`] | records events and shows them | all |
-//! | [`MailStore`] | makes messages exist, reads them, says how much space is left | `smtp` |
+//! | [`MailStore`] | makes messages exist, reads them, says how much space is left | `reception` |
+//! | [`TakenFiles`] | the same for messages that are files, which it remembers until they are gone | `pickup` |
 //! | [`DeliveryQueue`] | claims due messages, settles their outcome | `deliver` |
 //! | [`SentMail`] | lists sent mail that is archived, forgets it | `admin`, the [`Archive`] |
 //! | [`Operations`] | lists messages, holds, releases, retries, deletes | `admin` |
@@ -37,6 +38,7 @@ mod mail_store;
 mod operations;
 pub mod redb;
 mod sent_mail;
+mod taken_files;
 mod timeline;
 
 pub use archive::Archive;
@@ -50,10 +52,11 @@ pub use filter_parser::{FilterError, parse_time};
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
 pub use operations::{ActionResult, Operations, OperatorAction, Page};
 pub use sent_mail::{ArchivedDay, Day, SentMail, SentMessage, SentPage};
+pub use taken_files::{FileIdentity, TakenFile, TakenFiles};
 pub use timeline::Timeline;
 
 /// Where messages live between 250 and their outcome: all of the contract.
-pub trait Queue: DeliveryQueue + Operations + SentMail {
+pub trait Queue: DeliveryQueue + Operations + SentMail + TakenFiles {
     /// Finishes what was asked and closes the file. Later calls answer [`QueueError::Closed`].
     fn close(&self) -> Pending<'_, ()>;
 }

@@ -34,6 +34,12 @@ impl NotAccepted {
             ContentError::BareNewline => NotAccepted::BareNewline,
         }
     }
+
+    /// Whether it may be taken later as it is.
+    pub(crate) fn is_temporary(self) -> bool {
+        use NotAccepted::{DiskFull, MinFreeSpace, QueueNotWritable, TooManyMessages};
+        matches!(self, TooManyMessages | MinFreeSpace | DiskFull | QueueNotWritable)
+    }
 }
 
 impl From<&QueueError> for NotAccepted {

@@ -4,6 +4,7 @@ use super::certificate_watch::CertificateWatch;
 use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::{StartError, bind_control, make_data_dir, open_log_emails, open_queue};
+use super::pickups::Pickups;
 use super::reload::{Reloader, keep_dropped};
 use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
@@ -23,6 +24,8 @@ use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::deliver::upstream_tls::UpstreamTls;
 use crate::event::code;
 use crate::log::Log;
+use crate::pickup::PickupServices;
+use crate::pickup::status::PickupStatus;
 use crate::policy::notices;
 use crate::queue::{Archive, Queue};
 use crate::smtp::SmtpServer;
@@ -60,6 +63,7 @@ pub(crate) struct Server {
     certificates: CertificateWatch,
     reloader: Reloader,
     listeners: Listeners,
+    pickups: Pickups,
     /// The listeners are up and nobody has asked for a stop.
     listening: Arc<AtomicBool>,
     stop: Stop,
@@ -121,6 +125,15 @@ impl Server {
             content_memory.permits(),
         )
         .passing_through(Arc::new(Relay::new(services.clone())));
+        let pickup_status = Arc::new(PickupStatus::default());
+        let mut pickups = Pickups::new(PickupServices {
+            settings: settings_receiver.clone(),
+            files: queue.clone(),
+            clock: clock.clone(),
+            content_memory: content_memory.permits(),
+            disk_space: smtp.disk_space.clone(),
+            status: pickup_status.clone(),
+        });
         // Before the first client: a start with too little space on the disk says so at once.
         smtp.disk_space.record_changes(&settings);
         let mut listeners = Listeners::new(smtp, unix::inherited_listeners());
@@ -141,8 +154,10 @@ impl Server {
             peer_cache: peer_cache.clone(),
             listening: listening.clone(),
             in_force,
+            pickups: pickup_status,
             requests: ask,
         };
+        pickups.change(&settings.pickups).await;
         let stop = Stop::default();
         let server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
@@ -156,6 +171,7 @@ impl Server {
             certificates: CertificateWatch::new(clock.clone()),
             queue: queue.clone(),
             listeners,
+            pickups,
             listening,
             stop,
             requests,
@@ -238,7 +254,7 @@ impl Server {
             ConfigRequest::Change { change, by, answer } => {
                 self.service_manager.reloading();
                 let result = self.reloader.change(&mut self.listeners, &self.events, &change, &by).await;
-                self.look_at_certificates();
+                self.follow_settings().await;
                 self.service_manager.ready();
                 drop(answer.send(result));
             }
@@ -249,9 +265,16 @@ impl Server {
     async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
         self.service_manager.reloading();
         let result = self.reloader.reload(&mut self.listeners, &self.events, by).await;
-        self.look_at_certificates();
+        self.follow_settings().await;
         self.service_manager.ready();
         result
+    }
+
+    /// They may be others now.
+    async fn follow_settings(&mut self) {
+        let settings = self.reloader.settings.borrow().clone();
+        self.pickups.change(&settings.pickups).await;
+        self.look_at_certificates();
     }
 
     fn look_at_certificates(&mut self) {
@@ -261,14 +284,14 @@ impl Server {
         }
     }
 
-    /// Listeners first, then attempts, then the queue.
+    /// Listeners and folders first, then attempts, then the queue.
     async fn shut_down(mut self) {
         tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
         self.service_manager.stopping();
         self.listening.store(false, Ordering::Relaxed);
         let end = Instant::now() + GRACE;
         self.stop.gently.cancel();
-        self.listeners.close(end, ABORT_GRACE).await;
+        tokio::join!(self.listeners.close(end, ABORT_GRACE), self.pickups.close(end, ABORT_GRACE));
         // Polled after its end, a task's handle panics.
         if !self.engine.is_finished() && timeout_at(end, &mut self.engine).await.is_err() {
             self.stop.now.cancel();

@@ -13,6 +13,7 @@ mod content_memory;
 mod lifecycle;
 mod listeners;
 mod open;
+mod pickups;
 mod reload;
 mod service_events;
 mod service_manager;

@@ -28,7 +28,7 @@ pub struct SmtpServer {
     /// Where mail is passed on that is not to be queued.
     pub(super) relay: Option<Arc<dyn PassThrough>>,
     /// Whether there is space for mail.
-    pub disk_space: DiskSpace,
+    pub disk_space: Arc<DiskSpace>,
     /// Which clients were refused.
     pub refusals: Refusals,
 }
@@ -45,7 +45,7 @@ impl SmtpServer {
             permits: Arc::default(),
             authenticator: Authenticator::new(clock.clone()),
             relay: None,
-            disk_space: DiskSpace::new(queue.clone(), clock.clone()),
+            disk_space: Arc::new(DiskSpace::new(queue.clone(), clock.clone())),
             refusals: Refusals::new(queue.clone(), clock.clone()),
             settings,
             queue,

@@ -4,6 +4,7 @@
 //! A port to another system has to replace this module alone.
 
 pub(crate) mod folder;
+pub(crate) mod folder_watch;
 
 use std::fs::File;
 use std::io;

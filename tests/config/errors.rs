@@ -23,7 +23,6 @@ const ROWS: &[Row] = &[
     ("[[upstream]]\nhost = \"a.test\"", 1, "upstream", "a list, not a table", "[upstream.primary]"),
     ("hostname_file = \"x\"", 1, "hostname_file", "unknown key", "hostname"),
     // Keys of later versions say so, whatever their value.
-    ("[pickup.a]\ndirectory = \"in\"", 1, "pickup", "not in this version", "remove it"),
     ("[admin]\nlisten = \"\"", 1, "admin", "not in this version", "remove it"),
     ("[queue]\nurl = \"\"", 2, "queue.url", "not in this version", "remove it"),
     (

@@ -32,6 +32,7 @@ pub fn settings() -> Settings {
             site: None,
             class: None,
         }],
+        pickups: Vec::new(),
         users: Default::default(),
         limits: Limits {
             message_size: 25 * 1024 * 1024,

@@ -7,7 +7,7 @@ use crate::config;
 use crate::config::handling::Mailbox;
 use crate::mail::address::qualified;
 use crate::mail::address_list::mailboxes;
-use crate::mail::header::fields;
+use crate::mail::header::recipient_fields;
 use crate::mail::{Address, HeaderScan, ReversePath, printable};
 use crate::policy::changes::from_field;
 use crate::unix;
@@ -44,7 +44,7 @@ impl SendmailMessage {
         let content = without_postmark(content);
         let mut named = options.recipients.clone();
         if options.from_header {
-            named.extend(header_recipients(&content));
+            named.extend(recipient_fields(&content));
         }
         let (mut recipients, mut unusable, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for mailbox in named.iter().flat_map(|list| mailboxes(list)) {
@@ -115,20 +115,6 @@ fn without_postmark(mut content: Vec<u8>) -> Vec<u8> {
     let end: usize = lines.take_while(|line| is_postmark(line)).map(<[u8]>::len).sum();
     content.drain(..end);
     content
-}
-
-/// The values of the fields that name recipients. What is not UTF-8 in them becomes U+FFFD: in a name that does no harm. Where the message is resent, those of the first sending are not meant
-/// (RFC 5322 section 3.6.6).
-fn header_recipients(content: &[u8]) -> Vec<String> {
-    let is_resent = |name: &[u8]| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"Resent-"));
-    let names: [&[u8]; 3] = match fields(content).any(|(name, _)| is_resent(name)) {
-        true => [b"Resent-To", b"Resent-Cc", b"Resent-Bcc"],
-        false => [b"To", b"Cc", b"Bcc"],
-    };
-    fields(content)
-        .filter(|(name, _)| names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)))
-        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-        .collect()
 }
 
 /// `From:` with the full name, where the message has none. Without a name the proxy writes it, which knows its

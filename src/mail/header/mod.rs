@@ -14,7 +14,7 @@ mod reader;
 mod scan;
 mod sender;
 
-pub use fields::fields;
+pub use fields::{fields, recipient_fields, sender_field};
 pub use filter::{FieldFilter, Rename};
 pub use scan::HeaderScan;
 pub use sender::{SenderFacts, SenderScan};

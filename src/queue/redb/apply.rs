@@ -8,7 +8,7 @@ use super::op::{Op, OpResult};
 use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use super::tables::Tables;
-use super::{actions, damage, put, sent, settle};
+use super::{actions, damage, put, sent, settle, taken_files};
 
 /// A transaction that is ready to be committed.
 pub(super) struct AppliedBatch {
@@ -35,7 +35,17 @@ pub(super) fn apply_all(
 fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
     let result = match op {
         Op::Stage { id, number, chunk, .. } => put::stage(batch, *id, *number, chunk)?,
-        Op::Put { message, tail, facts, .. } => put::put(batch, message, tail, facts)?,
+        Op::Put { message, tail, facts, file, .. } => {
+            let result = put::put(batch, message, tail, facts)?;
+            if let (Ok(()), Some(file)) = (&result, file) {
+                taken_files::remember(batch, *file, message.id)?;
+            }
+            result
+        }
+        Op::ChangeTakenFiles { told, forgotten, .. } => {
+            taken_files::change(batch, *told, forgotten)?;
+            Ok(())
+        }
         Op::NoteMode { id, .. } => {
             settle::note_mode(batch, *id)?;
             Ok(())

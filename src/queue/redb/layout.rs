@@ -43,6 +43,12 @@ pub(super) const SENT_BY_DAY: TableDefinition<'static, (u32, u128), ()> = TableD
 pub(super) const ARCHIVE_DAYS: TableDefinition<'static, u32, u64> = TableDefinition::new("archive days");
 /// Id to the records of its attempts, of messages in the queue or sent.
 pub(super) const ATTEMPTS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("attempts");
+/// (Hash of the folder, inode, size, seconds and nanoseconds of the last change) of a file that was taken in.
+pub(super) type FileKey = (u128, u64, u64, i64, u32);
+/// Files that were taken in and may still be there, to the id of the message and whether people were told that the file cannot be
+/// removed.
+pub(super) const TAKEN_FILES: TableDefinition<'static, FileKey, (u128, bool)> =
+    TableDefinition::new("taken files");
 /// Ids set aside, with what is wrong.
 pub(super) const DAMAGED: TableDefinition<'static, u128, &str> = TableDefinition::new("damaged");
 /// Event id to fact, a table for each type of events: see [`events_of`]. (Format 1 had all of them in the first.)

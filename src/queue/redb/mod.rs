@@ -64,6 +64,7 @@ mod shared_queue;
 mod space;
 mod stored;
 mod tables;
+mod taken_files;
 #[cfg(test)]
 mod test_message;
 mod timeline;

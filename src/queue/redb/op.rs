@@ -2,6 +2,7 @@
 
 use super::super::{ActionResult, Claim, Day, Filter, HoldChange, OperatorAction, QueueError, Settlement};
 use super::due_key::DueKey;
+use super::layout::FileKey;
 use super::space::Reservation;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
@@ -29,7 +30,15 @@ pub(super) enum Op {
         message: Box<Message>,
         tail: Bytes,
         facts: Vec<Fact>,
+        /// It is this file.
+        file: Option<FileKey>,
         _reservation: Reservation,
+        responder: Responder<()>,
+    },
+    /// Of files that were taken in: people were told of that one, those are gone.
+    ChangeTakenFiles {
+        told: Option<FileKey>,
+        forgotten: Vec<FileKey>,
         responder: Responder<()>,
     },
     NoteMode {
@@ -154,6 +163,7 @@ impl Op {
             (
                 Op::Stage { responder, .. }
                 | Op::Put { responder, .. }
+                | Op::ChangeTakenFiles { responder, .. }
                 | Op::NoteMode { responder, .. }
                 | Op::Settle { responder, .. }
                 | Op::ChangeHolds { responder, .. }
@@ -170,6 +180,7 @@ impl Op {
         match self {
             Op::Stage { responder, .. }
             | Op::Put { responder, .. }
+            | Op::ChangeTakenFiles { responder, .. }
             | Op::NoteMode { responder, .. }
             | Op::Settle { responder, .. }
             | Op::ChangeHolds { responder, .. }

@@ -6,6 +6,7 @@ use super::content;
 use super::index_entries::IndexEntries;
 use super::memory_update::MemoryUpdate;
 use super::stored::StoredMessage;
+use super::taken_files;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub(super) fn undo_put(batch: &mut Batch<'_, '_>, id: QueueId) -> Result<(), red
     if let Some(Ok(stored)) = batch.tables.message(id)? {
         batch.changed = true;
         batch.remove(id, IndexEntries::of(&stored), Some(stored.message.chunks))?;
+        taken_files::forget_message(batch, id.number())?;
     }
     batch.memory_updates.push(MemoryUpdate::Removed(id));
     Ok(())

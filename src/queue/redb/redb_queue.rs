@@ -1,9 +1,9 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
 use super::super::{
-    ActionResult, ArchivedDay, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, Filter,
-    HoldChange, MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus,
-    SentMail, SentMessage, SentPage, Settlement, Timeline,
+    ActionResult, ArchivedDay, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, FileIdentity,
+    Filter, HoldChange, MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus,
+    SentMail, SentMessage, SentPage, Settlement, TakenFile, TakenFiles, Timeline,
 };
 use super::claim::{self, NextDue};
 use super::claim_late::claim_late;
@@ -12,6 +12,7 @@ use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
 use super::due_key::group_number;
 use super::lane_heads::GroupSearch;
+use super::layout::FileKey;
 use super::leased::{LeasedClaims, UnreadableEntry};
 use super::listing;
 use super::op::{ForgottenDay, Op};
@@ -23,6 +24,7 @@ use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use super::shared_queue::SharedQueue;
 use super::space::FreeSpace;
+use super::taken_files;
 use super::timelines::Timelines;
 use super::writer::Writer;
 use super::writer_handle::WriterHandle;
@@ -104,6 +106,27 @@ impl RedbQueue {
             Arc::new(SharedQueue::new(database, timelines, space, &metadata, options.keep_events, instance));
         let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), opener, inbox, metadata));
         Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
+    }
+
+    /// `file`: what it is remembered by.
+    fn put_as(
+        &self,
+        message: Message,
+        tail: Bytes,
+        facts: Vec<Fact>,
+        file: Option<FileKey>,
+    ) -> Pending<'_, ()> {
+        let mut usage = content::usage(tail.len());
+        usage.add_message(&message);
+        let reservation = self.shared.space.reserve(usage);
+        self.writer.request(|responder| Op::Put {
+            message: Box::new(message),
+            tail,
+            facts,
+            file,
+            _reservation: reservation,
+            responder,
+        })
     }
 
     /// Runs what reads more than a page or two on a thread where that may block.
@@ -188,16 +211,7 @@ impl MailStore for RedbQueue {
     }
 
     fn put(&self, message: Message, tail: Bytes, facts: Vec<Fact>) -> Pending<'_, ()> {
-        let mut usage = content::usage(tail.len());
-        usage.add_message(&message);
-        let reservation = self.shared.space.reserve(usage);
-        self.writer.request(|responder| Op::Put {
-            message: Box::new(message),
-            tail,
-            facts,
-            _reservation: reservation,
-            responder,
-        })
+        self.put_as(message, tail, facts, None)
     }
 
     fn chunk(&self, id: QueueId, number: u32) -> Pending<'_, Bytes> {
@@ -250,6 +264,34 @@ impl MailStore for RedbQueue {
 
     fn instance(&self) -> &str {
         &self.shared.instance
+    }
+}
+
+impl TakenFiles for RedbQueue {
+    fn put_file(
+        &self,
+        message: Message,
+        tail: Bytes,
+        facts: Vec<Fact>,
+        folder: &str,
+        file: FileIdentity,
+    ) -> Pending<'_, ()> {
+        self.put_as(message, tail, facts, Some(taken_files::key(folder, file)))
+    }
+
+    fn taken_files(&self, folder: &str) -> Pending<'_, Vec<TakenFile>> {
+        let folder = folder.to_owned();
+        Box::pin(self.read(move |shared| taken_files::list(&shared.database, &folder)))
+    }
+
+    fn note_told(&self, folder: &str, file: FileIdentity) -> Pending<'_, ()> {
+        let told = Some(taken_files::key(folder, file));
+        self.writer.request(|responder| Op::ChangeTakenFiles { told, forgotten: Vec::new(), responder })
+    }
+
+    fn forget_files(&self, folder: &str, files: Vec<FileIdentity>) -> Pending<'_, ()> {
+        let forgotten = files.into_iter().map(|file| taken_files::key(folder, file)).collect();
+        self.writer.request(|responder| Op::ChangeTakenFiles { told: None, forgotten, responder })
     }
 }
 

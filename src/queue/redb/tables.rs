@@ -3,8 +3,8 @@
 use super::due_key::RawDueKey;
 use super::index_entries::IndexEntries;
 use super::layout::{
-    ARCHIVE_DAYS, ATTEMPTS, DAMAGED, DUE_INDEX, EVENTS, FAILED, LATE_NOTICES, MESSAGES, META, ORPHANS, PARTS,
-    REFUSED, REMAINDERS, SENT, SENT_BY_DAY, STATES,
+    ARCHIVE_DAYS, ATTEMPTS, DAMAGED, DUE_INDEX, EVENTS, FAILED, FileKey, LATE_NOTICES, MESSAGES, META,
+    ORPHANS, PARTS, REFUSED, REMAINDERS, SENT, SENT_BY_DAY, STATES, TAKEN_FILES,
 };
 use super::record;
 use super::stored::{StateCounts, StoredMessage};
@@ -28,6 +28,7 @@ pub(super) struct Tables<'t> {
     pub(super) archive_days: Table<'t, u32, u64>,
     pub(super) orphans: Table<'t, u128, ()>,
     pub(super) damaged: Table<'t, u128, &'static str>,
+    pub(super) taken_files: Table<'t, FileKey, (u128, bool)>,
     pub(super) events: [Table<'t, u64, &'static [u8]>; 3],
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
     /// What all of them hold. Kept in the metadata record from one transaction to the next.
@@ -56,6 +57,7 @@ impl<'t> Tables<'t> {
             archive_days: transaction.open_table(ARCHIVE_DAYS)?,
             orphans: transaction.open_table(ORPHANS)?,
             damaged: transaction.open_table(DAMAGED)?,
+            taken_files: transaction.open_table(TAKEN_FILES)?,
             events: [
                 transaction.open_table(information)?,
                 transaction.open_table(warnings)?,

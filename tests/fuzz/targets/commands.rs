@@ -373,6 +373,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             site: None,
             class: None,
         }],
+        pickups: Vec::new(),
         users: Default::default(),
         limits: Limits {
             message_size,

@@ -10,6 +10,7 @@ mod upstream;
 mod users;
 
 use crate::config::drift::{default_key_patterns, free_tables};
+use crate::pickup::folders;
 use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
 use serde_json::Value;
@@ -58,6 +59,9 @@ const KEYS: &[(&str, fn())] = &[
     ("queue.min_free_space", queue::min_free_space),
     ("sending.enabled", queue::sending_enabled),
     ("listener.*.site", handling::listener_site),
+    ("pickup.*.directory", folders::directory),
+    ("pickup.*.site", folders::site),
+    ("pickup.*.class", folders::class),
     ("redirect.enabled", handling::redirect_enabled),
     ("redirect.report_emails", handling::redirect_report_emails),
     ("redirect.allow", handling::redirect_allow),

@@ -1,0 +1,29 @@
+//! Mail in by folders: files that applications drop (`[pickup.NAME]`) are stored in the queue and removed.
+//!
+//! `folder_task` works on one folder: `file_list` says which files are complete and in which order they are taken, `taking` reads
+//! one and makes a message of it, with what `file_envelope` finds at its head; `badmail` moves what cannot be taken aside, and
+//! `telling` says what is wrong, once. [`status`] is what is known of all folders.
+//!
+//! # Promises
+//! - A file is removed only when its message is durably in the queue, by the same put as that of SMTP.
+//! - A crash at any moment makes no second message of a file: that it was taken is remembered in the commit of its message, until it
+//!   is gone. So is one that cannot be removed, however often it is looked at.
+//! - Nothing but regular files with one name is read: no link leads out of the folder, no pipe makes anybody wait.
+//! - What is temporary (a full disk, a full queue) leaves the file where it is.
+//!
+//! # Limits
+//! A file counts as complete when it was closed after writing or renamed to there while we watched, else when it has not changed
+//! for ten seconds: a writer that rests for longer than that, with nobody watching, is taken for done. A file that is written
+//! anew under its old name at the moment of its removal may be removed unread: each message needs a name of its own.
+
+mod badmail;
+mod file_envelope;
+mod file_list;
+mod folder_task;
+mod services;
+pub mod status;
+mod taking;
+mod telling;
+
+pub(crate) use folder_task::run;
+pub(crate) use services::PickupServices;

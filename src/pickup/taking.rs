@@ -1,0 +1,266 @@
+//! One file, read whole: its envelope, its content staged in the queue, and the message that it becomes.
+
+use super::file_envelope::{Completion, FileEnvelope};
+use super::file_list::{FoundFile, identity};
+use super::services::PickupServices;
+use crate::config::Settings;
+use crate::config::settings::{BareNewline, Pickup};
+use crate::event::{EventType, Fact, code, named_site};
+use crate::mail::address_list::mailboxes;
+use crate::mail::{Address, Message, Origin, QueueId, Recipient, ReversePath, SenderFacts};
+use crate::queue::{FileIdentity, Pending};
+use crate::reception::content::ContentReader;
+use crate::reception::not_accepted::NotAccepted;
+use crate::reception::staged_content::StagedContent;
+use crate::unix::folder::{FileFacts, FileKind, Folder};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The longest header that is read: with a thousand long recipients it has a third of that.
+const LONGEST_HEADER: usize = 1024 * 1024;
+/// Bytes that are read in one go.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Why a file is not a message now.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// Somebody has removed it.
+    Gone,
+    /// It is being written.
+    NotComplete,
+    /// It never will be one: it is moved aside.
+    Bad(String),
+    /// It stays where it is until somebody changes something about it.
+    Stays(String),
+    /// No file can be taken now.
+    Later(String),
+}
+
+impl From<NotAccepted> for NotTaken {
+    fn from(why: NotAccepted) -> NotTaken {
+        match why.is_temporary() {
+            true => NotTaken::Later(format!("files stay there: {why}")),
+            false => NotTaken::Bad(why.to_string()),
+        }
+    }
+}
+
+/// A file that was read.
+pub(super) struct ReadFile<'a> {
+    services: &'a PickupServices,
+    content: StagedContent<'a>,
+    pub(super) message: Message,
+    identity: FileIdentity,
+}
+
+impl<'a> ReadFile<'a> {
+    /// Puts it into the queue. `folder` is what its file is remembered by.
+    pub(super) fn put(self, folder: String) -> Pending<'a, ()> {
+        let ReadFile { services, content, message, identity } = self;
+        let fact = queued(&message);
+        let put = move |tail| services.files.put_file(message, tail, vec![fact], &folder, identity);
+        Box::pin(content.put_with(put))
+    }
+}
+
+/// Reads a file. `settled`: it has not changed for a while. `last`: the id of the message before. `permit` is for its content.
+pub(super) async fn read<'a>(
+    services: &'a PickupServices,
+    pickup: &Pickup,
+    folder: &Arc<Folder>,
+    found: &FoundFile,
+    settled: bool,
+    last: Option<QueueId>,
+    permit: OwnedSemaphorePermit,
+) -> Result<ReadFile<'a>, NotTaken> {
+    let settings = services.settings.borrow().clone();
+    let began = services.clock.monotonic();
+    let (of, wanted) = (folder.clone(), found.clone());
+    let longest = settings.limits.message_size.saturating_add(LONGEST_HEADER as u64);
+    let opened = blocking(move || Ok(open(&of, &wanted, settled, longest)));
+    let (mut file, header) = opened.await.map_err(|error| NotTaken::Stays(error.to_string()))??;
+    let completion = Completion { domain: &settings.default_domain, aliases: &settings.aliases };
+    let envelope =
+        FileEnvelope::read(&header, settings.limits.recipients, completion).map_err(NotTaken::Bad)?;
+    drop(header);
+
+    let now = u64::try_from(services.clock.wall().as_millisecond()).unwrap_or_default();
+    let needs_author = envelope.reverse_path == ReversePath::Null;
+    // On Unix every line of a text ends with a bare LF: that says nothing against it.
+    let reader = ContentReader::bdat(BareNewline::Normalize, settings.limits.message_size);
+    let space = services.disk_space.reserve(&settings, found.facts.size)?;
+    let id = QueueId::fresh_after(now, last);
+    let mut content = StagedContent::new(&*services.files, id, reader, needs_author, permit, space);
+    let mut from = Some(envelope.length as u64);
+    let mut piece = Vec::new();
+    loop {
+        let seek = from.take();
+        let read = blocking(move || {
+            if let Some(start) = seek {
+                file.seek(SeekFrom::Start(start))?;
+            }
+            piece.resize(READ_SIZE, 0);
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            let facts = if length == 0 { Some(FileFacts::of(&file)?) } else { None };
+            Ok((file, piece, facts))
+        });
+        let facts;
+        (file, piece, facts) = read.await.map_err(|error| cannot_be_read(&error))?;
+        if let Some(facts) = facts {
+            if facts != found.facts {
+                return Err(NotTaken::NotComplete);
+            }
+            break;
+        }
+        content.read(&piece).await;
+        if let Some(why) = content.refusal(&settings) {
+            return Err(why.into());
+        }
+    }
+    content.finish(&settings, &services.disk_space).await?;
+    let mut message = message(services, pickup, &settings, envelope, &content);
+    let taken = services.clock.monotonic().saturating_sub(began);
+    message.reception_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
+    Ok(ReadFile { services, content, message, identity: identity(&found.facts) })
+}
+
+/// Opens it, and reads its header.
+fn open(
+    folder: &Folder,
+    found: &FoundFile,
+    settled: bool,
+    longest: u64,
+) -> Result<(File, Vec<u8>), NotTaken> {
+    let no_file = |kind| match kind {
+        FileKind::Regular => None,
+        FileKind::Link => Some("it is a link, and links are not followed"),
+        FileKind::Folder | FileKind::Other => Some("it is no regular file"),
+    };
+    if let Some(why) = no_file(found.facts.kind) {
+        return Err(NotTaken::Bad(why.to_owned()));
+    }
+    let mut file = folder.open_file(&found.name).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => NotTaken::Gone,
+        // It has become a link, a socket or the like since it was looked at.
+        _ if folder.facts(&found.name).is_ok_and(|facts| facts.kind != FileKind::Regular) => {
+            NotTaken::NotComplete
+        }
+        _ => cannot_be_read(&error),
+    })?;
+    let facts = FileFacts::of(&file).map_err(|error| cannot_be_read(&error))?;
+    if facts != found.facts {
+        return Err(NotTaken::NotComplete);
+    }
+    // While a file is brought by link and unlink it has two names for a moment.
+    let wrong = if facts.links != 1 {
+        "it has several names (hard links), so that it may be anybody's file"
+    } else if facts.size == 0 {
+        "it is empty"
+    } else if facts.size > longest {
+        return Err(NotTaken::Bad("it is larger than limits.message_size allows".to_owned()));
+    } else {
+        ""
+    };
+    match (wrong, settled) {
+        ("", _) => {}
+        (_, false) => return Err(NotTaken::NotComplete),
+        (why, true) => return Err(NotTaken::Bad(why.to_owned())),
+    }
+    let header = header(&mut file).map_err(|error| cannot_be_read(&error))?;
+    if header.len() > LONGEST_HEADER {
+        return Err(NotTaken::Bad("its header is longer than 1 MiB".to_owned()));
+    }
+    Ok((file, header))
+}
+
+fn cannot_be_read(error: &io::Error) -> NotTaken {
+    NotTaken::Stays(format!("cannot be read: {error}; let Postroom's user read it, or remove it"))
+}
+
+/// The start of a file, to the end of its header or a little further.
+fn header(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    loop {
+        let before = header.len();
+        file.by_ref().take(16 * 1024).read_to_end(&mut header)?;
+        let fresh = &header[before.saturating_sub(3)..];
+        let is_over =
+            memchr::memmem::find(fresh, b"\n\n").or(memchr::memmem::find(fresh, b"\n\r\n")).is_some();
+        if header.len() == before || is_over || header.len() > LONGEST_HEADER {
+            return Ok(header);
+        }
+    }
+}
+
+fn message(
+    services: &PickupServices,
+    pickup: &Pickup,
+    settings: &Settings,
+    envelope: FileEnvelope,
+    content: &StagedContent<'_>,
+) -> Message {
+    let FileEnvelope { reverse_path, recipients, .. } = envelope;
+    let site = site(pickup, settings, &reverse_path, content.author());
+    let handling = settings.handling_of(&site);
+    let now = services.files.now_of(&site);
+    Message {
+        smtp_utf8: !recipients.iter().chain(reverse_path.address()).all(Address::is_ascii),
+        recipients: recipients.into_iter().map(Recipient::pending).collect(),
+        size: content.size(),
+        chunks: content.chunk_count(),
+        header: content.header(),
+        origin: Origin { listener: format!("pickup.{}", pickup.name), ..Origin::default() },
+        under_mode: handling.is_some_and(|handling| handling.mode().is_some()),
+        site,
+        class: pickup.class.unwrap_or_else(|| content.class()),
+        received_at: services.clock.wall(),
+        due: Some(now),
+        life_start: now,
+        ..Message::new(content.id(), reverse_path)
+    }
+}
+
+/// That of the pickup, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
+fn site(
+    pickup: &Pickup,
+    settings: &Settings,
+    reverse_path: &ReversePath,
+    author: Option<&SenderFacts>,
+) -> String {
+    if let Some(site) = &pickup.site {
+        return site.clone();
+    }
+    let site = match reverse_path {
+        ReversePath::Address(address) => settings.site_of_sender(address),
+        ReversePath::Null => {
+            let from = author.map(|facts| facts.from.as_slice()).unwrap_or_default();
+            let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
+            let addresses = mailboxes.filter_map(|mailbox| mailbox.parse::<Address>().ok());
+            addresses.into_iter().find_map(|address| settings.site_of_sender(&address))
+        }
+    };
+    site.map(|site| site.name.clone()).unwrap_or_default()
+}
+
+fn queued(message: &Message) -> Fact {
+    let (from, count, size) = (message.reverse_path.as_str(), message.recipients.len(), message.size);
+    let text = format!(
+        "from <{from}> for {count} recipient{}, {size} bytes, by {}",
+        if count == 1 { "" } else { "s" },
+        message.origin.listener
+    );
+    let mut fact = Fact::new(message.received_at, EventType::Information, "Mail", code::QUEUED, text);
+    fact.queue_id = Some(message.id);
+    fact.site = named_site(&message.site);
+    fact
+}
+
+/// Runs what may wait for a disk away from the other tasks.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| Err(panicked.into()))
+}
