@@ -1,6 +1,7 @@
 //! Tests of the room `cli`.
 
 mod bulk;
+mod cut_short;
 mod demo;
 mod documents;
 mod faults;
@@ -8,6 +9,7 @@ mod hostile;
 mod idle;
 mod log;
 mod output;
+mod questions;
 mod records;
 mod refused;
 mod relay;
