@@ -6,7 +6,8 @@
 //! Mail that is accepted meanwhile is newer than the newest message at the beginning, and is not meant.
 //!
 //! Where somebody was asked about a count before, ages count from the time of that count (`now`). A filter that asks for what changes
-//! (states, replies) may mean more by then: the search ends before the first action, and more than was counted (`counted`) is refused.
+//! (states, replies) may mean more by then: the search ends before the first action, and more than was counted (`counted`) is refused;
+//! what has changed since the count is left alone.
 //!
 //! A client that goes away ends the action: what is done stays done.
 
@@ -230,7 +231,10 @@ async fn act(
             (done.until, done.now) = (until.map(|id| id.to_string()), Some(now));
             may_grow |= !filter.is_constant();
             tokio::spawn(search(admin.clone(), action, filter.clone(), until, found));
-            filter
+            match counted.is_some() && !filter.is_constant() {
+                true => filter.as_counted_at(now),
+                false => filter,
+            }
         }
     };
     if let Some(counted) = counted.filter(|_| may_grow) {

@@ -14,6 +14,8 @@ const QUEUE_STATES: [MessageState; 4] =
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
     pub(super) terms: Vec<Term>,
+    /// Actions leave alone what has changed since.
+    unchanged_since: Option<Timestamp>,
 }
 
 /// One test, or its contrary.
@@ -52,7 +54,23 @@ impl Filter {
     /// Messages in one of these states; all where none is named.
     pub fn of_states(states: Vec<MessageState>) -> Filter {
         let terms = if states.is_empty() { Vec::new() } else { vec![Test::State(states)] };
-        Filter { terms: terms.into_iter().map(|test| Term { negated: false, test }).collect() }
+        Filter::of_terms(terms.into_iter().map(|test| Term { negated: false, test }).collect())
+    }
+
+    pub(super) fn of_terms(terms: Vec<Term>) -> Filter {
+        Filter { terms, unchanged_since: None }
+    }
+
+    /// For an action on what was counted then: a message that has changed since may not have been among it, and is left alone.
+    #[must_use]
+    pub fn as_counted_at(mut self, time: Timestamp) -> Filter {
+        self.unchanged_since = Some(time);
+        self
+    }
+
+    /// Whether a message that changed last at that time (Unix milliseconds) may be acted on.
+    pub(super) fn allows_change_at(&self, unix_ms: u64) -> bool {
+        self.unchanged_since.is_none_or(|time| i128::from(unix_ms) <= i128::from(time.as_millisecond()))
     }
 
     /// What both mean.

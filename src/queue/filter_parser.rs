@@ -54,7 +54,7 @@ impl Filter {
             let fail = |(at, what)| FilterError { expression: expression.to_owned(), at, what };
             word.and_then(|word| term(expression, &word, now)).map_err(fail)
         });
-        Ok(Filter { terms: terms.collect::<Result<_, _>>()? })
+        Ok(Filter::of_terms(terms.collect::<Result<_, _>>()?))
     }
 }
 

@@ -65,6 +65,22 @@ fn more_than_was_counted_is_refused() {
     assert_eq!((code, addresses(&list(&proxy, &[]))), (Some(0), vec!["carol@b.test"]));
 }
 
+/// As many as were counted, but others.
+#[test]
+fn mail_that_has_changed_since_the_question_is_left_alone() {
+    let proxy = stuck("");
+    for to in ["ann@b.test", "bob@b.test", "carol@b.test"] {
+        send(&proxy, "shop@a.test", to);
+    }
+    proxy.command(&["queue", "hold", "--filter", "-to:carol@"]);
+    let (asked, code) = answered_late(&proxy, &["queue", "delete", "--filter", "state:held"], || {
+        proxy.command(&["queue", "release", "--filter", "to:bob@"]);
+        proxy.command(&["queue", "hold", "--filter", "to:carol@"]);
+    });
+    assert!(asked.contains("delete: 1 changed, 1 had nothing to do"), "{asked}");
+    assert_eq!((code, addresses(&list(&proxy, &[]))), (Some(0), vec!["carol@b.test", "bob@b.test"]));
+}
+
 /// What comes to be held by a mode after the question is not released by its answer.
 #[test]
 fn a_release_is_refused_where_a_mode_holds_more_than_was_counted() {

@@ -245,6 +245,27 @@ async fn what_a_filter_no_longer_means_is_left_alone() {
     assert_eq!(results, [postroom::queue::ActionResult::Done]);
 }
 
+/// One has come into the filter for another that has left it: nobody has counted it.
+#[tokio::test]
+async fn what_has_changed_since_the_count_is_left_alone() {
+    let home = Home::new();
+    let queue = home.open();
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let one = message(&queue, &["ann@example.com"], 10);
+        put(&queue, &one).await.unwrap();
+        all.push(one.id);
+    }
+    queue.act(OperatorAction::Hold, all[..1].to_vec()).await.unwrap();
+    home.clock.advance(MINUTE);
+    let counted_at = queue.wall(queue.now());
+    let held = Filter::of_states(vec![MessageState::Held]).as_counted_at(counted_at);
+    home.clock.advance(MINUTE);
+    queue.act(OperatorAction::Hold, all[1..].to_vec()).await.unwrap();
+    let results = queue.act_where(OperatorAction::Delete, all, held).await.unwrap();
+    assert_eq!(results, [postroom::queue::ActionResult::Done, postroom::queue::ActionResult::Unchanged]);
+}
+
 /// A page ends after so many records, found or not, so that nobody waits for a search through a long queue.
 #[tokio::test]
 async fn a_search_for_what_is_rare_ends_its_pages() {

@@ -31,7 +31,11 @@ pub(super) fn act_where(
         Some(_) if batch.shared.database.is_hidden(id) && action != OperatorAction::Delete => {
             return Ok(ActionResult::NotFound);
         }
-        Some(Ok(stored)) if !filter.matches(&stored.message) => return Ok(ActionResult::Unchanged),
+        Some(Ok(stored))
+            if !filter.matches(&stored.message) || !filter.allows_change_at(stored.changed_ms) =>
+        {
+            return Ok(ActionResult::Unchanged);
+        }
         Some(Err(what)) if action == OperatorAction::Delete && filter.matches_unreadable(id) => {
             // Only its id is known, so the whole due index is searched for its entry; setting it aside finds the
             // entries in the other indexes.
