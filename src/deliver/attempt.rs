@@ -322,7 +322,8 @@ impl Attempt<'_> {
             attempt_record::write(context, message).await;
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
-        way_out.transact(message.id, &envelope, &mut content, out_of_time).await
+        let role = asked.first().map_or(Role::Original, |place| self.recipients[*place].role);
+        way_out.transact(message.id, role, &envelope, &mut content, out_of_time).await
     }
 
     /// Whether what a server reports goes to whom our own notices go to. An upstream's `sender` has it report to a mailbox of its own.

@@ -14,7 +14,7 @@ use super::transaction_result::{RecipientAnswer, TransactionResult};
 use super::transcript::Transcript;
 use crate::config::settings::Upstream;
 use crate::mail::attempt::StepTimes;
-use crate::mail::{EnhancedCode, QueueId, Reply, ReversePath, printable};
+use crate::mail::{EnhancedCode, QueueId, Reply, ReversePath, Role, printable};
 use crate::queue::QueueError;
 use crate::unix::folder::Folder;
 use std::ffi::OsString;
@@ -98,12 +98,13 @@ impl PickupFolder {
     pub(super) async fn transact(
         &mut self,
         id: QueueId,
+        role: Role,
         envelope: &OutboundEnvelope,
         content: &mut Outgoing,
         out_of_time: impl Future<Output = ()>,
     ) -> TransactionResult {
         let (start, recipients) = (Instant::now(), envelope.recipients.len());
-        let name = file_name(id, envelope);
+        let name = file_name(id, role, envelope);
         let written = tokio::select! {
             biased;
             written = self.write(envelope, content) => written,
@@ -250,11 +251,16 @@ fn head(envelope: &OutboundEnvelope) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// The same for the same message and recipients, whenever it is asked for.
-fn file_name(id: QueueId, envelope: &OutboundEnvelope) -> String {
+/// The same for the same message and recipients, whenever it is asked for. `role`: what the recipients are; under redirect an
+/// address may get its own mail and a report copy.
+fn file_name(id: QueueId, role: Role, envelope: &OutboundEnvelope) -> String {
     let mut recipients: Vec<&str> = envelope.recipients.iter().map(|one| one.address.as_str()).collect();
     recipients.sort_unstable();
     let mut hash = Xxh3::new();
+    hash.update(match role {
+        Role::Original => b"own\n",
+        Role::ReportCopy => b"copy\n",
+    });
     for recipient in recipients {
         hash.update(recipient.as_bytes());
         hash.update(b"\n");
@@ -349,7 +355,10 @@ mod tests {
     fn names_sort_by_time_and_tell_envelopes_apart() {
         let (first, second): (QueueId, QueueId) =
             ("01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(), "01ARZ3NDEKTSV4RRFFQ69G5FAW".parse().unwrap());
-        let name = |id, recipients: &[&str]| file_name(id, &envelope(ReversePath::Null, recipients));
+        let of =
+            |id, role, recipients: &[&str]| file_name(id, role, &envelope(ReversePath::Null, recipients));
+        let name = |id, recipients: &[&str]| of(id, Role::Original, recipients);
+        assert_ne!(of(first, Role::Original, &["a@x.test"]), of(first, Role::ReportCopy, &["a@x.test"]));
         assert!(name(first, &["z@x.test"]) < name(second, &["a@x.test"]));
         assert_eq!(name(first, &["a@x.test", "b@x.test"]), name(first, &["b@x.test", "a@x.test"]));
         assert_ne!(name(first, &["a@x.test", "b@x.test"]), name(first, &["a@x.test"]));

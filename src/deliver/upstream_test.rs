@@ -19,7 +19,7 @@ use super::transaction_result::RecipientAnswer;
 use super::way_out::WayOut;
 use crate::config::settings::Upstream;
 use crate::event::{EventType, Fact, code};
-use crate::mail::{BodyType, DsnRequest, QueueId, ReversePath};
+use crate::mail::{BodyType, DsnRequest, QueueId, ReversePath, Role};
 use crate::policy::test_mail::{TestMail, TestMailRefused};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,7 @@ async fn send_mail(way_out: &mut WayOut, id: QueueId, mail: TestMail) -> (StepOu
         dsn: DsnRequest::default(),
     };
     let mut content = Outgoing::memory("", content, false);
-    let result = way_out.transact(id, &envelope, &mut content, std::future::pending()).await;
+    let result = way_out.transact(id, Role::Original, &envelope, &mut content, std::future::pending()).await;
     match (result.answers.first(), result.lost) {
         (Some(RecipientAnswer::Accepted(reply)), _) => (StepOutcome::Ok, format!("{path}: {reply}")),
         (Some(RecipientAnswer::Undecided) | None, Some(lost)) => {

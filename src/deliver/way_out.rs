@@ -12,8 +12,8 @@ use super::slot::Slot;
 use super::transact::transact_until;
 use super::transaction_result::TransactionResult;
 use crate::config::settings::Upstream;
-use crate::mail::QueueId;
 use crate::mail::attempt::TlsFacts;
+use crate::mail::{QueueId, Role};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,11 +77,12 @@ impl WayOut {
         }
     }
 
-    /// Hands over the message `id`. Never fails: what went wrong is in the answers and in [`TransactionResult::lost`]. Given up when
+    /// Hands over the message `id` to recipients of that role. Never fails: what went wrong is in the answers and in [`TransactionResult::lost`]. Given up when
     /// `out_of_time` is ready.
     pub(super) async fn transact(
         &mut self,
         id: QueueId,
+        role: Role,
         envelope: &OutboundEnvelope,
         content: &mut Outgoing,
         out_of_time: impl Future<Output = ()>,
@@ -90,7 +91,7 @@ impl WayOut {
             WayOut::Connection(connection) => {
                 transact_until(connection, envelope, content, out_of_time).await
             }
-            WayOut::Pickup(folder) => folder.transact(id, envelope, content, out_of_time).await,
+            WayOut::Pickup(folder) => folder.transact(id, role, envelope, content, out_of_time).await,
         }
     }
 

@@ -125,6 +125,24 @@ fn fields_of_the_message_that_look_like_an_envelope_get_another_name() {
     assert!(rest.contains("X-Original-To: customer@b.test\r\n") && rest.contains(renamed), "{rest}");
 }
 
+/// A report address that `allow` names gets its own mail, and a copy of what others do not get.
+#[test]
+fn a_report_copy_does_not_take_the_place_of_its_readers_own_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let redirect =
+        "[redirect]\nenabled = true\nreport_emails = [\"qa@report.test\"]\nallow = [\"qa@report.test\"]\n";
+    let sender = "sender = \"account@up.test\"\n";
+    let proxy = Proxy::start(&(redirect.to_owned() + &upstream("files", folder.path()) + sender));
+    let mut talk = Talk::hello(proxy.address());
+    talk.begin_data("<a@a.test>", &["<qa@report.test>", "<customer@b.test>"]);
+    talk.send("Subject: s\r\n\r\nx\r\n.\r\n");
+    talk.hear("250");
+    wait_until_empty(&proxy);
+    let copies: Vec<bool> =
+        files(folder.path(), 2).iter().map(|file| parts(file).1.contains("X-Original-To:")).collect();
+    assert_eq!(copies.iter().filter(|is_copy| **is_copy).count(), 1, "{copies:?}");
+}
+
 /// No attempt is counted, the next upstream has it at once, and the folder is used as soon as it is there.
 #[test]
 fn a_missing_folder_is_the_upstreams_fault() {
