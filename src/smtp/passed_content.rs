@@ -20,6 +20,9 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The longest header that is read whole.
 pub(super) const MAX_HEADER: usize = 128 * 1024;
 
+/// Bytes of a header that are passed on at once.
+const PIECE: usize = 32 * 1024;
+
 /// A transaction at an upstream, beside the client's.
 pub(super) struct PassedOn {
     /// In force when it began.
@@ -179,7 +182,10 @@ impl PassedContent {
         let sender = self.sender.facts().clone();
         let held = self.header.take().unwrap_or_default();
         transaction.header(PassedHeader { facts, sender, site, bytes: &held }).await?;
-        Ok(transaction.content(&held).await?)
+        for piece in held.chunks(PIECE) {
+            transaction.content(piece).await?;
+        }
+        Ok(())
     }
 }
 

@@ -201,18 +201,25 @@ fn a_stop_lets_a_transaction_finish() {
 
 #[test]
 fn a_transaction_that_outlives_the_stop_ends_with_421_and_no_final_dot() {
-    let server = Scripted::start(|script| script.on("RCPT TO:<c", Act::Hang));
-    let mut proxy = in_front_of(&[&server], "");
+    let server = Scripted::start(|script| script.on("RCPT TO:<c", Act::Hang).at_dot(Act::Hang));
+    let mut proxy = Proxy::start(&format!("{PASS}{}connection_limit = 5\n", to("a", server.port())));
     let mut within = up_to_content(&proxy, "a@x.test");
     within.send("Subject: s\r\n\r\nhello\r\n");
     let mut waiting = mail_from(&proxy, "a@x.test");
     waiting.send("RCPT TO:<c@y.test>\r\n");
+    let mut behind_the_dot = mail_from(&proxy, "a@x.test");
+    behind_the_dot.say("RCPT TO:<d@y.test>", "250");
+    behind_the_dot.say("DATA", "354");
+    behind_the_dot.send("Subject: s\r\n\r\nhello\r\n.\r\n");
     proxy.signal(Signal::TERM);
-    within.hear("421");
-    waiting.hear("421");
+    for client in [&mut within, &mut waiting, &mut behind_the_dot] {
+        client.hear("421");
+    }
     assert!(proxy.wait().success());
-    server.wait_for_ends(1);
     assert!(server.transactions().is_empty());
+    // Of that one nobody knows what the upstream did.
+    let told = events_of(&proxy, "d@y.test", 1);
+    assert!(told[0].contains("may be sent twice"), "{told:?}");
 }
 
 #[test]

@@ -187,6 +187,20 @@ fn an_upstream_in_use_is_waited_for_but_not_for_ever() {
 }
 
 #[test]
+fn a_rate_that_is_used_up_is_waited_for_where_that_is_short() {
+    for (rate, expected) in [("1/2s", "250"), ("1/1h", "451 4.3.2")] {
+        let server = Scripted::start(plain);
+        let proxy = Proxy::start(&format!("{PASS}{}rate_limit = \"{rate}\"\n", to("a", server.port())));
+        let mut talk = up_to_content(&proxy, "a@x.test");
+        finish(&mut talk, "250");
+        let start = Instant::now();
+        let mut talk = mail_from(&proxy, "a@x.test");
+        talk.say("RCPT TO:<b@y.test>", expected);
+        assert!(start.elapsed() < Duration::from_secs(20), "{rate} {:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn a_session_lost_behind_the_first_answer_is_451_4_4_2() {
     for act in [Act::Close, Act::last("421 4.3.2 going down"), Act::from("what?")] {
         for step in ["RCPT TO:<c", "DATA"] {
@@ -218,7 +232,8 @@ fn a_session_lost_within_the_content_is_451_4_4_2_and_nothing_was_sent() {
     let server = Scripted::start(|script| plain(script).in_content(100_000, Act::Close));
     let proxy = in_front_of(&[&server], "");
     let mut talk = up_to_content(&proxy, "a@x.test");
-    talk.send(format!("Subject: s\r\n\r\n{}", "0123456789abcdef\r\n".repeat(20_000)));
+    // More than all buffers on the way hold, so that the loss is known before the final dot.
+    talk.send(format!("Subject: s\r\n\r\n{}", "0123456789abcdef\r\n".repeat(900_000)));
     let reply = talk.say(".", "451 4.4.2");
     assert!(reply.contains("nothing was sent"), "{reply}");
     assert!(server.transactions().is_empty());

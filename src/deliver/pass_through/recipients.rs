@@ -11,10 +11,11 @@ use super::replies;
 use super::session::{Beginning, PassedSession, PassedSessionLost};
 use crate::config::handling::Handling;
 use crate::config::settings::Upstream;
-use crate::mail::{Address, BodyType, DsnRequest, HoldReason, Message, Mode, Recipient, Reply};
+use crate::mail::{Address, BodyType, DsnRequest, HoldReason, Mode, Recipient, Reply};
 use crate::policy::changes::Changes;
 use crate::policy::plan::{self, Action, EnvelopeKind, PlannedEnvelope};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// For what is put in front of a content when its size is announced.
 const ROOM_FOR_FIELDS: u64 = 1024;
@@ -39,10 +40,13 @@ impl Passed {
 
     /// What is to happen to the first recipient, and what debug does with each.
     pub(super) async fn plan(&mut self, address: Address) -> Reply {
-        let recipients = vec![Recipient::pending(address.clone())];
-        let message = Message { recipients, ..self.message.clone() };
+        // Alone: it may be planned otherwise than those before it.
+        let alone = vec![Recipient::pending(address.clone())];
+        let others = std::mem::replace(&mut self.message.recipients, alone);
         let handling = self.context.settings.handling_of(&self.message.site);
-        match plan::plan(handling, &message).action {
+        let action = plan::plan(handling, &self.message).action;
+        self.message.recipients = others;
+        match action {
             Action::Wait => self.refuse(&address, &replies::sending_is_off(), None),
             Action::Hold(HoldReason::SiteGone) => self.refuse(&address, &replies::site_is_gone(), None),
             Action::Hold(_) => self.refuse(&address, &replies::nobody_to_report_to(), None),
@@ -56,7 +60,7 @@ impl Passed {
                 if self.context.services.dice.fails(&debug) {
                     return self.refuse(&address, &replies::failed_under_debug(), Some(Mode::Debug));
                 }
-                self.message.recipients.extend(message.recipients);
+                self.message.recipients.push(Recipient::pending(address));
                 replies::recipient_ok()
             }
             Action::Send(envelopes) => match envelopes.into_iter().next() {
@@ -122,12 +126,21 @@ impl Passed {
             if let Some(slot) = route::choose(candidates, constraints, health) {
                 return Some(slot);
             }
-            let works = |upstream: &&Arc<Upstream>| {
-                let availability = health.status(upstream).availability;
-                !tried.contains(&upstream.name) && availability != Availability::Open
-            };
             let now = clock.monotonic();
-            if now >= self.patient_until || !candidates.iter().any(|upstream| works(&upstream)) {
+            let left = self.patient_until.saturating_sub(now);
+            let soon = |time: jiff::Timestamp| {
+                time.duration_since(clock.wall()).try_into().is_ok_and(|wait: Duration| wait <= left)
+            };
+            let works = |upstream: &Arc<Upstream>| {
+                let status = health.status(upstream);
+                match status.availability {
+                    Availability::Ok | Availability::Busy | Availability::Probing => true,
+                    Availability::Limited => status.rate_limit_free_at.is_some_and(soon),
+                    Availability::Open | Availability::Disabled => false,
+                }
+            };
+            let mut others = candidates.iter().filter(|upstream| !tried.contains(&upstream.name));
+            if left.is_zero() || !others.any(works) {
                 return None;
             }
             let by_time = health.next_change(candidates, now).unwrap_or(self.patient_until);
