@@ -27,6 +27,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::convert::Infallible;
 use tokio::sync::mpsc;
 
@@ -245,10 +246,16 @@ async fn act(
         let found = found?;
         for (action, ids) in each_with_its_action(action, found, counted.is_some()) {
             done.matching += ids.len() as u64;
+            // Seen before or after: a transaction that was begun before is not called back, and none is begun after.
+            let mut under_way = being_sent(admin, action);
             let results = admin.queue.act_where(action, ids.clone(), filter.clone()).await?;
+            under_way.extend(being_sent(admin, action));
             for (id, result) in ids.iter().zip(results) {
                 match result {
-                    ActionResult::Done => done.changed += 1,
+                    ActionResult::Done => {
+                        done.changed += 1;
+                        done.under_way += u64::from(under_way.contains(id));
+                    }
                     ActionResult::Unchanged => done.unchanged += 1,
                     ActionResult::HeldByMode => done.held_by_mode += 1,
                     ActionResult::NotFound => done.not_found.push(id.to_string()),
@@ -269,6 +276,16 @@ async fn act(
         }
     }
     Ok(done)
+}
+
+/// What an action that keeps mail from leaving comes too late for.
+fn being_sent(admin: &AdminState, action: OperatorAction) -> HashSet<QueueId> {
+    match action {
+        OperatorAction::Hold | OperatorAction::Delete => {
+            admin.transactions.list().into_iter().map(|one| one.queue_id).collect()
+        }
+        _ => HashSet::new(),
+    }
 }
 
 /// What was found, once all is found and it is no more than was counted.

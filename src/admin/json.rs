@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::config::settings::{Priority, Upstream};
 use crate::config::{ChangedKey, InForce, NewValues};
 use crate::deliver::health::Availability;
+use crate::deliver::waits_for::WaitsFor;
 use crate::event::{encoded_words, named_site};
 use crate::mail::attempt::TlsFacts;
 use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
@@ -40,6 +41,12 @@ pub(crate) struct MessageJson {
     pub held_because: Vec<HoldReason>,
     /// UTC; null while held or with nothing open.
     pub next_attempt: Option<Timestamp>,
+    /// Of one message: the upstream that it is being sent to at this moment. What is held or deleted now may leave all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<String>,
+    /// Of one message that is due and does not leave: what keeps each upstream that may take it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<WaitsFor>,
     /// UTC; when its last recipient was delivered, for sent mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
@@ -112,6 +119,9 @@ pub(crate) struct BulkJson {
     pub matching: u64,
     /// Messages that it changed.
     pub changed: u64,
+    /// Those of them that were being sent to an upstream when they were held or deleted: they may leave all the same.
+    #[serde(default)]
+    pub under_way: u64,
     /// Messages that there was nothing to do about, or that the filter did not mean any more.
     pub unchanged: u64,
     /// Messages that a mode holds. Without `confirm` they are not released.
@@ -289,6 +299,8 @@ impl MessageJson {
             attempts: message.attempts,
             held_because: message.hold.iter().copied().collect(),
             next_attempt: message.due.map(|due| wall(&message.site, due)),
+            under_way: None,
+            waits_for: Vec::new(),
             sent_at: None,
             archived: None,
             client: message.origin.client.map(|client| client.to_string()),
@@ -329,6 +341,8 @@ impl MessagesJson {
             attempts: 0,
             held_because: Vec::new(),
             next_attempt: None,
+            under_way: None,
+            waits_for: Vec::new(),
             sent_at: None,
             archived: None,
             client: None,

@@ -6,7 +6,9 @@ use super::problem::{Problem, was_sent};
 use super::query::{self, ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
 use super::sent;
 use super::state::AdminState;
-use crate::mail::{Message, QueueId};
+use crate::config::handling::Handling;
+use crate::deliver::waits_for::waits_for;
+use crate::mail::{Message, Mode, QueueId};
 use crate::queue::{ActionResult, MailStore, OperatorAction, QueueError};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -35,8 +37,25 @@ pub(super) async fn show(
     let id = id(&name)?;
     match admin.queue.show(id).await {
         Err(QueueError::NotFound(_)) => Ok(JsonResponse(sent::show(&admin, id).await?)),
-        message => Ok(JsonResponse(MessageJson::of(&*message?, |site, due| admin.queue.wall_of(site, due)))),
+        message => Ok(JsonResponse(with_progress(&admin, &*message?))),
     }
+}
+
+/// A message in the queue, with what is going on about it at this moment.
+fn with_progress(admin: &AdminState, message: &Message) -> MessageJson {
+    let under_way = admin.transactions.of(message.id).map(|one| one.upstream);
+    let settings = admin.settings.borrow().clone();
+    let is_due = message.due.is_some_and(|due| due <= admin.queue.now_of(&message.site));
+    let is_sent = |handling: &Handling| {
+        !handling.sending_off && !matches!(handling.mode(), Some(Mode::Debug | Mode::Simulate))
+    };
+    let waits_for =
+        match is_due && under_way.is_none() && settings.handling_of(&message.site).is_some_and(is_sent) {
+            true => waits_for(&settings, &admin.health, &message.site),
+            false => Vec::new(),
+        };
+    let shown = MessageJson::of(message, |site, due| admin.queue.wall_of(site, due));
+    MessageJson { under_way, waits_for, ..shown }
 }
 
 /// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
@@ -67,13 +86,18 @@ fn chunks(
     })
 }
 
-/// `DELETE /api/v1/messages/{id}`.
+/// `DELETE /api/v1/messages/{id}`: 202 where it is being sent at this moment, and may leave all the same.
 pub(super) async fn delete(
     State(admin): State<AdminState>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    act_on(&admin, OperatorAction::Delete, id(&name)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let id = id(&name)?;
+    let before = admin.transactions.of(id);
+    act_on(&admin, OperatorAction::Delete, id).await?;
+    match before.or_else(|| admin.transactions.of(id)) {
+        Some(_) => Ok(StatusCode::ACCEPTED),
+        None => Ok(StatusCode::NO_CONTENT),
+    }
 }
 
 /// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
@@ -94,7 +118,7 @@ pub(super) async fn act(
     };
     act_on(&admin, query::confirmed(action, query.unwrap_or_default().confirm), id).await?;
     let message = admin.queue.show(id).await?;
-    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
+    Ok(JsonResponse(with_progress(&admin, &message)))
 }
 
 async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<(), Problem> {

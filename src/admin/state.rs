@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
+use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
 use jiff::Timestamp;
@@ -43,6 +44,8 @@ pub(crate) struct AdminState {
     pub(crate) archive: Arc<Archive>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<UpstreamHealth>,
+    /// What is being sent at this moment.
+    pub(crate) transactions: TransactionsUnderWay,
     pub(crate) settings: watch::Receiver<Arc<Settings>>,
     /// What was learned of servers, their tokens included; replaced when the settings are.
     pub(crate) peer_cache: watch::Receiver<Arc<PeerCache>>,

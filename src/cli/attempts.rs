@@ -38,7 +38,7 @@ impl History {
     /// Prints it.
     pub(super) fn print(&self) {
         if !self.attempts.is_empty() {
-            say!("\nAttempts");
+            say!("\nUpstreams asked");
         }
         for attempt in &self.attempts {
             let at = time_with_offset(attempt.at);

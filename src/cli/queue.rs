@@ -10,6 +10,8 @@ use super::table::{coloured, safe, size, time_and_distance, word};
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::{MessageJson, RecipientJson};
 use crate::admin::safe_json::to_json_pretty;
+use crate::deliver::health::Availability;
+use crate::deliver::waits_for::WaitsFor;
 use crate::mail::{HoldReason, Mode, QueueId, RecipientState, Role};
 use crate::queue::QueueError;
 use crate::queue::redb::{ReadOnlyQueue, RedbQueue};
@@ -152,13 +154,35 @@ fn print_message(message: &MessageJson) {
     say!("Attempts  {}", message.attempts);
     match message.sent_at {
         Some(sent_at) => say!("Sent      {}", time_and_distance(sent_at)),
-        None => say!("Next      {}", message.next_attempt.map_or("-".into(), time_and_distance)),
+        None => print_next(message),
     }
     if let Some(archived) = &message.archived {
         say!("File      {}", safe(archived.wrong.as_ref().unwrap_or(&archived.file), 400));
     }
     for recipient in &message.recipients {
         print_recipient(recipient, &message.recipients);
+    }
+}
+
+/// When it is attempted next, or what it waits for.
+fn print_next(message: &MessageJson) {
+    if let Some(upstream) = &message.under_way {
+        return say!("Next      it is being sent to {} at this moment", safe(upstream, 100));
+    }
+    if message.waits_for.is_empty() {
+        return say!("Next      {}", message.next_attempt.map_or("-".into(), time_and_distance));
+    }
+    for WaitsFor { upstream, state, until, error } in &message.waits_for {
+        let state = match state {
+            Availability::Open => "circuit open",
+            Availability::Probing => "one message finds out whether it works again",
+            Availability::Limited => "rate limit used up",
+            Availability::Busy => "all connections in use",
+            Availability::Ok | Availability::Disabled => "",
+        };
+        let until = until.map(|until| format!(" until {}", time_and_distance(until))).unwrap_or_default();
+        let error = error.as_ref().map(|error| format!(": {}", safe(error, 1000))).unwrap_or_default();
+        say!("Waits     {}: {state}{until}{error}", safe(upstream, 100));
     }
 }
 

@@ -162,6 +162,13 @@ fn summary(action: &str, done: &BulkJson) -> String {
     if action == "retry" && done.unchanged > 1 {
         text += " (what is held has to be released first)";
     }
+    if done.under_way > 0 {
+        let verb = if done.under_way == 1 { "is" } else { "are" };
+        text += &format!(
+            "; {} of the changed {verb} being sent at this moment and may leave all the same",
+            done.under_way
+        );
+    }
     if done.held_by_mode > 0 {
         text +=
             &format!(", {} have come to be held by a mode meanwhile and were left alone", done.held_by_mode);

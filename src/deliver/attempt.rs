@@ -68,8 +68,8 @@ struct Attempt<'a> {
     failed_upstream: Option<String>,
     last_error: Option<(String, SessionError)>,
     began: bool,
-    /// What its site's settings say of its mail is no longer what the plan was made of.
-    handling_changed: bool,
+    /// Why it must begin no other transaction, where it must not, in words.
+    stopped: Option<&'static str>,
     /// The queue knows that a mode applies to the message.
     mode_is_noted: bool,
     /// Upstreams that report on delivery themselves.
@@ -120,7 +120,7 @@ pub(super) async fn run(
         failed_upstream: None,
         last_error: None,
         began: false,
-        handling_changed: false,
+        stopped: None,
         mode_is_noted: false,
         offer_dsn: Vec::new(),
         logged: false,
@@ -183,7 +183,7 @@ impl Attempt<'_> {
                 upstream: upstream.name.clone(),
                 settings: self.context.settings.clone(),
             });
-            if self.has_handling_changed() {
+            if self.must_stop() {
                 way_out.give_back(&self.context.services.pool);
                 slot.released();
                 return;
@@ -268,10 +268,15 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Looked at before each MAIL: what was decided under other settings must not begin any more (rule 6).
-    fn has_handling_changed(&mut self) -> bool {
-        self.handling_changed |= self.context.has_handling_changed(&self.claim.message.site);
-        self.handling_changed
+    /// Looked at before each MAIL: what was decided under other settings must not begin any more (rule 6), nor what an operator
+    /// has held or deleted meanwhile (rule 13).
+    fn must_stop(&mut self) -> bool {
+        if self.context.has_handling_changed(&self.claim.message.site) {
+            self.stopped = Some("what is to happen to its site's mail has changed");
+        } else if !self.context.services.queue.may_go_on(self.claim) {
+            self.stopped = Some("it was held or deleted while the attempt was under way");
+        }
+        self.stopped.is_some()
     }
 
     /// Sends the message to some recipients of one envelope.
@@ -415,7 +420,7 @@ impl Attempt<'_> {
             self.last_error.as_ref().is_some_and(|(_, error)| error.kind == SessionErrorKind::Content);
         let open: Vec<&RecipientProgress> =
             self.recipients.iter().filter(|recipient| !recipient.is_decided).collect();
-        if open.is_empty() || content_failed || self.handling_changed || self.is_out_of_time() {
+        if open.is_empty() || content_failed || self.stopped.is_some() || self.is_out_of_time() {
             return None;
         }
         let refused_by = route::common(open.iter().map(|recipient| recipient.refused_by.as_slice()));
@@ -431,13 +436,20 @@ impl Attempt<'_> {
         let answered = self.recipients.iter().any(RecipientProgress::is_answered);
         let lost_too_often = self.lost_sessions > 0 && lost_before + self.lost_sessions >= MAX_LOST_SESSIONS;
         if !answered && !lost_too_often && !self.is_out_of_time() {
+            // Nothing is counted and nothing else changes, but whoever asks why it waits is told (rule 12).
+            if !self.records.is_empty() {
+                self.context
+                    .services
+                    .queue
+                    .add_attempts(self.claim.message.id, std::mem::take(&mut self.records));
+            }
             return AttemptEnd::Waiting { lost_sessions: self.lost_sessions };
         }
         // Whoever met it again and again has had its attempt.
         self.began |= lost_too_often;
-        let last_error = match self.handling_changed {
-            true => Some((None, "what is to happen to its site's mail has changed".to_owned())),
-            false => self.last_error.as_ref().map(|(name, error)| (Some(name.clone()), error.text.clone())),
+        let last_error = match self.stopped {
+            Some(why) => Some((None, why.to_owned())),
+            None => self.last_error.as_ref().map(|(name, error)| (Some(name.clone()), error.text.clone())),
         };
         let (candidates, out_of_time) = (&self.candidates, self.is_out_of_time());
         let verdict = |recipient: RecipientProgress| {
@@ -446,7 +458,7 @@ impl Attempt<'_> {
         let verdicts = std::mem::take(&mut self.recipients).into_iter().map(verdict).collect();
         let Attempt { plan, began: counted, failed_upstream, offer_dsn, delays, records, .. } = self;
         let outcome = AttemptOutcome { verdicts, plan, counted, failed_upstream, offer_dsn, delays, records };
-        let deferral = if self.handling_changed { Deferral::HandlingChanged } else { Deferral::Decided };
+        let deferral = if self.stopped.is_some() { Deferral::Stopped } else { Deferral::Decided };
         settle(self.context, self.claim, outcome, deferral).await;
         AttemptEnd::Settled
     }

@@ -1,8 +1,8 @@
-//! The record of an attempt in `logemails.log`, written at its start. A write error is an event, never a lost mail.
+//! The record of an attempt in `logemails.log`, written at its start. A write error is an event, once, never a lost mail.
 
 use super::context::AttemptContext;
 use crate::event::logemails;
-use crate::event::{EventType, Fact, code};
+use crate::event::{Fact, code};
 use crate::mail::{Address, Message};
 use jiff::tz::TimeZone;
 
@@ -29,11 +29,10 @@ pub(super) async fn write_with(
     let recipients: Vec<&str> = recipients.map(Address::as_str).collect();
     let record = logemails::render(&now.to_zoned(TimeZone::system()), &recipients, header);
     // A slow disk must not block the other tasks of this thread.
-    let log = log.clone();
-    let written = tokio::task::spawn_blocking(move || log.append(&record)).await;
-    if let Err(error) = written.unwrap_or_else(|panicked| Err(panicked.into())) {
-        let text = format!("logemails.log cannot be written: {error}");
-        let fact = Fact::new(now, EventType::Error, "Mail", code::STORAGE, text);
-        context.services.queue.record(vec![fact]);
+    let to = log.clone();
+    let written = tokio::task::spawn_blocking(move || to.append(&record)).await;
+    let written = written.unwrap_or_else(|panicked| Err(panicked.into()));
+    if let Some((kind, text)) = log.news(&written) {
+        context.services.queue.record(vec![Fact::new(now, kind, "Mail", code::STORAGE, text)]);
     }
 }

@@ -79,20 +79,22 @@ impl Connection {
         peer_cache: &Arc<PeerCache>,
         mut steps: SessionSteps<'_>,
     ) -> Result<Connection, SessionError> {
-        let opened = open(upstream, hostname, peer_cache, upstream.tls, &mut steps).await;
+        let mut said = String::new();
+        let opened = open(upstream, hostname, peer_cache, upstream.tls, &mut steps, &mut said).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
             Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
                 steps.end(StepOutcome::Warning, || format!("{why}; connecting again in clear text"));
-                open(upstream, hostname, peer_cache, TlsMode::None, &mut steps).await
+                said += "-- connecting again in clear text\n";
+                open(upstream, hostname, peer_cache, TlsMode::None, &mut steps, &mut said).await
             }
             opened => opened,
         }
         .map_err(|(kind, why)| {
             peer_cache.addresses.forget(&upstream.name);
             steps.end(StepOutcome::Failed, || why.clone());
-            SessionError { kind, text: describe(upstream, &why) }
+            SessionError { dialogue: said, ..SessionError::new(kind, describe(upstream, &why)) }
         })
     }
 
@@ -172,7 +174,7 @@ impl Connection {
     }
 
     pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
-        SessionError { kind, text: describe(&self.upstream, why) }
+        SessionError::new(kind, describe(&self.upstream, why))
     }
 }
 
@@ -192,20 +194,49 @@ fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (Sess
     move |fault| (kind, format!("{step}: {fault}"))
 }
 
+/// Where it fails, what was said is added to `said`.
 async fn open(
     upstream: &Arc<Upstream>,
     hostname: &str,
     peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
     steps: &mut SessionSteps<'_>,
+    said: &mut String,
 ) -> OpenResult<Connection> {
-    let within = upstream.connect_timeout;
     let connecting = connect(upstream, &peer_cache.addresses, steps).await;
     let stream = connecting.map_err(|why| (SessionErrorKind::Connect, why))?;
     let mut wire = Wire::plain(stream);
+    match negotiate(&mut wire, upstream, hostname, peer_cache, mode, steps).await {
+        Ok((capabilities, tls)) => Ok(Connection {
+            wire,
+            upstream: Arc::clone(upstream),
+            peer_cache: Arc::clone(peer_cache),
+            capabilities,
+            tls,
+            buffer: Vec::new(),
+            transactions: 0,
+            state: ConnectionState::Ready,
+        }),
+        Err(error) => {
+            said.push_str(&wire.transcript.take());
+            Err(error)
+        }
+    }
+}
+
+/// From the greeting to a session that is ready for MAIL.
+async fn negotiate(
+    wire: &mut Wire,
+    upstream: &Arc<Upstream>,
+    hostname: &str,
+    peer_cache: &PeerCache,
+    mode: TlsMode,
+    steps: &mut SessionSteps<'_>,
+) -> OpenResult<(Capabilities, Option<TlsFacts>)> {
+    let within = upstream.connect_timeout;
     if mode == TlsMode::Implicit {
         steps.begin(SessionStep::Tls);
-        wire = encrypt(wire, upstream, &peer_cache.tls, steps).await?;
+        encrypt(wire, upstream, &peer_cache.tls, steps).await?;
     }
     steps.begin(SessionStep::Greeting);
     let greeting = wire.reply(within).await.map_err(|fault| no_greeting(&fault, mode, upstream.port))?;
@@ -213,31 +244,22 @@ async fn open(
         return Err((SessionErrorKind::Greeting, format!("the server greets with {greeting}")));
     }
     steps.done(|| greeting.to_string());
-    let mut capabilities = ready(&mut wire, upstream, hostname, steps).await?;
+    let mut capabilities = ready(wire, upstream, hostname, steps).await?;
     if mode == TlsMode::StartTls || (mode == TlsMode::Opportunistic && capabilities.starttls) {
         steps.begin(SessionStep::Tls);
-        wire = start_tls(wire, &capabilities, upstream, &peer_cache.tls, steps).await?;
+        start_tls(wire, &capabilities, upstream, &peer_cache.tls, steps).await?;
         // An attacker may have inserted what was offered in clear text (RFC 3207 section 4.2).
-        capabilities = ready(&mut wire, upstream, hostname, steps).await?;
+        capabilities = ready(wire, upstream, hostname, steps).await?;
     }
     let tls = wire.tls_session().map(upstream_tls::facts);
     if let Some(upstream_tls) = &peer_cache.upstream_tls {
         upstream_tls.note(upstream, tls.as_ref());
     }
-    log_in(&mut wire, &capabilities, upstream, peer_cache, steps)
+    log_in(wire, &capabilities, upstream, peer_cache, steps)
         .await
         .map_err(|failure| (failure.kind, failure.text))?;
     wire.expect_no_reply().map_err(at(SessionErrorKind::Hello, "EHLO"))?;
-    Ok(Connection {
-        wire,
-        upstream: Arc::clone(upstream),
-        peer_cache: Arc::clone(peer_cache),
-        capabilities,
-        tls,
-        buffer: Vec::new(),
-        transactions: 0,
-        state: ConnectionState::Ready,
-    })
+    Ok((capabilities, tls))
 }
 
 /// The error for a missing greeting. A server that expects TLS at once sends none, so the setting for that is named.
@@ -267,12 +289,12 @@ async fn ready(
 }
 
 async fn start_tls(
-    mut wire: Wire,
+    wire: &mut Wire,
     offered: &Capabilities,
     upstream: &Upstream,
     tls: &Tls,
     steps: &mut SessionSteps<'_>,
-) -> OpenResult<Wire> {
+) -> OpenResult<()> {
     if !offered.starttls {
         return Err((
             SessionErrorKind::Tls,
@@ -289,22 +311,22 @@ async fn start_tls(
 
 /// The handshake. Whatever came in clear text and was not read is forgotten.
 async fn encrypt(
-    wire: Wire,
+    wire: &mut Wire,
     upstream: &Upstream,
     tls: &Tls,
     steps: &mut SessionSteps<'_>,
-) -> OpenResult<Wire> {
-    let Some(stream) = wire.into_tcp() else {
+) -> OpenResult<()> {
+    let Some(stream) = wire.take_tcp() else {
         return Err((SessionErrorKind::Tls, "the connection is encrypted already".to_owned()));
     };
     let within = upstream.connect_timeout;
     match timeout(within, tls.connect(upstream, stream)).await {
         Ok(Ok(stream)) => {
-            let wire = Wire::tls(stream);
+            wire.set_tls(stream);
             let describe =
                 |session| format!("{}; {}", upstream_tls::facts(session), certificate_names::shown(session));
             steps.done(|| wire.tls_session().map(describe).unwrap_or_default());
-            Ok(wire)
+            Ok(())
         }
         Ok(Err(why)) => Err((SessionErrorKind::Tls, format!("TLS: {why}"))),
         Err(_) => Err((

@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often failed mail is cleaned up and the age of waiting mail checked.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Before the queue is asked again after it could not answer.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -433,14 +434,12 @@ impl Engine {
         // a site in the moment when that was taken away.
         self.nothing_due_until.clear();
         self.ready_groups = ready_groups(settings, self.services.queue.sites());
-        let days = jiff::SignedDuration::from_hours(24 * i64::from(settings.queue.failed_days));
-        if let Ok(before) = self.services.clock.wall().checked_sub(days) {
-            let queue = self.services.queue.clone();
-            self.spawn(
-                async move { queue.remove_failed(before).await.map(drop) },
-                "failed mail that is kept long enough cannot be removed",
-            );
-        }
+        let queue = self.services.queue.clone();
+        let before = queue.common_now().before(DAY * settings.queue.failed_days);
+        self.spawn(
+            async move { queue.remove_failed(before).await.map(drop) },
+            "failed mail that is kept long enough cannot be removed",
+        );
         let (archive, days) = (self.services.archive.clone(), settings.queue.archive_days);
         self.spawn(
             async move {

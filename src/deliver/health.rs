@@ -105,6 +105,8 @@ pub struct UpstreamStatus {
     pub last_error: Option<String>,
     /// When, by the wall clock.
     pub last_error_at: Option<Timestamp>,
+    /// When an open circuit lets a message probe, by the wall clock.
+    pub probe_at: Option<Timestamp>,
     /// When `rate_limit` lets another message go, by the wall clock; none while it does.
     pub rate_limit_free_at: Option<Timestamp>,
     /// Of an upstream with `auth = "oauth2"`, once one was asked for.
@@ -179,6 +181,8 @@ impl UpstreamHealth {
 
     /// For listings.
     pub fn status(&self, upstream: &Upstream) -> UpstreamStatus {
+        let wall =
+            |wait: Duration| self.clock.wall().checked_add(jiff::SignedDuration::try_from(wait).ok()?).ok();
         self.update(&upstream.name, |state, now| {
             let limit = state.limit.at(now, upstream.connection_limit);
             let available = state.is_available(upstream, now);
@@ -196,9 +200,8 @@ impl UpstreamHealth {
                 effective_limit: state.limit.known(upstream.connection_limit),
                 last_error: state.last_error.clone(),
                 last_error_at: state.last_error_at,
-                rate_limit_free_at: state.rate_limit_free_in(upstream, now).and_then(|wait| {
-                    self.clock.wall().checked_add(jiff::SignedDuration::try_from(wait).ok()?).ok()
-                }),
+                probe_at: state.circuit.probe_at().and_then(|at| wall(at.saturating_sub(now))),
+                rate_limit_free_at: state.rate_limit_free_in(upstream, now).and_then(wall),
                 token: state.token.clone(),
                 tls: state.tls.clone(),
             }

@@ -14,7 +14,7 @@ use std::time::Duration;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 fn session_error(kind: SessionErrorKind) -> SessionError {
-    SessionError { kind, text: "no".into() }
+    SessionError::new(kind, "no".into())
 }
 
 fn connecting(health: &Arc<UpstreamHealth>, upstream: &Arc<Upstream>) -> Slot {

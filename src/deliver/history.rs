@@ -7,10 +7,13 @@ use super::transaction_result::{RecipientAnswer, TransactionResult, TransactionS
 use super::way_out::WayOut;
 use crate::config::settings::{Priority, Upstream};
 use crate::mail::attempt::{AttemptAnswer, AttemptRecord, MOST_NAMED, StepTimes};
-use crate::mail::{Address, printable};
+use crate::mail::{Address, printable, shortened};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Characters of a text that a record keeps.
+const LONGEST_TEXT: usize = 512;
 
 /// No session was to be had.
 pub(super) fn no_session(
@@ -24,8 +27,9 @@ pub(super) fn no_session(
         at,
         upstream: upstream.name.clone(),
         why,
-        session_error: Some(printable(&error.text)),
+        session_error: Some(short(&error.text)),
         times: StepTimes { connect_ms: milliseconds(connecting), ..StepTimes::default() },
+        dialogue: error.dialogue.clone(),
         ..AttemptRecord::default()
     }
 }
@@ -51,7 +55,7 @@ pub(super) fn transaction(
             stage: stage.map(str::to_owned),
             code: reply.map(|reply| reply.code),
             enhanced: reply.and_then(|reply| reply.enhanced),
-            text: printable(&answer.describe()),
+            text: short(&answer.describe()),
         }
     };
     AttemptRecord {
@@ -60,11 +64,16 @@ pub(super) fn transaction(
         why,
         answers: recipients.iter().zip(&result.answers).take(MOST_NAMED).map(answer).collect(),
         unnamed: u32::try_from(recipients.len().saturating_sub(MOST_NAMED)).unwrap_or(u32::MAX),
-        session_error: result.lost.as_ref().map(|error| printable(&error.text)),
+        session_error: result.lost.as_ref().map(|error| short(&error.text)),
         times: StepTimes { connect_ms: milliseconds(connecting), ..result.times },
         tls: way_out.tls_facts(),
         dialogue: way_out.take_dialogue(),
     }
+}
+
+/// A server's text, printable and no longer than a record needs it.
+fn short(text: &str) -> String {
+    shortened(printable(text), LONGEST_TEXT)
 }
 
 pub(super) fn name(step: TransactionStep) -> &'static str {

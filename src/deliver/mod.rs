@@ -6,7 +6,7 @@
 //! the [`pool`], on which [`transact`] sends what [`outgoing`] makes of the stored content, or a `pickup_folder`, in which that
 //! becomes a file. `disposition` says what each answer means, `recipient_progress` makes
 //! one verdict per recipient of them, and `settlement` stores the verdicts in one commit; `retry` says when the rest is
-//! tried again. [`upstream_test`] is what an operator asks for: the steps to a session, one by one.
+//! tried again. [`waits_for`] says why mail that is due does not leave. [`upstream_test`] is what an operator asks for: the steps to a session, one by one.
 //! [`pass_through`] does without the queue.
 
 mod attempt;
@@ -65,5 +65,6 @@ mod transcript;
 pub mod upstream_test;
 pub mod upstream_tls;
 mod waiting_claim;
+pub mod waits_for;
 mod way_out;
 mod wire;

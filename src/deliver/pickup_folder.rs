@@ -91,7 +91,7 @@ impl PickupFolder {
     }
 
     pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
-        SessionError { kind, text: printable(&format!("{}: {why}", self.path.display())) }
+        SessionError::new(kind, printable(&format!("{}: {why}", self.path.display())))
     }
 
     /// Makes one file. Given up when `out_of_time` is ready, but not once the file gets its name.
@@ -316,7 +316,7 @@ fn not_usable(path: &Path, error: &io::Error) -> SessionError {
         _ => "see to the disk, or give another pickup_directory",
     };
     let text = printable(&format!("pickup folder {}: {error}; {remedy}", path.display()));
-    SessionError { kind: SessionErrorKind::Folder, text }
+    SessionError::new(SessionErrorKind::Folder, text)
 }
 
 /// Runs what may wait for a disk away from the other tasks. What takes too long goes on, and nobody waits for it.

@@ -5,10 +5,13 @@ use super::route;
 use super::transaction_result::RecipientAnswer;
 use crate::config::settings::Upstream;
 use crate::mail::{
-    Address, EnhancedCode, Grounds, Mode, Outcome, Recipient, RecipientDsn, Refusal, Role, Verdict,
+    Address, EnhancedCode, Grounds, Mode, Outcome, Recipient, RecipientDsn, Refusal, Role, Verdict, shortened,
 };
 use crate::queue::RecipientVerdict;
 use std::sync::Arc;
+
+/// Characters of a reply that are kept with the recipient, told and logged.
+const LONGEST_REPLY: usize = 1024;
 
 /// One open recipient on its way through the attempt.
 pub(super) struct RecipientProgress {
@@ -81,7 +84,7 @@ impl RecipientProgress {
         self.verdict = Some(Verdict {
             outcome,
             upstream: Some(upstream.name.clone()),
-            reply: answer.describe(),
+            reply: shortened(answer.describe(), LONGEST_REPLY),
             grounds: answer.grounds(),
             enhanced: answer.enhanced_code(),
             refused_by: Vec::new(),

@@ -1,5 +1,7 @@
 //! Why there is no usable session with an upstream, or why one ended before its time.
 
+use crate::mail::shortened;
+
 /// No usable session with an upstream, or one that was lost: the upstream's fault, never the message's.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{text}")]
@@ -7,6 +9,18 @@ pub struct SessionError {
     pub kind: SessionErrorKind,
     /// In words, with the upstream's own words where there are some; printable, without secrets.
     pub text: String,
+    /// What was said on a session that did not come to be, with secrets left out.
+    pub dialogue: String,
+}
+
+/// Characters of a text that are kept: a server may say much.
+const LONGEST_TEXT: usize = 1024;
+
+impl SessionError {
+    /// Of a session whose dialogue is kept elsewhere, or that had none.
+    pub fn new(kind: SessionErrorKind, text: String) -> SessionError {
+        SessionError { kind, text: shortened(text, LONGEST_TEXT), dialogue: String::new() }
+    }
 }
 
 /// At which step a session with an upstream failed.

@@ -12,7 +12,7 @@ use crate::mail::{
 };
 use crate::policy::bounce::told::{self, DsnAction, DueNotice};
 use crate::policy::plan::{self, Plan};
-use crate::queue::{Claim, QueueError, RecipientVerdict, Settlement};
+use crate::queue::{Claim, QueueError, RecipientVerdict, Settled, Settlement};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -30,8 +30,9 @@ pub(super) enum Deferral {
     NobodyAvailable,
     /// Those that could be asked work and have no connection free: the schedule stays where it is.
     OthersBusy,
-    /// Its site is handled otherwise from now on: what is open is due at once.
-    HandlingChanged,
+    /// The attempt was to begin no other transaction: its site is handled otherwise from now on, or an operator has held the message
+    /// or deleted it. What is open and not held is due at once.
+    Stopped,
 }
 
 /// What an attempt came to.
@@ -76,10 +77,10 @@ pub(super) async fn settle(
     let outcomes = |verdicts| records(message, verdicts, wall, delays).filter(is_told);
     let mut facts: Vec<Fact> = outcomes(&verdicts).map(|outcome| outcome.fact()).collect();
     let any = |outcome| verdicts.iter().filter(|one| one.verdict.outcome == outcome).count();
-    let steps_on = !matches!(deferral, Deferral::OthersBusy | Deferral::HandlingChanged);
+    let steps_on = !matches!(deferral, Deferral::OthersBusy | Deferral::Stopped);
     let wait =
         retry::delay(&rules.retry, message.deferrals + u32::from(steps_on), fastrand::f64() * 2.0 - 1.0);
-    let next_due = if deferral == Deferral::HandlingChanged { now } else { now.after(wait) };
+    let next_due = if deferral == Deferral::Stopped { now } else { now.after(wait) };
     let about_all = |kind, code, text: String| Fact {
         queue_id: Some(message.id),
         upstream: failed_upstream.clone(),
@@ -177,7 +178,8 @@ async fn commit_with_notice(
         let notice_id = follow_up.message.id;
         let with_notice = Settlement { follow_up: Some(follow_up), ..settlement.clone() };
         match context.services.queue.settle(claim.clone(), with_notice).await {
-            Ok(()) => {
+            Ok(settled) => {
+                drop_archived(context, &claim.message, settlement.archived, settled).await;
                 let (told, failed) =
                     notice.map_or((0, 0), |due| (due.told.len(), due.count(DsnAction::Failed)));
                 let what = if failed > 0 { "bounced" } else { "notified" };
@@ -200,10 +202,26 @@ async fn commit_with_notice(
 
 /// Whether it is on disk.
 pub(super) async fn commit(context: &AttemptContext, claim: &Claim, settlement: Settlement) -> bool {
+    let archived = settlement.archived;
     match context.services.queue.settle(claim.clone(), settlement).await {
-        Ok(()) => true,
+        Ok(settled) => {
+            drop_archived(context, &claim.message, archived, settled).await;
+            true
+        }
         // The queue itself retries what can be retried: what comes here is fenced off, or the queue is closed.
         Err(error) => not_recorded(claim, &error),
+    }
+}
+
+/// An operator deleted the message at the last moment: no record would name its file.
+async fn drop_archived(
+    context: &AttemptContext,
+    message: &Message,
+    archived: Option<Timestamp>,
+    settled: Settled,
+) {
+    if let (Some(archived), Settled::MessageGone) = (archived, settled) {
+        context.services.archive.discard(message.id, archived).await;
     }
 }
 

@@ -161,7 +161,7 @@ impl Slot {
 
     /// The server took the connection and refused the message because of other connections, in these words.
     pub(super) fn too_many_connections(&mut self, reply: &str, idle: usize) {
-        let error = SessionError { kind: SessionErrorKind::TooManyConnections, text: reply.to_owned() };
+        let error = SessionError::new(SessionErrorKind::TooManyConnections, reply.to_owned());
         let at = self.health.wall();
         self.update(|slot, state, now| {
             slot.lower_limit(state, &error, idle, now);

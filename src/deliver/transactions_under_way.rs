@@ -29,6 +29,11 @@ impl TransactionsUnderWay {
         self.lock().values().cloned().collect()
     }
 
+    /// That of this message, if there is one.
+    pub fn of(&self, id: QueueId) -> Option<TransactionUnderWay> {
+        self.lock().get(&id).cloned()
+    }
+
     /// Notes one, until the guard is dropped. A message has one at a time.
     pub(super) fn begin(&self, transaction: TransactionUnderWay) -> TransactionGuard {
         let id = transaction.queue_id;

@@ -57,6 +57,12 @@ impl Transcript {
         self.add("-- ", what);
     }
 
+    /// Changes each line of it: secrets that the server has repeated are taken out.
+    pub(super) fn rewrite(&mut self, change: impl Fn(String) -> String) {
+        self.beginning = change(std::mem::take(&mut self.beginning));
+        self.end.iter_mut().for_each(|line| *line = change(std::mem::take(line)));
+    }
+
     /// All of it; from here on it is empty.
     pub(super) fn take(&mut self) -> String {
         let Transcript { mut beginning, end, left_out, .. } = std::mem::take(self);

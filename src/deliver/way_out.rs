@@ -54,7 +54,7 @@ impl WayOut {
             opened = opening => opened?,
             () = context.services.clock.sleep_until(deadline) => {
                 let text = format!("{}: no session before the attempt had to end", upstream.name);
-                return Err(SessionError { kind: SessionErrorKind::OutOfTime, text });
+                return Err(SessionError::new(SessionErrorKind::OutOfTime, text));
             }
         };
         slot.connected(true);

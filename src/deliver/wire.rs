@@ -47,6 +47,17 @@ impl fmt::Display for WireError {
     }
 }
 
+impl Transcript {
+    /// The connection is of no use any more; a reply that was wrong stands there already.
+    fn fault(&mut self, fault: &WireError) {
+        match fault {
+            WireError::Closed => self.note("the server closed the connection"),
+            WireError::Failed(_) | WireError::TimedOut(_) => self.note(&fault.to_string()),
+            WireError::Protocol(_) | WireError::ServiceClosing(_) => {}
+        }
+    }
+}
+
 impl From<io::Error> for WireError {
     fn from(error: io::Error) -> WireError {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
@@ -70,6 +81,8 @@ pub(super) struct NotSent {
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// It was taken for a TLS handshake, which has not succeeded.
+    Taken,
 }
 
 /// One connection to a server that speaks SMTP.
@@ -91,19 +104,20 @@ impl Wire {
         }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Wire {
-        let replies = ReplyParser::default();
-        let input = Box::new([0; READ_SIZE]);
-        Wire { stream: Stream::Tls(Box::new(stream)), replies, input, transcript: Transcript::default() }
-    }
-
     /// The bare connection, for a TLS handshake on it. Whatever was said in clear text and not read yet is forgotten:
     /// an attacker may have inserted it (CASES F11).
-    pub(super) fn into_tcp(self) -> Option<TcpStream> {
-        match self.stream {
+    pub(super) fn take_tcp(&mut self) -> Option<TcpStream> {
+        self.replies = ReplyParser::default();
+        match std::mem::replace(&mut self.stream, Stream::Taken) {
             Stream::Plain(stream) => Some(stream),
-            Stream::Tls(_) => None,
+            Stream::Tls(_) | Stream::Taken => None,
         }
+    }
+
+    /// Goes on within TLS, on the connection that was taken.
+    pub(super) fn set_tls(&mut self, stream: TlsStream<TcpStream>) {
+        self.stream = Stream::Tls(Box::new(stream));
+        self.transcript.note("TLS has begun");
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -113,7 +127,7 @@ impl Wire {
     /// What is known of TLS, where there is any.
     pub(super) fn tls_session(&self) -> Option<&rustls::ClientConnection> {
         match &self.stream {
-            Stream::Plain(_) => None,
+            Stream::Plain(_) | Stream::Taken => None,
             Stream::Tls(stream) => Some(stream.get_ref().1),
         }
     }
@@ -140,7 +154,8 @@ impl Wire {
                 }
             }
         };
-        timeout(within, reading).await.unwrap_or(Err(WireError::TimedOut(within)))
+        let read = timeout(within, reading).await.unwrap_or(Err(WireError::TimedOut(within)));
+        read.inspect_err(|fault| self.transcript.fault(fault))
     }
 
     /// Writes all of it.
@@ -173,7 +188,7 @@ impl Wire {
     pub(super) async fn close(mut self, within: Duration) {
         // The connection is given up either way, so an error changes nothing.
         let _ = match &mut self.stream {
-            Stream::Plain(_) => return,
+            Stream::Plain(_) | Stream::Taken => return,
             Stream::Tls(stream) => timeout(within, stream.shutdown()).await,
         };
     }
@@ -193,7 +208,10 @@ impl Wire {
             self.stream.poll_flush(context).map(|flushed| Ok(flushed.map(|()| true)?))
         });
         let done = timeout(within, writing).await.unwrap_or(Err(WireError::TimedOut(within)));
-        done.map_err(|fault| NotSent { sent, fault })
+        done.map_err(|fault| {
+            self.transcript.fault(&fault);
+            NotSent { sent, fault }
+        })
     }
 
     /// Reads what there is and keeps it for [`Wire::reply`].
@@ -213,6 +231,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, into),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -220,6 +239,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -227,6 +247,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }

@@ -15,6 +15,7 @@
 //! Limits: the first 256 KiB of the header are read. A message whose header makes mail-parser panic gets a record
 //! with its envelope alone. Writing blocks for as long as the disk does.
 
+use super::EventType;
 use super::encoded_words::{catch_parser_panic, decoded_line};
 use super::header_fields::{Field, fields, readable};
 use crate::mail::printable;
@@ -23,6 +24,7 @@ use mail_parser::parsers::MessageStream;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of header that a record is made from.
@@ -33,6 +35,8 @@ const HEADER_LIMIT: usize = 256 * 1024;
 pub struct LogEmails {
     path: PathBuf,
     open: Mutex<OpenLog>,
+    /// The last record could not be written.
+    failing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,7 +50,8 @@ impl LogEmails {
     /// Opens the file for appending; creates it for its owner alone (mode 0600) if it is not there.
     pub fn open(path: &Path) -> io::Result<LogEmails> {
         let file = open_for_append(path)?;
-        Ok(LogEmails { path: path.to_owned(), open: Mutex::new(OpenLog { file, torn: false }) })
+        let open = Mutex::new(OpenLog { file, torn: false });
+        Ok(LogEmails { path: path.to_owned(), open, failing: AtomicBool::new(false) })
     }
 
     /// Appends a record made by [`render`].
@@ -64,6 +69,24 @@ impl LogEmails {
         open.file.write_all(record.as_bytes())?;
         open.torn = false;
         Ok(())
+    }
+
+    /// What there is to tell of a write: that records cannot be written, the first time, and that they can again.
+    pub fn news(&self, written: &io::Result<()>) -> Option<(EventType, String)> {
+        let was_failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
+        let path = self.path.display();
+        match written {
+            Err(error) if !was_failing => {
+                let text = format!(
+                    "logemails.log cannot be written in {path}: {error}; mail goes on without its records"
+                );
+                Some((EventType::Error, text))
+            }
+            Ok(()) if was_failing => {
+                Some((EventType::Information, format!("logemails.log is written again: {path}")))
+            }
+            _ => None,
+        }
     }
 
     /// Opens the path anew, after the log was rotated. When that fails the file open so far stays in use.
@@ -246,6 +269,17 @@ mod tests {
 
     fn rendered(recipients: &[&str], header: impl AsRef<[u8]>) -> String {
         render(&at("2026-11-20T13:03:22Z"), recipients, header.as_ref())
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_news_once_and_so_is_its_end() {
+        let log = LogEmails::open(Path::new("/dev/full")).unwrap();
+        let failed = || log.append("x");
+        assert_eq!(log.news(&Ok(())), None);
+        assert!(matches!(log.news(&failed()), Some((EventType::Error, text)) if text.contains("/dev/full")));
+        assert_eq!(log.news(&failed()), None);
+        assert!(matches!(log.news(&Ok(())), Some((EventType::Information, _))));
+        assert_eq!(log.news(&Ok(())), None);
     }
 
     #[test]

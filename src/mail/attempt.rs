@@ -10,6 +10,8 @@ use std::fmt;
 const MOST_RECORDS: usize = 20;
 /// Bytes of dialogue that are kept of a message.
 const MOST_DIALOGUE: usize = 64 * 1024;
+/// Bytes of everything else in the records of a message; the oldest are dropped first, the newest stays.
+const MOST_BYTES: usize = 128 * 1024;
 /// Recipients that one record names.
 pub const MOST_NAMED: usize = 100;
 
@@ -93,11 +95,41 @@ impl fmt::Display for TlsFacts {
     }
 }
 
-/// Adds new records to those of a message, oldest first, and drops what is beyond the bounds.
+impl AttemptRecord {
+    /// It tells no more than that: the same upstream could not be asked, for the same reason.
+    fn repeats(&self, earlier: &AttemptRecord) -> bool {
+        let says_nothing = |one: &AttemptRecord| one.answers.iter().all(|answer| answer.code.is_none());
+        self.session_error.is_some()
+            && self.session_error == earlier.session_error
+            && says_nothing(self)
+            && says_nothing(earlier)
+    }
+
+    /// How much it takes, without its dialogue.
+    fn bytes(&self) -> usize {
+        let answer = |one: &AttemptAnswer| one.recipient.len() + one.text.len() + 32;
+        let error = self.session_error.as_ref().map_or(0, String::len);
+        128 + self.why.len() + error + self.answers.iter().map(answer).sum::<usize>()
+    }
+}
+
+/// Adds new records to those of a message, oldest first, and drops what is beyond the bounds. One that says of its upstream what
+/// the last one of it said, that there was no session, takes that one's place: an upstream may be down for days.
 pub fn add_records(records: &mut Vec<AttemptRecord>, new: &[AttemptRecord]) {
-    records.extend(new.iter().cloned());
-    let beyond = records.len().saturating_sub(MOST_RECORDS);
-    records.drain(..beyond);
+    for record in new {
+        let last = records.iter().rposition(|one| one.upstream == record.upstream);
+        if let Some(last) = last.filter(|last| record.repeats(&records[*last])) {
+            records.remove(last);
+        }
+        records.push(record.clone());
+    }
+    let mut bytes = 0;
+    let fits = |record: &&AttemptRecord| {
+        bytes += record.bytes();
+        bytes <= MOST_BYTES
+    };
+    let kept = records.iter().rev().take(MOST_RECORDS).take_while(fits).count().max(1);
+    records.drain(..records.len().saturating_sub(kept));
     let (mut seen, mut left): (Vec<String>, usize) = (Vec::new(), MOST_DIALOGUE);
     for record in records.iter_mut().rev().filter(|record| !record.dialogue.is_empty()) {
         if seen.contains(&record.upstream) || record.dialogue.len() > left {
@@ -132,5 +164,42 @@ mod tests {
         let kept: Vec<&str> =
             records.iter().filter(|one| !one.dialogue.is_empty()).map(|one| &*one.upstream).collect();
         assert_eq!(kept, ["a", "c"], "what does not fit goes");
+    }
+
+    #[test]
+    fn an_upstream_that_stays_down_has_one_record() {
+        let record = |upstream: &str, error: &str, at: i64| AttemptRecord {
+            upstream: upstream.to_owned(),
+            session_error: Some(error.to_owned()),
+            at: Timestamp::from_second(at).unwrap(),
+            ..AttemptRecord::default()
+        };
+        let mut records = vec![AttemptRecord { upstream: "a".to_owned(), ..AttemptRecord::default() }];
+        for at in 1..100 {
+            add_records(&mut records, &[record("a", "refused", at), record("b", "silent", at)]);
+        }
+        add_records(&mut records, &[record("a", "no TLS", 100)]);
+        let told: Vec<_> = records.iter().map(|one| (one.upstream.as_str(), one.at.as_second())).collect();
+        assert_eq!(told, [("a", 0), ("a", 99), ("b", 99), ("a", 100)]);
+    }
+
+    #[test]
+    fn the_bytes_of_all_records_are_bounded_and_the_newest_stays() {
+        let answer = AttemptAnswer {
+            recipient: "a@x.test".to_owned(),
+            stage: None,
+            code: Some(451),
+            enhanced: None,
+            text: "x".repeat(512),
+        };
+        let record =
+            |count| AttemptRecord { answers: vec![answer.clone(); count], ..AttemptRecord::default() };
+        let mut records = Vec::new();
+        for _ in 0..10 {
+            add_records(&mut records, &[record(100)]);
+        }
+        assert_eq!(records.len(), 2);
+        add_records(&mut records, &[record(1_000)]);
+        assert_eq!(records.len(), 1);
     }
 }

@@ -22,6 +22,6 @@ pub use message::{
     BodyType, Class, HeaderFacts, HoldReason, Message, MessageState, Mode, Notify, Origin, Recipient,
     RecipientState, Refusal, Return, Role,
 };
-pub use printable::{printable, printable_bytes};
+pub use printable::{printable, printable_bytes, shortened};
 pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};
 pub use verdict::{Grounds, Outcome, Verdict};

@@ -40,6 +40,17 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|character| if is_printable(character) { character } else { ' ' }).collect()
 }
 
+/// At most `most` characters of a text; what was cut off is shown by `…` at the end.
+pub fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most
+        && let Some((end, _)) = text.char_indices().nth(most)
+    {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// As [`printable`], of bytes that may be no text at all: each that is no UTF-8 is written `\xfc`.
 pub fn printable_bytes(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

@@ -5,7 +5,7 @@
 //! addressed.
 //!
 //! What keeps redirected mail from its recipients lies in five places: this plan; [`Message::under_mode`], set when a message is
-//! accepted, settled or reviewed under a mode and cleared only by an operator's release; `Attempt::has_handling_changed` before
+//! accepted, settled or reviewed under a mode and cleared only by an operator's release; `Attempt::must_stop` before
 //! each MAIL; the engine, which gives back what it has claimed when settings change; and [`super::changes`], which sees to
 //! reverse-path and receipts.
 

@@ -78,6 +78,15 @@ impl Archive {
         }
     }
 
+    /// Removes the file of a message that was filed under that time, and deleted before its record was kept.
+    pub async fn discard(&self, id: QueueId, filed: Timestamp) {
+        let path = file(&self.folder, filed, id);
+        let removed = in_background(move || Ok(std::fs::remove_file(&path)?)).await;
+        if let Err(error) = removed {
+            tracing::warn!(queue_id = %id, "the archived file of a deleted message is left: {error}");
+        }
+    }
+
     async fn write(&self, message: &Message, now: Timestamp, keep_free: u64) -> Result<(), NotArchived> {
         let path = file(&self.folder, now, message.id);
         let mut chunk = match message.chunks {
@@ -197,7 +206,7 @@ impl Archive {
             self.queue.find_day(*day).await.map_err(queue_error)?;
         }
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-        let before = Moment(self.queue.archive_now().0.saturating_sub(kept));
+        let before = Moment(self.queue.common_now().0.saturating_sub(kept));
         let today = Day::of(self.clock.wall());
         for (day, known) in known {
             let removed = match known {

@@ -103,6 +103,15 @@ impl Settlement {
     }
 }
 
+/// What became of a settlement that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// All of it is on disk.
+    Stored,
+    /// The message was deleted meanwhile: only the facts are on disk.
+    MessageGone,
+}
+
 /// Our notice about the outcome of a message (rule 9), which comes to exist with that outcome or not at all.
 #[derive(Clone, Debug)]
 pub struct FollowUp {
@@ -173,11 +182,19 @@ pub trait DeliveryQueue: MailStore {
     /// [`FencedOff`](super::QueueError::FencedOff) and nothing has changed; where the message was deleted meanwhile, nothing but the
     /// facts is written. In both cases what was staged of the follow-up is discarded. Where staged chunks of it are gone (see
     /// [`MailStore::stage`]), the error is [`StagedLost`](super::QueueError::StagedLost), nothing has changed, and the claim stands.
-    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()>;
+    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, Settled>;
 
     /// Whether the message is as it was claimed. An operator may have held, deleted or retried it since, or its lease may have
     /// passed to somebody else; then the claim is to be given back.
     fn is_current(&self, claim: &Claim) -> bool;
+
+    /// Whether the attempt that has this claim may begin another transaction: nothing has come to hold the message, it was not
+    /// deleted, and nobody else has its lease. What was made due by an operator meanwhile goes on.
+    fn may_go_on(&self, claim: &Claim) -> bool;
+
+    /// Keeps with the message what upstreams were asked and said in an attempt that ends with [`DeliveryQueue::put_back`]. Where that
+    /// cannot be written it is lost.
+    fn add_attempts(&self, id: QueueId, attempts: Vec<AttemptRecord>);
 
     /// Gives a lease back: the message is due as it was and no attempt is counted.
     fn put_back(&self, claim: Claim);

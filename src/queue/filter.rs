@@ -68,9 +68,9 @@ impl Filter {
         self
     }
 
-    /// Whether a message that changed last at that time (Unix milliseconds) may be acted on.
-    pub(super) fn allows_change_at(&self, unix_ms: u64) -> bool {
-        self.unchanged_since.is_none_or(|time| i128::from(unix_ms) <= i128::from(time.as_millisecond()))
+    /// Whether a message that changed last at that time may be acted on.
+    pub(super) fn allows_change_at(&self, changed: Timestamp) -> bool {
+        self.unchanged_since.is_none_or(|time| changed.as_millisecond() <= time.as_millisecond())
     }
 
     /// What both mean.

@@ -3,10 +3,10 @@
 use super::error::Pending;
 use super::event_log::EventLog;
 use super::timeline::Timeline;
+use crate::clock::Moment;
 use crate::event::Fact;
 use crate::mail::{Message, QueueId};
 use bytes::Bytes;
-use jiff::Timestamp;
 use std::sync::Arc;
 
 /// The largest chunk that content is stored in, in bytes: a little under a power of two, so that it fits a run of
@@ -64,8 +64,8 @@ pub trait MailStore: Timeline + EventLog {
     /// One message.
     fn show(&self, id: QueueId) -> Pending<'_, Arc<Message>>;
 
-    /// Removes failed messages whose last change is older than `before` (wall clock). Returns how many.
-    fn remove_failed(&self, before: Timestamp) -> Pending<'_, u64>;
+    /// Removes failed messages whose last change is older than `before`, a moment of [`Timeline::common_now`]. Returns how many.
+    fn remove_failed(&self, before: Moment) -> Pending<'_, u64>;
 
     /// The queue's figures.
     fn status(&self) -> QueueStatus;

@@ -43,7 +43,8 @@ mod timeline;
 
 pub use archive::Archive;
 pub use delivery_queue::{
-    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, FollowUp, HoldChange, RecipientVerdict, Settlement,
+    Claim, ClaimGroup, ClaimRequest, DeliveryQueue, FollowUp, HoldChange, RecipientVerdict, Settled,
+    Settlement,
 };
 pub use error::{Pending, QueueError};
 pub use event_log::EventLog;

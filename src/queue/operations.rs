@@ -24,14 +24,16 @@ pub enum OperatorAction {
     /// Makes the message due now, and every upstream that refused may be asked again. Failed and expired recipients are
     /// open again with a new schedule and a new lifetime; delivered ones are never touched.
     Retry,
-    /// Holds the message: no attempt starts until it is released. An attempt under way finishes first.
+    /// Holds the message: no attempt starts until it is released. An attempt under way begins no further transaction; one that it
+    /// has begun goes on to its end.
     Hold,
     /// Ends a hold; the time held does not count for expiry.
     Release,
     /// As [`OperatorAction::Release`], but only where nobody but an operator holds the message
     /// ([`Message::is_held_by_mode`]).
     ReleaseOwn,
-    /// Removes the message. With an attempt under way it is removed as soon as that has ended.
+    /// Removes the message at once. An attempt under way begins no further transaction; one that it has begun goes on to its end, and
+    /// what it reads of the content is removed after it.
     Delete,
 }
 

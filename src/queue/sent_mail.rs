@@ -75,7 +75,7 @@ pub struct SentPage {
 pub enum ArchivedDay {
     /// There is mail of it; the last was archived at that moment.
     Kept {
-        /// See [`SentMail::archive_now`].
+        /// See [`Timeline::common_now`](super::Timeline::common_now).
         last: Moment,
     },
     /// Its records are removed. Its folder may still be there: files in it are none of ours, or the removal was interrupted.
@@ -90,9 +90,6 @@ pub trait SentMail: MailStore {
 
     /// One sent message.
     fn show_sent(&self, id: QueueId) -> Pending<'_, SentMessage>;
-
-    /// The moment by which the age of archived mail counts: of a timeline that is never stopped.
-    fn archive_now(&self) -> Moment;
 
     /// The days that there is, or was, sent mail of.
     fn archive_days(&self) -> Pending<'_, Vec<(Day, ArchivedDay)>>;

@@ -13,6 +13,9 @@ pub trait Timeline: Send + Sync + 'static {
     /// What the wall clock shows, or will show, at that moment of a site.
     fn wall_of(&self, site: &str, moment: Moment) -> Timestamp;
 
+    /// The present moment of a timeline that is never stopped: by it the age of failed and of archived mail counts.
+    fn common_now(&self) -> Moment;
+
     /// Stops (`true`) or restarts the clock of a site: while sending is off, its waiting mail does not age.
     fn freeze(&self, site: &str, frozen: bool);
 

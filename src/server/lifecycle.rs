@@ -150,6 +150,7 @@ impl Server {
             archive: archive.clone(),
             clock: clock.clone(),
             health: health.clone(),
+            transactions: transactions.clone(),
             settings: settings_receiver.clone(),
             peer_cache: peer_cache.clone(),
             listening: listening.clone(),

@@ -22,6 +22,7 @@ use crate::queue::Queue;
 use secrecy::ExposeSecret;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 const ADMIN_FORM: &str = "make data_dir a folder that this user may write";
@@ -209,9 +210,8 @@ impl Reloader {
 
     /// Removes failed mail that is older than the new `failed_days` at once: the engine would do it within a minute.
     fn remove_failed(&self, days: u32) {
-        let kept = jiff::SignedDuration::from_hours(24 * i64::from(days));
-        let Ok(before) = self.clock.wall().checked_sub(kept) else { return };
         let queue = self.queue.clone();
+        let before = queue.common_now().before(Duration::from_secs(24 * 60 * 60) * days);
         tokio::spawn(async move {
             if let Err(error) = queue.remove_failed(before).await {
                 tracing::error!("failed mail that is kept long enough cannot be removed: {error}");

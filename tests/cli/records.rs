@@ -57,3 +57,21 @@ fn one_event_and_one_line_for_each_recipient() {
         assert!(line.contains(part), "{part} in {line}");
     }
 }
+
+/// A full disk made an Error event of each attempt.
+#[test]
+fn a_log_of_mails_that_cannot_be_written_is_told_once() {
+    let recorder = Recorder::start();
+    let proxy =
+        Proxy::start(&(recorder.upstream("only") + "[log_emails]\nenabled = true\npath = \"/dev/full\"\n"));
+    for _ in 0..3 {
+        smtplib(proxy.address(), &Envelope { from: "a@x.test", to: &["b@y.test"] }, MESSAGE.as_bytes(), &[]);
+    }
+    recorder.wait(3);
+    eventually("all to be settled", || (proxy.get("/api/v1/stats")?["in_flight"] == 0).then_some(()));
+    let events = proxy.cli(&["events", "--json", "--code", "STORAGE"]);
+    let told: Vec<&str> =
+        events.as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("cannot be written in /dev/full: "), "{told:?}");
+}

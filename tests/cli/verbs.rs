@@ -3,9 +3,11 @@
 use crate::support::clients::{Envelope, smtplib};
 use crate::support::proxy::{Proxy, postroom};
 use crate::support::recorder::Recorder;
-use crate::support::scripted::Scripted;
+use crate::support::scripted::{Act, Scripted};
 use crate::support::{eventually, free_address};
 use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 const MESSAGE: &[u8] = b"Subject: =?utf-8?q?Order_=E2=9C=93?=\r\nX-Kept: yes\r\n\r\nhello\r\n";
 
@@ -195,4 +197,46 @@ fn the_last_error_of_an_upstream_is_shown_whole_in_a_pipe_with_its_time() {
     let at = proxy.cli(&["upstream", "list", "--json"])[0]["last_error_at"].clone();
     let at: jiff::Timestamp = at.as_str().unwrap().parse().unwrap();
     assert!(at.duration_since(time).abs() < jiff::SignedDuration::from_secs(1), "{line}: {at}");
+}
+
+/// What an operator holds or deletes was said to be done, and was delivered a moment later.
+#[test]
+fn verbs_say_what_is_being_sent_at_this_moment_and_a_deleted_message_leaves_no_file() {
+    let gate = Arc::new(Semaphore::new(0));
+    let server = Scripted::start(|s| s.at_dot(Act::gated(&gate, "250 2.0.0 taken")));
+    let proxy = Proxy::start(&format!(
+        "[queue]\narchive_days = 1\n[upstream.only]\nhost = \"127.0.0.1:{}\"\ntls = \"none\"\n",
+        server.port()
+    ));
+    send(&proxy, "shop@a.test", &["ann@b.test"]);
+    eventually("DATA", || {
+        server
+            .sessions()
+            .iter()
+            .any(|session| session.commands.iter().any(|line| line == "DATA"))
+            .then_some(())
+    });
+    let id = id(&list(&proxy, &[])[0]).to_owned();
+    let said = |arguments: &[&str]| String::from_utf8(proxy.command(arguments).stdout).unwrap();
+    assert!(said(&["queue", "show", &id]).contains("it is being sent to only at this moment"));
+    let held = said(&["queue", "hold", &id]);
+    assert!(
+        held.contains("1 changed") && held.contains("1 of the changed is being sent at this moment"),
+        "{held}"
+    );
+    let deleted = proxy.cli(&["queue", "delete", &id, "--json"]);
+    assert_eq!((&deleted["changed"], &deleted["under_way"]), (&1.into(), &1.into()), "{deleted}");
+    gate.add_permits(1);
+    assert_eq!(server.wait_for(1).len(), 1, "it left all the same");
+    let files = || {
+        let days = std::fs::read_dir(proxy.data_dir().join("archive")).into_iter().flatten().flatten();
+        days.flat_map(|day| std::fs::read_dir(day.path()).unwrap()).count()
+    };
+    eventually("the end of its attempt, and no file", || {
+        let ended = proxy.get("/api/v1/stats")?["in_flight"] == 0;
+        (ended && files() == 0).then_some(())
+    });
+    send(&proxy, "shop@a.test", &["bob@b.test"]);
+    gate.add_permits(1);
+    eventually("the file of another", || (files() == 1).then_some(()));
 }

@@ -61,7 +61,7 @@ impl MailStore for Broken {
     fn show(&self, _: QueueId) -> Pending<'_, Arc<Message>> {
         unreachable!()
     }
-    fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
+    fn remove_failed(&self, _: Moment) -> Pending<'_, u64> {
         unreachable!()
     }
     fn status(&self) -> QueueStatus {
@@ -80,6 +80,9 @@ impl Timeline for Broken {
         unreachable!()
     }
     fn wall_of(&self, _: &str, _: Moment) -> Timestamp {
+        unreachable!()
+    }
+    fn common_now(&self) -> Moment {
         unreachable!()
     }
     fn freeze(&self, _: &str, _: bool) {

@@ -150,7 +150,7 @@ async fn a_probe_goes_on_a_new_connection_after_the_old_ones_are_closed() {
         .await;
     let settings = upstream_at(only.port(), |upstream| upstream.name = "only".to_owned());
     let mut slot = Slot::take(&stage.health, &settings).unwrap();
-    slot.failed(&SessionError { kind: SessionErrorKind::AuthRefused, text: "535 no".into() }, 1);
+    slot.failed(&SessionError::new(SessionErrorKind::AuthRefused, "535 no".into()), 1);
     drop(slot);
     put(&stage, 1).await;
     stage.clock.advance(6 * MINUTE);

@@ -3,6 +3,7 @@
 use super::stage::{Stage, at, outcomes, refused_by, server, upstream};
 use crate::support::free_address;
 use crate::support::scripted::Act;
+use postroom::clock::Clock;
 use postroom::event::code;
 use postroom::mail::{MessageState, RecipientState};
 use postroom::queue::OperatorAction;
@@ -389,5 +390,29 @@ async fn refused_auth_is_the_upstreams_fault_and_nobodys_mail_bounces() {
     let opened = events.iter().find(|event| event.fact.code == code::CIRCUIT_OPEN).unwrap();
     assert!(opened.fact.message.contains("5m") && opened.fact.message.contains("535"), "{:?}", opened.fact);
     assert!(!format!("{events:?}").contains("sesame"), "a password in the events");
+    stage.stop().await;
+}
+
+/// A clock that somebody sets forward once removed all failed mail for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_mail_is_kept_for_its_days_whatever_the_wall_clock_shows() {
+    let only = server(|s| s.on("RCPT", "550 5.1.1 nobody of that name"));
+    let stage = Stage::start(&upstream("only", &only, "")).await;
+    let id = stage.put(&["b@y.test"]).await;
+    stage.when(id, |message| message.state() == MessageState::Failed).await;
+    stage.clock.set_wall(stage.clock.wall() + 60 * DAY);
+    for _ in 0..20 {
+        stage.clock.advance(2 * MINUTE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stage.queue.show(id).await.unwrap();
+    }
+    stage.clock.advance(31 * DAY);
+    stage.delivered(id).await;
+    stage.wait_for_event(code::DELETED, 1).await;
+    let deleted = stage.events().await.into_iter().find(|event| event.fact.code == code::DELETED).unwrap();
+    assert!(
+        deleted.fact.message.contains("to b@y.test was deleted because it failed 31 days ago"),
+        "{deleted:?}"
+    );
     stage.stop().await;
 }

@@ -4,14 +4,16 @@
 use super::stage::{Stage, at, outcomes, refused_by, server, upstream};
 use crate::support::free_address;
 use crate::support::recorder::Recorder;
+use crate::support::scripted::{Act, Session};
 use jiff::Timestamp;
 use postroom::clock::{Clock, ManualClock};
 use postroom::mail::{MessageState, RecipientState};
-use postroom::queue::{OperatorAction, QueueError};
+use postroom::queue::{ActionResult, OperatorAction, QueueError};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -47,6 +49,38 @@ async fn what_is_held_or_deleted_while_it_waits_does_not_leave() {
         }
         let taken: Vec<String> = only.wait(1).into_iter().flat_map(|one| one.rcpt).collect();
         assert_eq!(taken, expected, "{action:?}");
+        stage.stop().await;
+    }
+}
+
+/// One upstream has the message while that happens, and puts it off; nobody else gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_or_deleted_under_way_goes_to_no_other_upstream() {
+    for action in [OperatorAction::Hold, OperatorAction::Delete, OperatorAction::Retry] {
+        let gate = Arc::new(Semaphore::new(0));
+        let slow = server(|s| s.on("RCPT", Act::gated(&gate, "451 4.2.0 later")));
+        let good = Recorder::start();
+        let config = upstream("slow", &slow, "priority = \"high\"") + &good.upstream("good");
+        let stage = Stage::start(&config).await;
+        let id = stage.put(&["b@y.test"]).await;
+        let asked = |session: Session| session.commands.iter().any(|line| line.starts_with("RCPT"));
+        stage.until("RCPT", async || slow.sessions().into_iter().any(asked).then_some(())).await;
+        assert_eq!(stage.queue.act(action, vec![id]).await.unwrap(), [ActionResult::Done]);
+        gate.add_permits(100);
+        stage.until("its claim to end", async || (stage.queue.status().claimed == 0).then_some(())).await;
+        match action {
+            OperatorAction::Hold => {
+                let held = stage.queue.show(id).await.unwrap();
+                assert_eq!((held.state(), held.attempts), (MessageState::Held, 1));
+                assert_eq!(outcomes(&held), [(RecipientState::Held, "451 4.2.0 later".to_owned())]);
+            }
+            OperatorAction::Delete => {
+                assert!(matches!(stage.queue.show(id).await, Err(QueueError::NotFound(_))));
+                assert_eq!(stage.count("DEFERRED").await, 0);
+            }
+            _ => stage.delivered(id).await,
+        }
+        assert_eq!(good.messages().len(), usize::from(action == OperatorAction::Retry), "{action:?}");
         stage.stop().await;
     }
 }

@@ -27,11 +27,7 @@ fn a_clock_that_is_set_while_mail_waits_expires_nothing_and_starts_no_storm() {
     let folder = tempfile::tempdir().unwrap();
     let offset = folder.path().join("offset");
     set(&offset, 0);
-    let launch = Launch::default()
-        .variable("LD_PRELOAD", library.to_str().unwrap())
-        .variable("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap())
-        .variable("FAKETIME_NO_CACHE", "1")
-        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let launch = faked(&library, &offset);
     let upstream = Scripted::start(|script| script.on("RCPT", "451 4.2.0 later"));
     // Retries are an hour apart, so a second attempt is one too many.
     let config = format!(
@@ -72,6 +68,47 @@ fn a_clock_that_is_set_while_mail_waits_expires_nothing_and_starts_no_storm() {
     }
     assert_eq!(attempts.len(), expected);
     assert!(attempts.values().all(|count| *count == 1), "{attempts:?}");
+}
+
+/// All of it was removed for good, within a minute.
+#[test]
+fn a_clock_that_is_set_forward_removes_no_failed_mail() {
+    let Some(library) = libfaketime() else {
+        return not_proved_here("faults::clock", "libfaketime is not installed (Debian: faketime)");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let offset = folder.path().join("offset");
+    set(&offset, 0);
+    let upstream = Scripted::start(|script| script.on("RCPT", "550 5.1.1 nobody"));
+    let config = |days: u32| {
+        let port = upstream.port();
+        format!(
+            "[queue]\nfailed_days = {days}\nbounce = \"none\"\n[upstream.only]\nhost = \"127.0.0.1:{port}\"\ntls = \"none\"\n"
+        )
+    };
+    let proxy = Proxy::start_with(&config(30), faked(&library, &offset));
+    let failed = |count: u64| {
+        eventually("failed mail", || (proxy.get("/api/v1/stats")?["failed"] == count).then_some(()));
+    };
+    accepted(&proxy, "one@b.test");
+    failed(1);
+    set(&offset, 400 * DAY);
+    // A reload with another `failed_days` looks at its age at once.
+    proxy.configure(&config(29));
+    proxy.command(&["reload"]);
+    accepted(&proxy, "two@b.test");
+    failed(2);
+    proxy.configure(&config(0));
+    proxy.command(&["reload"]);
+    failed(0);
+}
+
+fn faked(library: &Path, offset: &Path) -> Launch {
+    Launch::default()
+        .variable("LD_PRELOAD", library.to_str().unwrap())
+        .variable("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap())
+        .variable("FAKETIME_NO_CACHE", "1")
+        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
 /// The library that the package `faketime` brings.

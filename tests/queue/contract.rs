@@ -293,15 +293,40 @@ async fn failed_messages_go_when_they_are_old_enough() {
         home.clock.advance(MINUTE);
     }
     let queued = put_new(&queue, &["a@x.test"]).await.id;
-    let before = queue.wall(queue.now()) - 2 * MINUTE;
+    // A wall clock that jumps makes none of them old.
+    home.clock.set_wall(queue.wall(queue.now()) + 60 * 24 * 60 * MINUTE);
+    let before = queue.common_now().before(2 * MINUTE);
     assert_eq!(queue.remove_failed(before).await.unwrap(), 1);
     let page = queue.list(Filter::default(), None, 10).await.unwrap();
     assert_eq!(ids(&page.messages), [queued, failed[2], failed[1]]);
     assert_eq!(queue.status(), idle(1, 0, 0, 2));
     // Opened again it is no failed message any more.
     queue.act(OperatorAction::Retry, vec![failed[1]]).await.unwrap();
-    assert_eq!(queue.remove_failed(Timestamp::MAX).await.unwrap(), 1);
+    assert_eq!(queue.remove_failed(Moment(u64::MAX)).await.unwrap(), 1);
     assert_eq!(queue.status(), idle(2, 0, 0, 0));
+    let deleted: Vec<String> =
+        queue.events(None, 100).await.unwrap().into_iter().map(|one| one.fact.message).collect();
+    let whose = |id| {
+        format!("message {id} from sender@example.com to a@x.test was deleted because it failed 0 days ago")
+    };
+    assert!(deleted.contains(&whose(failed[0])) && deleted.contains(&whose(failed[2])), "{deleted:?}");
+}
+
+#[tokio::test]
+async fn the_event_of_a_deleted_message_says_by_whom_and_whose_it_was() {
+    let home = Home::new();
+    let queue = home.open();
+    let addresses: Vec<String> = (0..7).map(|number| format!("r{number}@x.test")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let id = put_new(&queue, &addresses).await.id;
+    queue.act(OperatorAction::Delete, vec![id]).await.unwrap();
+    let events = queue.events(None, 100).await.unwrap();
+    let told = &events.last().unwrap().fact.message;
+    let named = addresses[..5].join(", ");
+    assert_eq!(
+        *told,
+        format!("message {id} from sender@example.com to {named} and 2 more was deleted by an operator")
+    );
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn live(queue: &RedbQueue, clock: &ManualClock, known: &mut BTreeMap<Queue
             settlement.archived = archived;
             // The power may go here; then nobody answers until the queue is dropped.
             tokio::select! {
-                settled = queue.settle(claim, settlement) => settled.ok()?,
+                settled = queue.settle(claim, settlement) => drop(settled.ok()?),
                 () = no_longer_writable(queue) => return None,
             }
             if let Some(bounce) = known.get(&id)?.bounce {

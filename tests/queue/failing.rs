@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, EIO, ENOSPC, Faults, Mounted};
 use super::*;
+use futures_util::TryFutureExt;
 use postroom::queue::{ActionResult, Filter, OperatorAction};
 
 pub fn open(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> RedbQueue {
@@ -213,7 +214,7 @@ async fn callers_that_come_together_share_one_commit() {
     }
     for claim in claims {
         let settlement = settlement(&*queue, &claim, &[Outcome::Delivered]);
-        others.push(queue.settle(claim, settlement));
+        others.push(Box::pin(queue.settle(claim, settlement).map_ok(drop)));
     }
     disk.hold_syncs(false);
     first.await.unwrap();

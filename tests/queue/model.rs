@@ -236,6 +236,7 @@ async fn live(steps: Vec<Step>) {
                 let old =
                     |one: &Message| one.state() == MessageState::Failed && model.changed[&one.id] < before;
                 let old: Vec<_> = model.messages.values().filter(|one| old(one)).map(|one| one.id).collect();
+                let before = queue.common_now().before(*minutes as u32 * MINUTE);
                 assert_eq!(
                     queue.remove_failed(before).await.unwrap(),
                     old.len() as u64,

@@ -117,3 +117,71 @@ fn the_history_stays_with_archived_mail_and_goes_with_other() {
     let none = proxy.http_status("/api/v1/messages/01JD3Z5T8E3W6Q9Y0V7N2K4M1B/attempts");
     assert_eq!(none, Some(404));
 }
+
+fn history(proxy: &Proxy, id: &str) -> Vec<Value> {
+    proxy.get(&format!("/api/v1/messages/{id}/attempts")).unwrap().as_array().unwrap().clone()
+}
+
+fn only(proxy: &Proxy) -> String {
+    proxy.cli(&["queue", "list", "--json"])[0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn while_nothing_answers_it_is_told_who_was_asked_what_was_said_and_what_is_waited_for() {
+    let refused = format!("535 5.7.8 not with {PASSWORD}");
+    let first = Scripted::start(|s| s.ehlo(&["AUTH PLAIN"]).on("AUTH", refused.as_str()));
+    let second = Scripted::start(|s| s.on("EHLO", Act::Close).on("HELO", Act::Close));
+    let login = format!("auth = \"basic\"\nusername = \"u\"\npassword = \"{PASSWORD}\"");
+    let config = [upstream("first", "high", &first, &login), upstream("second", "normal", &second, "")];
+    let proxy = Proxy::start(&config.concat());
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let id = only(&proxy);
+    let told = eventually("records of both", || {
+        let told = history(&proxy, &id);
+        (told.len() == 2).then_some(told)
+    });
+    assert_eq!((&told[0]["upstream"], &told[1]["upstream"]), (&"first".into(), &"second".into()));
+    assert!(told[0]["session_error"].as_str().unwrap().contains("535"), "{told:?}");
+    let message = proxy.get(&format!("/api/v1/messages/{id}")).unwrap();
+    assert_eq!(
+        (&message["state"], &message["attempts"]),
+        (&"queued".into(), &0.into()),
+        "nothing is counted"
+    );
+    let said = String::from_utf8(proxy.raw(&format!("/api/v1/messages/{id}/transcript"))).unwrap();
+    assert!(said.contains("C: EHLO") && said.contains("C: AUTH PLAIN ***\nS: 535 5.7.8 not with"), "{said}");
+    assert!(said.contains("-- the server closed the connection"), "{said}");
+    assert!(!said.contains(PASSWORD), "{said}");
+
+    // The circuit of a refused login stays open for minutes; the other one is probed every few seconds.
+    let shown = eventually("what it waits for", || {
+        let shown = String::from_utf8(proxy.command(&["queue", "show", &id]).stdout).unwrap();
+        shown.contains("Waits     second: circuit open until ").then_some(shown)
+    });
+    assert!(shown.contains("Waits     first: circuit open until ") && shown.contains("535 5.7.8"), "{shown}");
+    let message = proxy.get(&format!("/api/v1/messages/{id}")).unwrap();
+    assert_eq!(message["waits_for"][0]["upstream"], "first", "{message}");
+    // Asked again and again it leaves no record each time.
+    let asked = second.sessions().len();
+    eventually("a probe", || {
+        proxy.command(&["queue", "retry", &id]);
+        (second.sessions().len() > asked + 2).then_some(())
+    });
+    assert_eq!(history(&proxy, &id).len(), 2);
+}
+
+/// A hundred recipients with 56 KB each, kept for each attempt, made a queue file of 800 MB.
+#[test]
+fn what_a_server_says_at_length_is_cut() {
+    let long = "451-".to_owned() + &"x".repeat(900) + "\r\n";
+    let long = long.repeat(20) + "451 that was it";
+    let server = Scripted::start(|s| s.on("RCPT", long.as_str()));
+    let proxy = Proxy::start(&upstream("only", "normal", &server, ""));
+    smtplib(proxy.address(), &ENVELOPE, &sample("dots.eml"), &[]);
+    let id = attempted(&proxy);
+    let text = history(&proxy, &id)[0]["answers"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.chars().count() == 513 && text.ends_with('…'), "{}", text.len());
+    let message = proxy.get(&format!("/api/v1/messages/{id}")).unwrap();
+    let reply = message["recipients"][0]["reply"].as_str().unwrap();
+    assert!(reply.chars().count() == 1025 && reply.ends_with('…'), "{}", reply.len());
+}

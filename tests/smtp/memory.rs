@@ -49,6 +49,9 @@ impl Timeline for MemoryQueue {
     fn wall_of(&self, _: &str, _: Moment) -> Timestamp {
         Timestamp::UNIX_EPOCH
     }
+    fn common_now(&self) -> Moment {
+        unreachable!()
+    }
     fn freeze(&self, _: &str, _: bool) {}
 }
 
@@ -108,7 +111,7 @@ impl MailStore for MemoryQueue {
     fn show(&self, _: QueueId) -> Pending<'_, Arc<Message>> {
         unused()
     }
-    fn remove_failed(&self, _: Timestamp) -> Pending<'_, u64> {
+    fn remove_failed(&self, _: Moment) -> Pending<'_, u64> {
         unused()
     }
     fn status(&self) -> QueueStatus {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 /// How long a test waits for something that must come.
@@ -40,6 +40,8 @@ pub enum Act {
     Hang,
     /// Does it later.
     Later(Duration, Box<Act>),
+    /// Does it when the gate lets one pass.
+    Gated(Arc<Semaphore>, Box<Act>),
     /// Writes these bytes, then begins TLS.
     StartTls(Vec<u8>),
 }
@@ -54,9 +56,14 @@ impl Act {
     fn says(&self, start: &[u8]) -> bool {
         match self {
             Act::Say(bytes) => bytes.starts_with(start),
-            Act::Later(_, act) => act.says(start),
+            Act::Later(_, act) | Act::Gated(_, act) => act.says(start),
             _ => false,
         }
+    }
+
+    /// Does it when the gate lets one pass.
+    pub fn gated(gate: &Arc<Semaphore>, act: impl Into<Act>) -> Act {
+        Act::Gated(gate.clone(), Box::new(act.into()))
     }
 
     /// Does it after that time.
@@ -548,9 +555,18 @@ impl<'a, S: Bytes> Talk<'a, S> {
     /// Says whether TLS begins now.
     async fn perform(&mut self, act: Act) -> Result<bool, Over> {
         let mut act = act;
-        while let Act::Later(time, then) = act {
-            tokio::time::sleep(time).await;
-            act = *then;
+        loop {
+            act = match act {
+                Act::Later(time, then) => {
+                    tokio::time::sleep(time).await;
+                    *then
+                }
+                Act::Gated(gate, then) => {
+                    gate.acquire().await.map_err(|_| Over)?.forget();
+                    *then
+                }
+                _ => break,
+            };
         }
         match act {
             Act::Say(bytes) => self.say(&bytes).await.map(|()| false),
@@ -560,7 +576,7 @@ impl<'a, S: Bytes> Talk<'a, S> {
                 Err(Over)
             }
             Act::Hang => std::future::pending().await,
-            Act::Close | Act::Later(..) => Err(Over),
+            Act::Close | Act::Later(..) | Act::Gated(..) => Err(Over),
         }
     }
 

@@ -43,6 +43,7 @@ pub(in crate::deliver) async fn authenticate(
         let said = exchange.run().await;
         let Exchange { mechanism, sent, .. } = exchange;
         let masked = |text: String| redacted(text, &sent, secrets);
+        wire.transcript.rewrite(masked);
         let reply = match said {
             Ok(reply) if reply.is_positive() && mechanism.is_server_proven() => return Ok(name),
             Ok(reply) if reply.is_positive() => {

@@ -6,18 +6,18 @@ use super::damage::set_aside;
 use super::index_entries::IndexEntries;
 use super::memory_update::MemoryUpdate;
 use super::stored::StoredMessage;
+use crate::clock::Moment;
 use crate::event::{EventType, Fact, code, named_site};
-use crate::mail::{HoldReason, QueueId, RecipientState};
+use crate::mail::{HoldReason, Message, QueueId, RecipientState, printable};
+use jiff::Timestamp;
 use redb::ReadableTable;
+use std::time::Duration;
 
-/// Does it, whatever the message is like.
-fn act_on(
-    batch: &mut Batch<'_, '_>,
-    action: OperatorAction,
-    id: QueueId,
-) -> Result<ActionResult, redb::Error> {
-    act_where(batch, action, id, &Filter::default())
-}
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Recipients that the event about a deleted message names.
+const MOST_NAMED: usize = 5;
+/// Who deleted it, as the event says.
+const BY_OPERATOR: &str = "by an operator";
 
 /// Does it where the filter means the message as it is now, and records a fact, if that changes it.
 pub(super) fn act_where(
@@ -32,7 +32,7 @@ pub(super) fn act_where(
             return Ok(ActionResult::NotFound);
         }
         Some(Ok(stored))
-            if !filter.matches(&stored.message) || !filter.allows_change_at(stored.changed_ms) =>
+            if !filter.matches(&stored.message) || !filter.allows_change_at(changed_at(batch, &stored)) =>
         {
             return Ok(ActionResult::Unchanged);
         }
@@ -41,7 +41,7 @@ pub(super) fn act_where(
             // entries in the other indexes.
             batch.tables.due_index.retain(|(_, _, _, number), _| number != id.number())?;
             set_aside(batch, id, None, &what)?;
-            delete(batch, id, None, None, None)?;
+            delete(batch, id, None, None, BY_OPERATOR)?;
             return Ok(ActionResult::Done);
         }
         Some(Err(_)) => return Ok(ActionResult::Unchanged),
@@ -50,7 +50,7 @@ pub(super) fn act_where(
     let before = batch.entries(&stored)?;
     match action {
         OperatorAction::Delete => {
-            delete(batch, id, before, Some(stored.message.chunks), named_site(&stored.message.site))?;
+            delete(batch, id, before, Some(&stored.message), BY_OPERATOR)?;
             Ok(ActionResult::Done)
         }
         OperatorAction::Retry => retry(batch, stored, before),
@@ -58,6 +58,11 @@ pub(super) fn act_where(
         OperatorAction::ReleaseOwn if stored.message.is_held_by_mode() => Ok(ActionResult::HeldByMode),
         OperatorAction::Release | OperatorAction::ReleaseOwn => release(batch, stored, before),
     }
+}
+
+/// When it changed last, by the wall clock as it is now.
+fn changed_at(batch: &Batch<'_, '_>, stored: &StoredMessage) -> Timestamp {
+    batch.shared.timelines.common_wall(Moment(stored.changed_at))
 }
 
 fn retry(
@@ -111,6 +116,8 @@ fn hold(
     if !message.hold_for(HoldReason::Operator, now) {
         return Ok(ActionResult::Unchanged);
     }
+    // From the commit on the attempt that has it begins no transaction.
+    batch.memory_updates.push(MemoryUpdate::Held(stored.message.id, true));
     change(batch, before, stored, code::HELD, "was held by an operator")
 }
 
@@ -132,6 +139,7 @@ fn release(
         message.under_mode = false;
     }
     message.end_hold(batch.shared.timelines.now_of(&message.site));
+    batch.memory_updates.push(MemoryUpdate::Held(stored.message.id, false));
     change(batch, before, stored, code::RELEASED, "was released by an operator")
 }
 
@@ -150,6 +158,7 @@ pub(super) fn change_hold(batch: &mut Batch<'_, '_>, change: &HoldChange) -> Res
         message.hold.clone_from(&change.hold);
     }
     batch.uncache(change.id);
+    batch.memory_updates.push(MemoryUpdate::Held(change.id, !change.hold.is_empty()));
     batch.store(before, &stored)?;
     batch.record(change.facts.iter().cloned())
 }
@@ -188,7 +197,7 @@ fn change(
     what: &str,
 ) -> Result<ActionResult, redb::Error> {
     let (id, site) = (stored.message.id, named_site(&stored.message.site));
-    stored.changed_ms = batch.shared.wall_ms();
+    stored.changed_at = batch.shared.timelines.common_now().0;
     batch.uncache(id);
     batch.store(before, &stored)?;
     let fact = batch.fact(EventType::Information, code, id, format!("message {id} {what}"));
@@ -205,13 +214,14 @@ fn readmit(batch: &mut Batch<'_, '_>, id: QueueId) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Removes the message; its content only when no attempt is reading it.
+/// Removes the message; its content only when no attempt is reading it. `message` is none where it cannot be read, `why` is said in
+/// the event.
 fn delete(
     batch: &mut Batch<'_, '_>,
     id: QueueId,
     before: Option<IndexEntries>,
-    chunks: Option<u32>,
-    site: Option<String>,
+    message: Option<&Message>,
+    why: &str,
 ) -> Result<(), redb::Error> {
     batch.uncache(id);
     let leased = {
@@ -226,27 +236,48 @@ fn delete(
         batch.remove(id, before, Some(0))?;
         batch.memory_updates.push(MemoryUpdate::RemovedWhileLeased(id));
     } else {
-        batch.remove(id, before, chunks)?;
+        batch.remove(id, before, message.map(|message| message.chunks))?;
         batch.memory_updates.push(MemoryUpdate::Removed(id));
     }
-    let fact = batch.fact(EventType::Information, code::DELETED, id, format!("message {id} was deleted"));
-    batch.record([Fact { site, ..fact }])
+    let whose = message.map(whose).unwrap_or_default();
+    let text = format!("message {id}{whose} was deleted {why}");
+    let fact = batch.fact(EventType::Information, code::DELETED, id, text);
+    batch.record([Fact { site: message.and_then(|message| named_site(&message.site)), ..fact }])
 }
 
-/// Deletes messages that failed before `before_ms`, at most `limit`.
+/// ` from a@x.test to b@y.test, c@y.test`; of many recipients the first ones.
+fn whose(message: &Message) -> String {
+    let from = message.reverse_path.address().map_or("<>".to_owned(), ToString::to_string);
+    let (mut named, all) = (Vec::new(), message.originals().count());
+    named.extend(message.originals().take(MOST_NAMED).map(|one| one.address.to_string()));
+    let more = if all > MOST_NAMED { format!(" and {} more", all - MOST_NAMED) } else { String::new() };
+    printable(&format!(" from {from} to {}{more}", named.join(", ")))
+}
+
+/// Deletes messages that failed before that moment, at most `limit`.
 pub(super) fn remove_failed(
     batch: &mut Batch<'_, '_>,
-    before_ms: u64,
+    before: Moment,
     limit: usize,
 ) -> Result<u64, redb::Error> {
-    let old = batch.tables.failed.range(..(before_ms, 0))?.take(limit);
-    let ids = old.map(|entry| Ok(QueueId::from_number(entry?.0.value().1)));
-    let ids = ids.collect::<Result<Vec<QueueId>, redb::StorageError>>()?;
-    for id in &ids {
-        if act_on(batch, OperatorAction::Delete, *id)? == ActionResult::NotFound {
+    let now = batch.shared.timelines.common_now();
+    let old = batch.tables.failed.range(..(before.0, 0))?.take(limit);
+    let old = old.map(|entry| Ok(entry?.0.value()));
+    let old = old.collect::<Result<Vec<(u64, u128)>, redb::StorageError>>()?;
+    for (failed_at, number) in &old {
+        let id = QueueId::from_number(*number);
+        let days = now.since(Moment(*failed_at)).as_secs() / DAY.as_secs();
+        let plural = if days == 1 { "" } else { "s" };
+        let why = format!("because it failed {days} day{plural} ago");
+        match batch.tables.message(id)? {
+            Some(Ok(stored)) => {
+                let entries = batch.entries(&stored)?;
+                delete(batch, id, entries, Some(&stored.message), &why)?;
+            }
+            Some(Err(_)) => drop(act_where(batch, OperatorAction::Delete, id, &Filter::default())?),
             // An entry without a record would be found again and again.
-            batch.tables.failed.retain(|(_, number), ()| number != id.number())?;
+            None => batch.tables.failed.retain(|(_, entry), ()| entry != *number)?,
         }
     }
-    Ok(ids.len() as u64)
+    Ok(old.len() as u64)
 }

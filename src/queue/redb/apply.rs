@@ -50,13 +50,16 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
             settle::note_mode(batch, *id)?;
             Ok(())
         }
-        Op::Settle { claim, settlement, .. } => settle::settle(batch, claim, settlement)?,
+        Op::Settle { claim, settlement, .. } => {
+            let settled = settle::settle(batch, claim, settlement)?;
+            return Ok(settled.map_or_else(OpResult::Refused, OpResult::Settled));
+        }
         Op::Act { action, ids, filter, .. } => {
             let results = ids.iter().map(|id| actions::act_where(batch, *action, *id, filter));
             return Ok(OpResult::Acted(results.collect::<Result<_, _>>()?));
         }
-        Op::RemoveFailed { before_ms, limit, .. } => {
-            return Ok(OpResult::Count(actions::remove_failed(batch, *before_ms, *limit)?));
+        Op::RemoveFailed { before, limit, .. } => {
+            return Ok(OpResult::Count(actions::remove_failed(batch, *before, *limit)?));
         }
         Op::MakeRefusedDue { from, limit, .. } => {
             return Ok(OpResult::Next(actions::make_refused_due(batch, *from, *limit)?));
@@ -85,6 +88,7 @@ fn apply_unanswered(batch: &mut Batch<'_, '_>, op: &Op) -> Result<(), redb::Erro
     match op {
         Op::Discard { id } | Op::RemoveContent { id } => batch.remove_orphan(*id),
         Op::Record { facts } => batch.record(facts.iter().cloned()),
+        Op::AddAttempts { id, attempts } => settle::add_attempts(batch, *id, attempts),
         Op::SetAside { id, key, what } => damage::set_aside(batch, *id, *key, what),
         Op::Misplaced { key } => damage::replace_misplaced(batch, *key),
         Op::UndoPuts { ids } => ids.iter().try_for_each(|id| put::undo_put(batch, *id)),

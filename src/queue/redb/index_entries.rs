@@ -39,7 +39,7 @@ impl IndexEntries {
                 && message.reverse_path != ReversePath::Null
                 && !message.delay_told
                 && message.open_recipients().any(asks),
-            failed_at: (state == MessageState::Failed).then_some(stored.changed_ms),
+            failed_at: (state == MessageState::Failed).then_some(stored.changed_at),
         })
     }
 }

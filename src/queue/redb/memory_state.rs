@@ -47,6 +47,8 @@ pub(super) struct Lease {
     pub(super) made_due: bool,
     /// The message is no longer as it was claimed: an operator or a change of settings did something with it.
     changed: bool,
+    /// Something has come to hold the message.
+    held: bool,
 }
 
 impl MemoryState {
@@ -69,7 +71,8 @@ impl MemoryState {
     /// Leases the message; whoever had it before is fenced off.
     pub(super) fn lease(&mut self, id: QueueId, until: Duration) -> u64 {
         self.last_token += 1;
-        let lease = Lease { token: self.last_token, until, settling: false, made_due: false, changed: false };
+        let token = self.last_token;
+        let lease = Lease { token, until, settling: false, made_due: false, changed: false, held: false };
         self.leases.insert(id, lease);
         self.last_token
     }
@@ -123,6 +126,19 @@ impl MemoryState {
     /// Whether the lease stands and the message is as it was claimed.
     pub(super) fn is_current(&self, id: QueueId, token: u64) -> bool {
         let stands = |lease: &Lease| lease.token == token && !lease.changed;
+        self.leases.get(&id).is_some_and(stands) && !self.removed_while_leased.contains(&id)
+    }
+
+    /// A commit has made something hold the message, or nothing.
+    pub(super) fn mark_held(&mut self, id: QueueId, held: bool) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.held = held;
+        }
+    }
+
+    /// Whether the lease stands and the message is neither held nor removed.
+    pub(super) fn may_go_on(&self, id: QueueId, token: u64) -> bool {
+        let stands = |lease: &Lease| lease.token == token && !lease.held;
         self.leases.get(&id).is_some_and(stands) && !self.removed_while_leased.contains(&id)
     }
 

@@ -12,6 +12,8 @@ pub(super) enum MemoryUpdate {
     Put(Arc<Message>, Bytes),
     /// The message is no longer as it was put.
     Changed(QueueId),
+    /// Something holds the message from now on, or nothing does any more.
+    Held(QueueId, bool),
     /// A message with this start of life waits.
     Due(u64),
     /// The lease with this token ends.
@@ -36,6 +38,7 @@ impl MemoryUpdate {
                 state.mark_changed(id);
                 state.cache.remove(id);
             }
+            MemoryUpdate::Held(id, held) => state.mark_held(id, held),
             MemoryUpdate::Due(life_start) => state.note_life(life_start),
             MemoryUpdate::Settled(id, token) => {
                 state.note_change(id);

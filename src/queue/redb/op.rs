@@ -1,11 +1,14 @@
 //! The operations that the writer carries out, and their results.
 
-use super::super::{ActionResult, Claim, Day, Filter, HoldChange, OperatorAction, QueueError, Settlement};
+use super::super::{
+    ActionResult, Claim, Day, Filter, HoldChange, OperatorAction, QueueError, Settled, Settlement,
+};
 use super::due_key::DueKey;
 use super::layout::FileKey;
 use super::space::Reservation;
+use crate::clock::Moment;
 use crate::event::Fact;
-use crate::mail::{Message, QueueId};
+use crate::mail::{AttemptRecord, Message, QueueId};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -48,7 +51,7 @@ pub(super) enum Op {
     Settle {
         claim: Claim,
         settlement: Settlement,
-        responder: Responder<()>,
+        responder: Responder<Settled>,
     },
     Act {
         action: OperatorAction,
@@ -57,7 +60,7 @@ pub(super) enum Op {
         responder: Responder<Vec<ActionResult>>,
     },
     RemoveFailed {
-        before_ms: u64,
+        before: Moment,
         limit: usize,
         responder: Responder<u64>,
     },
@@ -86,6 +89,10 @@ pub(super) enum Op {
     },
     Record {
         facts: Vec<Fact>,
+    },
+    AddAttempts {
+        id: QueueId,
+        attempts: Vec<AttemptRecord>,
     },
     /// The record or content of a message is damaged. `key` is its entry in the due index, if that is known.
     SetAside {
@@ -132,6 +139,7 @@ pub(super) enum OpResult {
     /// Where to go on; none at the end.
     Next(Option<u128>),
     Forgotten(ForgottenDay),
+    Settled(Settled),
     Refused(QueueError),
 }
 
@@ -159,13 +167,13 @@ impl Op {
             (Op::RemoveFailed { responder, .. }, OpResult::Count(count)) => drop(responder.send(Ok(count))),
             (Op::MakeRefusedDue { responder, .. }, OpResult::Next(next)) => drop(responder.send(Ok(next))),
             (Op::ForgetSent { responder, .. }, OpResult::Forgotten(what)) => drop(responder.send(Ok(what))),
+            (Op::Settle { responder, .. }, OpResult::Settled(what)) => drop(responder.send(Ok(what))),
             (op, OpResult::Refused(error)) => op.refuse(&error),
             (
                 Op::Stage { responder, .. }
                 | Op::Put { responder, .. }
                 | Op::ChangeTakenFiles { responder, .. }
                 | Op::NoteMode { responder, .. }
-                | Op::Settle { responder, .. }
                 | Op::ChangeHolds { responder, .. }
                 | Op::KnowDay { responder, .. }
                 | Op::Close { responder },
@@ -182,11 +190,11 @@ impl Op {
             | Op::Put { responder, .. }
             | Op::ChangeTakenFiles { responder, .. }
             | Op::NoteMode { responder, .. }
-            | Op::Settle { responder, .. }
             | Op::ChangeHolds { responder, .. }
             | Op::KnowDay { responder, .. }
             | Op::Close { responder } => drop(responder.send(Err(error.clone()))),
             Op::Act { responder, .. } => drop(responder.send(Err(error.clone()))),
+            Op::Settle { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::RemoveFailed { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::MakeRefusedDue { responder, .. } => drop(responder.send(Err(error.clone()))),
             Op::ForgetSent { responder, .. } => drop(responder.send(Err(error.clone()))),
@@ -196,6 +204,7 @@ impl Op {
                 }
             }
             Op::Discard { .. }
+            | Op::AddAttempts { .. }
             | Op::SetAside { .. }
             | Op::Misplaced { .. }
             | Op::RemoveContent { .. }

@@ -54,7 +54,8 @@ pub(super) fn put(
         }
     }
     batch.changed = true;
-    let stored = StoredMessage { changed_ms: batch.shared.wall_ms(), message: message.clone() };
+    let stored =
+        StoredMessage { changed_at: batch.shared.timelines.common_now().0, message: message.clone() };
     batch.store(None, &stored)?;
     batch.memory_updates.push(MemoryUpdate::Put(Arc::new(stored.message), tail.clone()));
     batch.record(facts.iter().cloned()).map(Ok)

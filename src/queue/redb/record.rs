@@ -26,7 +26,7 @@ const METADATA_VERSION: u8 = 3;
 const HEAD: usize = 1 + 8;
 
 pub(super) fn write_message(stored: &StoredMessage) -> Vec<u8> {
-    seal(MESSAGE_VERSION, &(stored.changed_ms, &stored.message))
+    seal(MESSAGE_VERSION, &(stored.changed_at, &stored.message))
 }
 
 /// The record under this id. The checksum does not cover the id, which is the key, but the record names its message.
@@ -36,8 +36,8 @@ pub(super) fn read_message(id: u128, bytes: &[u8]) -> Result<StoredMessage, Stri
         1 => decode::<v1::RecordV1>(body)?.into(),
         2 => decode::<v2::RecordV2>(body)?.into(),
         MESSAGE_VERSION => {
-            let (changed_ms, message) = decode(body)?;
-            StoredMessage { changed_ms, message }
+            let (changed_at, message) = decode(body)?;
+            StoredMessage { changed_at, message }
         }
         newer => return Err(unknown_version(newer, MESSAGE_VERSION)),
     };

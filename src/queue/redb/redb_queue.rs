@@ -3,7 +3,7 @@
 use super::super::{
     ActionResult, ArchivedDay, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, FileIdentity,
     Filter, HoldChange, MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus,
-    SentMail, SentMessage, SentPage, Settlement, TakenFile, TakenFiles, Timeline,
+    SentMail, SentMessage, SentPage, Settled, Settlement, TakenFile, TakenFiles, Timeline,
 };
 use super::claim::{self, NextDue};
 use super::claim_late::claim_late;
@@ -175,6 +175,10 @@ impl Timeline for RedbQueue {
         self.shared.timelines.wall_of(site, moment)
     }
 
+    fn common_now(&self) -> Moment {
+        self.shared.timelines.common_now()
+    }
+
     fn freeze(&self, site: &str, frozen: bool) {
         if self.shared.timelines.freeze(site, frozen) {
             self.writer.send(Op::WriteMetadata);
@@ -234,14 +238,13 @@ impl MailStore for RedbQueue {
         })
     }
 
-    fn remove_failed(&self, before: Timestamp) -> Pending<'_, u64> {
-        let before_ms = u64::try_from(before.as_millisecond()).unwrap_or(0);
+    fn remove_failed(&self, before: Moment) -> Pending<'_, u64> {
         Box::pin(async move {
             let mut removed = 0;
             loop {
                 let limit = ACTIONS_PER_COMMIT;
                 let now =
-                    self.writer.request(|responder| Op::RemoveFailed { before_ms, limit, responder }).await?;
+                    self.writer.request(|responder| Op::RemoveFailed { before, limit, responder }).await?;
                 removed += now;
                 if now < limit as u64 {
                     return Ok(removed);
@@ -357,7 +360,7 @@ impl DeliveryQueue for RedbQueue {
         self.writer.request(|responder| Op::NoteMode { id, responder })
     }
 
-    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, ()> {
+    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, Settled> {
         if !self.shared.state().begin_settling(claim.message.id, claim.token) {
             if let Some(follow_up) = settlement.follow_up {
                 self.discard(follow_up.message.id);
@@ -369,6 +372,14 @@ impl DeliveryQueue for RedbQueue {
 
     fn is_current(&self, claim: &Claim) -> bool {
         self.shared.state().is_current(claim.message.id, claim.token)
+    }
+
+    fn may_go_on(&self, claim: &Claim) -> bool {
+        self.shared.state().may_go_on(claim.message.id, claim.token)
+    }
+
+    fn add_attempts(&self, id: QueueId, attempts: Vec<AttemptRecord>) {
+        self.writer.send(Op::AddAttempts { id, attempts });
     }
 
     fn put_back(&self, claim: Claim) {
@@ -482,10 +493,6 @@ impl SentMail for RedbQueue {
 
     fn archive_days(&self) -> Pending<'_, Vec<(Day, ArchivedDay)>> {
         Box::pin(self.read(|shared| sent_listing::days(&shared.database)))
-    }
-
-    fn archive_now(&self) -> Moment {
-        self.shared.timelines.common_now()
     }
 
     fn find_day(&self, day: Day) -> Pending<'_, ()> {

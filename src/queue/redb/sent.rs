@@ -22,7 +22,7 @@ pub(super) fn keep(
     archived: Timestamp,
 ) -> Result<(), redb::Error> {
     let (id, day) = (stored.message.id.number(), Day::of(archived));
-    stored.changed_ms = u64::try_from(archived.as_millisecond()).unwrap_or(0);
+    stored.changed_at = u64::try_from(archived.as_millisecond()).unwrap_or(0);
     let record = record::write_message(&stored);
     let before = batch.tables.sent.insert(id, record.as_slice())?.map(|record| record.value().len());
     batch.tables.usage.change_record(before, Some(record.len()));

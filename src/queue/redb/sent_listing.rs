@@ -100,6 +100,6 @@ pub(super) fn days(database: &SharedDatabase) -> Result<Vec<(Day, ArchivedDay)>,
 }
 
 fn sent_message(stored: StoredMessage) -> SentMessage {
-    let sent_at = i64::try_from(stored.changed_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let sent_at = i64::try_from(stored.changed_at).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     SentMessage { message: Arc::new(stored.message), sent_at: sent_at.unwrap_or_default() }
 }

@@ -1,13 +1,15 @@
 //! Writing the outcome of an attempt.
 
-use super::super::{Claim, FollowUp, QueueError, RecipientVerdict, Settlement};
+use super::super::{Claim, FollowUp, QueueError, RecipientVerdict, Settled, Settlement};
 use super::batch::Batch;
 use super::memory_update::MemoryUpdate;
 use super::put;
 use super::sent;
 use crate::clock::Moment;
 use crate::mail::attempt;
-use crate::mail::{Address, Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role};
+use crate::mail::{
+    Address, AttemptRecord, Message, MessageState, Mode, Outcome, QueueId, Recipient, RecipientState, Role,
+};
 use std::collections::HashSet;
 
 /// Writes the outcome of an attempt. The inner error is the caller's alone.
@@ -15,7 +17,7 @@ pub(super) fn settle(
     batch: &mut Batch<'_, '_>,
     claim: &Claim,
     settlement: &Settlement,
-) -> Result<Result<(), QueueError>, redb::Error> {
+) -> Result<Result<Settled, QueueError>, redb::Error> {
     let id = claim.message.id;
     let follow_up = settlement.follow_up.as_deref();
     if let Some(FollowUp { message, .. }) = follow_up.filter(|one| !put::is_staged(batch, &one.message)) {
@@ -30,7 +32,8 @@ pub(super) fn settle(
         // Deleted while the attempt was under way.
         None => {
             discard(batch, follow_up)?;
-            return batch.remove_orphan(id).map(Ok);
+            batch.remove_orphan(id)?;
+            return Ok(Ok(Settled::MessageGone));
         }
         Some(Err(what)) => {
             discard(batch, follow_up)?;
@@ -40,7 +43,7 @@ pub(super) fn settle(
     };
     let before = batch.entries(&stored)?;
     let mut after = stored;
-    after.changed_ms = batch.shared.wall_ms();
+    after.changed_at = batch.shared.timelines.common_now().0;
     let now = batch.shared.timelines.now_of(&after.message.site);
     apply(&mut after.message, &claim.message, settlement, now);
     if batch.shared.state().leases.get(&id).is_some_and(|lease| lease.made_due) {
@@ -66,8 +69,10 @@ pub(super) fn settle(
         batch.tables.write_attempts(id, &attempts)?;
     }
     match follow_up {
-        Some(FollowUp { message, tail, facts, .. }) => put::put(batch, message, tail, facts),
-        None => Ok(Ok(())),
+        Some(FollowUp { message, tail, facts, .. }) => {
+            Ok(put::put(batch, message, tail, facts)?.map(|()| Settled::Stored))
+        }
+        None => Ok(Ok(Settled::Stored)),
     }
 }
 
@@ -89,6 +94,21 @@ pub(super) fn note_mode(batch: &mut Batch<'_, '_>, id: QueueId) -> Result<(), re
     stored.message.under_mode = true;
     batch.uncache(id);
     batch.store(before, &stored)
+}
+
+/// Keeps what upstreams were asked and said with the message. One that was deleted meanwhile is left alone.
+pub(super) fn add_attempts(
+    batch: &mut Batch<'_, '_>,
+    id: QueueId,
+    new: &[AttemptRecord],
+) -> Result<(), redb::Error> {
+    if !matches!(batch.tables.message(id)?, Some(Ok(_))) {
+        return Ok(());
+    }
+    let mut attempts = batch.tables.attempts(id)?;
+    attempt::add_records(&mut attempts, new);
+    batch.changed = true;
+    batch.tables.write_attempts(id, &attempts)
 }
 
 /// Makes the message due and its upstreams usable again, as an operator or a reload asked while the attempt was under way.

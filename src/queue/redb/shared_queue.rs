@@ -59,8 +59,4 @@ impl SharedQueue {
     pub(super) fn monotonic(&self) -> Duration {
         self.timelines.clock().monotonic()
     }
-
-    pub(super) fn wall_ms(&self) -> u64 {
-        u64::try_from(self.timelines.clock().wall().as_millisecond()).unwrap_or(0)
-    }
 }

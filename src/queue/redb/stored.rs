@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 /// A message as the file keeps it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct StoredMessage {
-    /// Wall clock milliseconds at the last change of its outcome.
-    pub(super) changed_ms: u64,
+    /// In milliseconds, of mail in the queue: the moment of the last change of its outcome, on the timeline that is never
+    /// stopped (older programs wrote the wall clock's time, which that began with); of sent mail: the wall clock's time.
+    pub(super) changed_at: u64,
     pub(super) message: Message,
 }
 

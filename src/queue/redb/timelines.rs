@@ -41,6 +41,11 @@ impl Timelines {
         self.common.now()
     }
 
+    /// What the wall clock shows at that moment of it.
+    pub(super) fn common_wall(&self, moment: Moment) -> Timestamp {
+        self.common.wall(moment)
+    }
+
     pub(super) fn now_of(&self, site: &str) -> Moment {
         self.lock().get(site).unwrap_or(&self.common).now()
     }

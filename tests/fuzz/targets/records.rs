@@ -186,7 +186,7 @@ async fn works(queue: &dyn Queue, id: QueueId, written: Option<&(u64, Message)>)
     let groups = requests(written, Moment(0)).into_iter().map(|request| request.group).collect();
     queue.next_due(groups).await.unwrap();
     queue.claim_old(vec![String::new()], Duration::ZERO, Duration::from_secs(60), 0).await.unwrap();
-    queue.remove_failed(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    queue.remove_failed(Moment(0)).await.unwrap();
     if let Some((_, message)) = written {
         message.state();
         queue.wall(message.life_start);

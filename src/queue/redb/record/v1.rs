@@ -88,8 +88,8 @@ impl From<MetadataV1> for Metadata {
 }
 
 impl From<RecordV1> for StoredMessage {
-    fn from(RecordV1(changed_ms, message): RecordV1) -> StoredMessage {
-        StoredMessage { changed_ms, message: message.into() }
+    fn from(RecordV1(changed_at, message): RecordV1) -> StoredMessage {
+        StoredMessage { changed_at, message: message.into() }
     }
 }
 

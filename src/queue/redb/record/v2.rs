@@ -66,8 +66,8 @@ impl From<MetadataV2> for Metadata {
 }
 
 impl From<RecordV2> for StoredMessage {
-    fn from(RecordV2(changed_ms, message): RecordV2) -> StoredMessage {
-        StoredMessage { changed_ms, message: message.into() }
+    fn from(RecordV2(changed_at, message): RecordV2) -> StoredMessage {
+        StoredMessage { changed_at, message: message.into() }
     }
 }
 
