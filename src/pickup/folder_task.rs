@@ -312,7 +312,7 @@ impl FolderTask {
         if let Some((_, name, why)) = untold.next() {
             let more = match untold.count() {
                 0 => String::new(),
-                count => format!(" (and so are {count} others)"),
+                count => format!(" (and {count} more)"),
             };
             let name = shown(name);
             self.telling.stays(&format!(
