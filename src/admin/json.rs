@@ -240,11 +240,14 @@ pub(crate) struct ChangedJson {
     /// Messages that go on as they were begun before, in words (rule 6).
     #[serde(default)]
     pub under_way: Vec<String>,
+    /// What `check` warns of because of it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl From<ChangeResult> for ChangedJson {
-    fn from(ChangeResult { changes, under_way }: ChangeResult) -> ChangedJson {
-        ChangedJson { changes, under_way }
+    fn from(ChangeResult { changes, under_way, warnings }: ChangeResult) -> ChangedJson {
+        ChangedJson { changes, under_way, warnings }
     }
 }
 

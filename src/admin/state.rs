@@ -34,6 +34,8 @@ pub(crate) struct ChangeResult {
     pub(crate) changes: Vec<ChangedKey>,
     /// Transactions that go on as they were begun, in words (rule 6).
     pub(crate) under_way: Vec<String>,
+    /// What may be a mistake, because of the change.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the routes work with.

@@ -24,13 +24,13 @@ pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Fa
             unix::name_of_user(unix::own_user())
         );
         match server::change_without_proxy(&global.sources()?, change, &by).await {
-            Ok(Some(changes)) => {
+            Ok(Some(done)) => {
                 let folder = socket.parent().unwrap_or(&socket).display().to_string();
                 eprintln!(
                     "note: no proxy is running in {}; the next start there reads it",
                     printable(&folder)
                 );
-                Ok(ChangedJson { changes, under_way: Vec::new() })
+                Ok(ChangedJson::from(done))
             }
             // It has started meanwhile.
             Ok(None) => {
@@ -44,6 +44,9 @@ pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Fa
     if global.json {
         say!("{}", to_json(&done)?);
         return Ok(());
+    }
+    for one in &done.warnings {
+        eprintln!("warning: {}", printable(one));
     }
     for one in &done.under_way {
         eprintln!("note: {}", printable(one));

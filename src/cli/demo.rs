@@ -54,6 +54,7 @@ pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
                 .collect(),
             working_dir: temporary.path().to_owned(),
             overrides: Vec::new(),
+            unwritten: None,
         };
         let loaded = config::load(&sources).map_err(Failure::Config)?;
         let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;

@@ -159,6 +159,7 @@ impl Global {
                 .collect(),
             working_dir: std::env::current_dir()?,
             overrides: overrides.collect(),
+            unwritten: None,
         })
     }
 

@@ -12,9 +12,12 @@ use super::in_force::Shown;
 use super::key_path::{KeyPath, insert};
 use super::schema::{Keys, SECRETS, Schema, Shape};
 use super::secret::Secret;
+use super::secret_file;
+use super::sources::Sources;
 use super::toml_type::as_table;
 use figment::value::{Dict, Value};
-use std::collections::BTreeMap;
+use secrecy::ExposeSecret;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table};
@@ -32,6 +35,23 @@ const HEAD: &str = "\
 
 const NOT_BY_HAND: &str = "verbs write this file: put the key into postroom.toml, and take it out of here";
 
+/// Keys of an upstream that say together which server has mail and how it is talked to: changes of them are made, and dropped,
+/// together. A password that was meant for one server never goes to another.
+const OF_SERVER: [&str; 12] = [
+    "delivery",
+    "host",
+    "pickup_directory",
+    "tls",
+    "tls_ca",
+    "danger_accept_invalid_certificate",
+    "auth",
+    "username",
+    "password",
+    "domain",
+    "oauth2",
+    "danger_allow_plaintext_auth",
+];
+
 /// The file.
 #[derive(Clone)]
 pub(super) struct AdminFile {
@@ -45,6 +65,8 @@ pub(super) struct AdminFile {
     pub(super) changes: BTreeMap<KeyPath, Value>,
     /// What each of them replaced: digests by [`unit`], or by the upstream where it was added.
     pub(super) replaced: BTreeMap<KeyPath, String>,
+    /// The changes are not those of `text`: these could not be written.
+    pub(super) is_unwritten: bool,
 }
 
 /// A change that does not hold any more.
@@ -65,16 +87,18 @@ impl AdminFile {
             lines: BTreeMap::new(),
             changes: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            is_unwritten: false,
         }
     }
 
     /// The one in a folder, with what is wrong with its keys. None is an empty one.
     ///
     /// # Errors
-    /// It cannot be read, or is not TOML.
+    /// It cannot be read, is not TOML, or others may write it.
     pub(super) fn read(
         data_dir: &Path,
         schema: &Schema,
+        sources: &Sources,
     ) -> Result<(AdminFile, Vec<ConfigError>), ConfigError> {
         let path = data_dir.join(NAME);
         let bytes = match std::fs::read(&path) {
@@ -92,7 +116,26 @@ impl AdminFile {
                 });
             }
         };
-        AdminFile::of_bytes(path, bytes, schema)
+        let mode = secret_file::mode(&path).unwrap_or_default();
+        if mode & 0o022 != 0 {
+            let shown = path.display();
+            return Err(ConfigError {
+                wrong: format!("others may write it (mode {mode:04o}), and so decide where mail goes"),
+                right: format!(
+                    "chmod 600 {shown} once you know what stands in it, or `postroom reset --all`"
+                ),
+                file: Some(shown.to_string()),
+                line: None,
+                key: String::new(),
+            });
+        }
+        let unwritten = sources
+            .unwritten
+            .as_ref()
+            .filter(|held| held.path == path && held.was.expose_secret().as_bytes() == bytes);
+        let Some(held) = unwritten else { return AdminFile::of_bytes(path, bytes, schema) };
+        let (file, errors) = AdminFile::of_bytes(path, held.text.expose_secret().into(), schema)?;
+        Ok((AdminFile { text: held.was.clone(), is_unwritten: true, ..file }, errors))
     }
 
     /// What stands, or will stand, in it.
@@ -132,25 +175,53 @@ impl AdminFile {
             let at = KeyPath::root().key(REPLACED).key(&key.to_string());
             wrong(&at, key.to_string(), "is in [replaced], and there is no change of it", NOT_BY_HAND);
         }
-        Ok((AdminFile { path, text, lines, changes, replaced }, errors))
+        Ok((AdminFile { path, text, lines, changes, replaced, is_unwritten: false }, errors))
     }
 
     /// Takes out the changes that do not hold any more.
     pub(super) fn drop_stale(&mut self, below: &Below<'_>) -> Vec<DroppedChange> {
-        let mut dropped = Vec::new();
-        for (key, digest) in std::mem::take(&mut self.replaced) {
-            let Some(why) = why_stale(&key, &digest, below) else {
-                self.replaced.insert(key, digest);
-                continue;
-            };
-            let text = match is_upstream(&key) {
-                true => format!("{key}, which had been added, is dropped: {why}"),
-                false => format!("{key} = {} is dropped: {why}", self.shown(&key)),
-            };
-            self.changes.retain(|change, _| !unit(change).is_within(&key));
-            dropped.push(DroppedChange { key: key.to_string(), text });
+        let why = |(key, digest): (&KeyPath, &String)| Some((key.clone(), why_stale(key, digest, below)?));
+        let mut stale: BTreeMap<KeyPath, String> = self.replaced.iter().filter_map(why).collect();
+        let by_itself: Vec<KeyPath> = stale.keys().cloned().collect();
+        for key in self.replaced.keys().filter(|key| !by_itself.contains(key)) {
+            if let Some(other) = by_itself.iter().find(|other| belong_together(other, key)) {
+                stale.insert(key.clone(), format!("it belongs to {other}, which is dropped, too"));
+            }
         }
-        dropped
+        stale.iter().map(|(key, why)| self.drop_change(key, why)).collect()
+    }
+
+    /// Takes out all changes of these tables.
+    pub(super) fn drop_tables(&mut self, tables: &[KeyPath], why: &str) -> Vec<DroppedChange> {
+        let all: Vec<KeyPath> = self.replaced.keys().cloned().collect();
+        let within = all.iter().filter(|key| tables.iter().any(|table| key.is_within(table)));
+        within.map(|key| self.drop_change(key, why)).collect()
+    }
+
+    /// `key`: of a digest.
+    fn drop_change(&mut self, key: &KeyPath, why: &str) -> DroppedChange {
+        let text = match is_upstream(key) {
+            true => format!("{key}, which had been added, is dropped: {why}"),
+            false => format!("{key} = {} is dropped: {why}", self.shown(key)),
+        };
+        self.changes.retain(|change, _| !unit(change).is_within(key));
+        self.replaced.remove(key);
+        DroppedChange { key: key.to_string(), text }
+    }
+
+    /// The tables in which something is changed: `redirect`, `site.x`, `upstream.a`.
+    pub(super) fn tables(&self) -> BTreeSet<KeyPath> {
+        let table = |key: &KeyPath| {
+            let keys: Vec<&str> = key.keys().collect();
+            let named = matches!(keys.first(), Some(&("upstream" | "site")));
+            KeyPath::of(&keys[..keys.len().min(if named { 2 } else { 1 })])
+        };
+        self.replaced.keys().map(table).collect()
+    }
+
+    /// A verb or a page has made all its changes, as far as can be told: each has a digest.
+    pub(super) fn is_by_verbs(&self) -> bool {
+        self.changes.keys().all(|key| owner(&self.replaced, key).is_some())
     }
 
     /// A unit's value, masked where it is a secret.
@@ -213,15 +284,26 @@ fn put(table: &mut Table, keys: &[&str], value: toml_edit::Value) {
 fn why_stale(key: &KeyPath, digest: &str, below: &Below<'_>) -> Option<String> {
     let keys: Vec<&str> = key.keys().collect();
     if let ["upstream", name] = keys[..] {
-        let file = below.in_file("upstream", name)?;
-        return Some(format!("{} has upstream {} now", below.place(&file), file.last()));
+        let in_file = below.in_file("upstream", name);
+        let now = |file: KeyPath| format!("{} has upstream {} now", below.place(&file), file.last());
+        return in_file.map(now).or_else(|| below.why_other(key, digest));
     }
     if let [kind @ ("upstream" | "site"), name, ..] = keys[..]
         && !below.exists(kind, name)
     {
         return Some(format!("{kind} {name} is not configured any more"));
     }
-    (!below.is_still(key, digest)).then(|| format!("{} says something else now", below.place(key)))
+    below.why_other(key, digest)
+}
+
+fn belong_together(one: &KeyPath, other: &KeyPath) -> bool {
+    let of_server = |key: &KeyPath| {
+        let keys: Vec<&str> = key.keys().collect();
+        matches!(keys[..], ["upstream", _, key, ..] if OF_SERVER.contains(&key))
+            .then(|| keys.get(1).map(|name| (*name).to_owned()))
+            .flatten()
+    };
+    of_server(one).is_some_and(|name| of_server(other) == Some(name))
 }
 
 fn is_upstream(key: &KeyPath) -> bool {

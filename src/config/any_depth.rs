@@ -60,6 +60,7 @@ fn merged(text: &str, environment: &[(&str, &str)], command_line: &[(&str, &str)
         environment: pairs(environment),
         working_dir: folder.path().to_owned(),
         overrides: pairs(command_line),
+        unwritten: None,
     };
     Merged::gather(&sources, schema()).unwrap_or_else(|broken| panic!("{}", broken.error))
 }

@@ -12,7 +12,13 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use figment::value::{Dict, Value};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
+
+/// Between what was said and which installation said so.
+const MADE_WITH: &str = " with ";
+
+/// Enough to tell apart what nobody makes up.
+const INSTALLATION_BYTES: usize = 12;
 
 /// The layers around `admin.toml`.
 pub(super) struct Below<'a> {
@@ -86,14 +92,36 @@ impl<'a> Below<'a> {
     /// # Errors
     /// In words: the system gives no random numbers.
     pub(super) fn digest(&self, unit: &KeyPath) -> Result<String, String> {
-        match self.said(unit) {
-            Said::Plain(text) => Ok(plain(unit, &text)),
-            Said::Secret(text) => password::hash(&text),
-        }
+        let said = match self.said(unit) {
+            Said::Plain(text) => plain(unit, &text),
+            Said::Secret(text) => password::hash(&text)?,
+        };
+        Ok(format!("{said}{MADE_WITH}{}", self.installation()))
     }
 
-    /// Whether these layers say what they said then.
-    pub(super) fn is_still(&self, unit: &KeyPath, digest: &str) -> bool {
+    /// Why a change that was stored with this digest does not hold any more.
+    pub(super) fn why_other(&self, unit: &KeyPath, digest: &str) -> Option<String> {
+        let (said, installation) = digest.rsplit_once(MADE_WITH).unwrap_or((digest, ""));
+        if installation != self.installation() {
+            return Some(match self.file {
+                Some(file) => format!("it was not made with {}", file.path.display()),
+                None => format!("it was not made in {} without a file", self.working_dir.display()),
+            });
+        }
+        (!self.is_still(unit, said)).then(|| format!("{} says something else now", self.place(unit)))
+    }
+
+    /// Tells installations apart: a digest of the path of the configuration file, or of the working folder where there is none. Not
+    /// of the machine: the name of a container is another one at each start.
+    fn installation(&self) -> String {
+        let place = match self.file {
+            Some(file) => format!("file {}", without_dots(&file.path).display()),
+            None => format!("folder {}", without_dots(self.working_dir).display()),
+        };
+        BASE64.encode(&digest::digest(&digest::SHA256, place.as_bytes()).as_ref()[..INSTALLATION_BYTES])
+    }
+
+    fn is_still(&self, unit: &KeyPath, digest: &str) -> bool {
         match self.said(unit) {
             Said::Plain(text) => plain(unit, &text) == digest,
             Said::Secret(text) => {
@@ -110,7 +138,9 @@ impl<'a> Below<'a> {
             return Said::Plain(there.to_owned());
         }
         if !SECRETS.contains(&unit.last()) {
-            return Said::Plain(as_json(self.value(unit)));
+            // What the file names it decides, also where it names what would hold without.
+            let named = if self.written(unit).is_some() { "named" } else { "not named" };
+            return Said::Plain(format!("{named} {}", as_json(self.value(unit))));
         }
         let given = |path: &KeyPath| self.written(path).filter(|value| value.as_str() != Some(""));
         let file_key = unit.parent().unwrap_or_default().key(&format!("{}_file", unit.last()));
@@ -124,6 +154,19 @@ impl<'a> Below<'a> {
             }
         }
     }
+}
+
+/// The same path, however it was written. Links are not followed: a release or a mounted map may change where they lead.
+pub(super) fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Whatever types of numbers they are held in.

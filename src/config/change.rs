@@ -7,15 +7,18 @@ use super::admin_file::AdminFile;
 use super::below::{is_same, unit};
 use super::draft::{Change, ChangeError, Draft};
 use super::error::ConfigErrors;
-use super::in_force::Shown;
+use super::holding;
+use super::in_force::{InForce, Shown};
 use super::key_path::{KeyPath, find};
 use super::load::{Loaded, meant};
 use super::merged::{BrokenSources, Merged};
+use super::origin::Layer;
 use super::read_settings;
 use super::schema::{SECRETS, Schema};
 use super::sources::Sources;
+use figment::value::Value;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A key, or an upstream that came or went, with what it says now. Secrets are masked.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -32,6 +35,34 @@ impl Proposal {
     /// `admin.toml` stays as it is.
     pub fn is_in_force(&self) -> bool {
         self.changed.is_empty() && self.loaded.dropped.is_empty()
+    }
+
+    /// Names what differs from what is in force, where `admin.toml` does not tell any more what it had changed.
+    pub fn compare_with(&mut self, before: &InForce) {
+        if !self.was_damaged {
+            return;
+        }
+        let (old, new) = (before.values(), self.loaded.in_force.values());
+        let table = |key: &str| key.split('.').take(2).collect::<Vec<_>>().join(".");
+        let has = |values: &BTreeMap<String, serde_json::Value>, table: &str| {
+            values.contains_key(&format!("{table}.enabled"))
+        };
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let mut told: BTreeMap<String, ChangedKey> = BTreeMap::new();
+        for key in keys.into_iter().filter(|key| old.get(*key) != new.get(*key)) {
+            let table = table(key);
+            // An upstream that came or went is told by its server.
+            let is_whole = key.starts_with("upstream.") && has(&old, &table) != has(&new, &table);
+            let (name, at) = match is_whole {
+                true => (table.clone(), [format!("{table}.host"), format!("{table}.pickup_directory")]),
+                false => (key.clone(), [key.clone(), key.clone()]),
+            };
+            let said = |values: &BTreeMap<String, serde_json::Value>| {
+                at.iter().find_map(|at| values.get(at)).cloned()
+            };
+            told.insert(name.clone(), ChangedKey { key: name, old: said(&old), new: said(&new) });
+        }
+        self.changed.extend(told.into_values());
     }
 }
 
@@ -51,6 +82,10 @@ pub struct Proposal {
     pub loaded: Loaded,
     /// In the order of their paths. Empty: nothing changes.
     pub changed: Vec<ChangedKey>,
+    /// Those that there are because of the change.
+    pub warnings: Vec<String>,
+    /// `admin.toml` could not be used, so that nobody knows what it had changed.
+    pub was_damaged: bool,
 }
 
 /// Reads the configuration as it would be with a change.
@@ -66,14 +101,15 @@ pub fn propose(sources: &Sources, change: &Change) -> Result<Proposal, ChangeErr
         let loaded = meant(merged, Vec::new())?;
         return Err(ChangeError::NotStored(format!("{} has no folder", loaded.admin.path.display())));
     };
-    let (mut before, errors) = AdminFile::read(&data_dir, &schema)
+    let (mut before, errors) = AdminFile::read(&data_dir, &schema, sources)
         .unwrap_or_else(|error| (AdminFile::empty(&data_dir), vec![error]));
-    let is_damaged = !errors.is_empty();
-    if is_damaged && *change != Change::ResetAll {
+    let was_damaged = !errors.is_empty();
+    if was_damaged && *change != Change::ResetAll {
         return Err(ConfigErrors::new(errors, Some(data_dir)).into());
     }
     let was = before.text.clone();
-    let dropped = before.drop_stale(&merged.below());
+    let alone = holding::errors_without(&merged, &before);
+    let dropped = holding::drop_what_does_not_hold(&merged, sources, &mut before, &alone);
     let base = merged.with_admin(sources, before.clone());
     let mut draft = Draft { base: &base, after: before.clone() };
     draft.apply(change)?;
@@ -87,16 +123,18 @@ pub fn propose(sources: &Sources, change: &Change) -> Result<Proposal, ChangeErr
     after.text = was;
     let path = after.path.display().to_string();
     let mut merged = merged.with_admin(sources, after);
-    merged.errors.extend(errors);
+    merged.errors.extend(errors.into_iter().chain(alone));
     let mut changed: Vec<ChangedKey> =
         changed_units.iter().map(|unit| changed_key(unit, &base, &merged)).collect();
-    if is_damaged {
+    if was_damaged {
         let said = |text: &str| Some(serde_json::Value::from(text));
         changed.push(ChangedKey { key: path.clone(), old: said("damaged"), new: said("no changes") });
     }
     let mut loaded = meant(merged, dropped).map_err(|errors| without_place(errors, &path))?;
     loaded.admin.text = text;
-    Ok(Proposal { loaded, changed })
+    let known = read_settings::read(&base).map(|(_, warnings, _)| warnings).unwrap_or_default();
+    let warnings = loaded.warnings.iter().filter(|warning| !known.contains(warning)).cloned().collect();
+    Ok(Proposal { loaded, changed, warnings, was_damaged })
 }
 
 /// What is not written yet has no lines.
@@ -137,7 +175,13 @@ fn changed_key(key: &KeyPath, old: &Merged, new: &Merged) -> ChangedKey {
                 let mut given = given.filter(|value| value.as_str() != Some(""));
                 given.next().map(|value| Shown::written(value, SECRETS).masked())
             }
-            _ => find(&merged.values, key).map(|value| Shown::written(value, SECRETS)),
+            _ => {
+                // The default of `host` is an example.
+                let is_given = |value: &&Value| {
+                    key.last() != "host" || merged.origin(key, value).layer != Layer::Default
+                };
+                find(&merged.values, key).filter(is_given).map(|value| Shown::written(value, SECRETS))
+            }
         };
         shown.and_then(|shown| serde_json::to_value(shown).ok())
     };

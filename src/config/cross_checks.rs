@@ -1,6 +1,7 @@
 //! Checks that need several tables at once: two listeners at one address, two default upstreams, an upstream that is our own
 //! listener.
 
+use super::below::without_dots;
 use super::error::quoted;
 use super::folders;
 use super::handling::Handling;
@@ -9,6 +10,7 @@ use super::section::{ConfigReader, Section};
 use super::settings::{BounceTo, InboundAuth, Listener, Priority, Settings, Upstream};
 use crate::mail::Mode;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// Adds to the reader's errors and warnings.
 pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
@@ -41,6 +43,7 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
         }
     }
     folders::check(reader, settings, &sections);
+    folders_are_apart(reader, settings, &sections);
     if settings.queue.bounce == BounceTo::Report {
         somebody_is_reported_to(reader, settings);
     }
@@ -73,6 +76,23 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             let name = &folder.name;
             reader.warn(format!(
                 "upstream.{name}: mail is not passed through to a folder, only what is queued goes there"
+            ));
+        }
+    }
+}
+
+/// What picks mail up takes whatever lies in its folder, and so must not find the queue there.
+fn folders_are_apart(reader: &ConfigReader<'_>, settings: &Settings, sections: &[Section<'_>]) {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| without_dots(path));
+    for (upstream, section) in settings.upstreams.iter().zip(sections) {
+        let Some(folder) = &upstream.pickup_directory else { continue };
+        if real(&settings.data_dir).starts_with(real(folder)) {
+            let wrong = "is data_dir or a folder above it: whoever picks mail up there would find the queue";
+            section.wrong("pickup_directory", wrong, "give a folder of its own");
+        } else if upstream.enabled && !folder.is_dir() {
+            let (name, folder) = (&upstream.name, folder.display());
+            reader.warn(format!(
+                "upstream.{name}.pickup_directory: there is no folder {folder}: mail waits for it"
             ));
         }
     }

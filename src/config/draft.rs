@@ -144,8 +144,24 @@ impl Draft<'_> {
         if let ["upstream" | "site", _, ..] = keys[..] {
             self.must_exist(&KeyPath::of(&keys[..2]))?;
         }
+        self.must_not_widen(&key)?;
         self.take_back(&unit(&key));
         Ok(())
+    }
+
+    /// An upstream that was added for some sites would have the mail of all.
+    fn must_not_widen(&self, key: &KeyPath) -> Result<(), ChangeError> {
+        match key.keys().collect::<Vec<_>>()[..] {
+            ["upstream", name, "sites"]
+                if self.after.has_added(name) && self.after.changes.contains_key(key) =>
+            {
+                refuse(format!(
+                    "upstream {name} was added for these sites and would have the mail of all without: \
+                     `postroom upstream edit {name} sites=...` names others, `postroom upstream delete {name}` takes it away"
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes out all changes at and beneath a unit.
@@ -187,6 +203,7 @@ impl Draft<'_> {
             self.must_exist(&KeyPath::of(&keys[..2]))?;
         }
         if matches!(value, Value::Empty(..)) {
+            self.must_not_widen(key)?;
             self.take_back(&unit(key));
             return Ok(());
         }

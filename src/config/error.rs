@@ -50,8 +50,14 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// Puts them in order.
-    pub(crate) fn new(mut errors: Vec<ConfigError>, data_dir: Option<PathBuf>) -> ConfigErrors {
+    /// Puts them in order, each once.
+    pub(crate) fn new(all: Vec<ConfigError>, data_dir: Option<PathBuf>) -> ConfigErrors {
+        let mut errors: Vec<ConfigError> = Vec::new();
+        for error in all {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
         errors.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         ConfigErrors { errors, data_dir }
     }

@@ -226,6 +226,12 @@ impl InForce {
             .collect()
     }
 
+    /// All keys with their values, by paths joined by dots.
+    pub(super) fn values(&self) -> BTreeMap<String, serde_json::Value> {
+        let value = |entry: &ShownKey| serde_json::to_value(&entry.shown).unwrap_or_default();
+        self.entries.iter().map(|entry| (entry.path.join("."), value(entry))).collect()
+    }
+
     /// Paths of all keys, joined by dots.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         self.entries.iter().map(|entry| entry.path.join("."))

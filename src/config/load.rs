@@ -1,18 +1,18 @@
 //! Loading: everything is read, merged and checked.
 
 use super::admin_file::{AdminFile, DroppedChange};
+use super::admin_toml::AdminToml;
 use super::error::{ConfigError, ConfigErrors};
+use super::holding;
 use super::in_force::InForce;
 use super::merged::{BrokenSources, Merged};
 use super::read_auth::Credentials;
 use super::schema::Schema;
-use super::secret::Secret;
 use super::section::ConfigReader;
 use super::settings::{Settings, Upstream};
 use super::sources::Sources;
 use super::{read_settings, read_upstream};
-use secrecy::ExposeSecret;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A configuration without faults.
 #[derive(Clone, Debug)]
@@ -30,24 +30,6 @@ pub struct Loaded {
     pub admin: AdminToml,
 }
 
-/// What `admin.toml` is to hold.
-#[derive(Clone, Debug)]
-pub struct AdminToml {
-    /// Absolute.
-    pub path: PathBuf,
-    /// Holds secrets.
-    pub text: Secret,
-    /// What it held when it was read; empty where there was none.
-    pub was: Secret,
-}
-
-impl AdminToml {
-    /// Whether the file still is as it was read.
-    pub fn is_as_it_was(&self) -> bool {
-        std::fs::read(&self.path).unwrap_or_default() == self.was.expose_secret().as_bytes()
-    }
-}
-
 /// Reads, merges and checks everything. Reads files; blocks for a few seconds at worst, on a machine that has no full
 /// name and a resolver that does not answer.
 ///
@@ -62,11 +44,14 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         return meant(merged, Vec::new());
     };
     let broken = |error| ConfigErrors::new(vec![error], Some(data_dir.clone()));
-    let (mut admin, errors) = AdminFile::read(&data_dir, &merged.schema).map_err(broken)?;
-    let dropped = admin.drop_stale(&merged.below());
-    let mut merged = merged.with_admin(sources, admin);
+    let (mut admin, mut errors) = AdminFile::read(&data_dir, &merged.schema, sources).map_err(broken)?;
+    if !admin.changes.is_empty() {
+        errors.extend(holding::errors_without(&merged, &admin));
+    }
+    let dropped = holding::drop_what_does_not_hold(&merged, sources, &mut admin, &errors);
+    let mut merged = merged.with_admin(sources, admin.clone());
     merged.errors.extend(errors);
-    meant(merged, dropped).map_err(|errors| with_remedy(errors, &data_dir))
+    meant(merged, dropped).map_err(|errors| with_remedy(errors, &admin))
 }
 
 /// Reads what is merged.
@@ -75,18 +60,25 @@ pub(super) fn meant(merged: Merged, dropped: Vec<DroppedChange>) -> Result<Loade
     let admin = merged.admin.unwrap_or_else(|| AdminFile::empty(&settings.data_dir));
     in_force.added = admin.added().map(str::to_owned).collect();
     let was = admin.text.clone();
-    let text = if dropped.is_empty() { was.clone() } else { admin.render().into() };
+    let is_as_read = dropped.is_empty() && !admin.is_unwritten;
+    let text = if is_as_read { was.clone() } else { admin.render().into() };
     let admin = AdminToml { path: admin.path, text, was };
     Ok(Loaded { settings, warnings, file: merged.file.map(|file| file.path), in_force, dropped, admin })
 }
 
 /// What a verb or a page did is taken back by a verb.
-fn with_remedy(mut errors: ConfigErrors, data_dir: &Path) -> ConfigErrors {
-    let place = AdminFile::empty(data_dir).path.display().to_string();
+fn with_remedy(mut errors: ConfigErrors, admin: &AdminFile) -> ConfigErrors {
+    let place = admin.path.display().to_string();
     let of_admin = |error: &&mut ConfigError| error.file.as_deref() == Some(&place) && !error.key.is_empty();
     for error in errors.errors.iter_mut().filter(of_admin) {
         let key = error.key.split('[').next().unwrap_or_default();
-        error.right += &format!("; or take it back: postroom reset {key}");
+        // Never a single key of an upstream: without its sites it would have the mail of all.
+        let verb = match key.split('.').collect::<Vec<_>>()[..] {
+            ["upstream", name, ..] if admin.has_added(name) => format!("upstream delete {name}"),
+            ["upstream", name, ..] => format!("upstream reset {name}"),
+            _ => format!("reset {key}"),
+        };
+        error.right += &format!("; or take it back: postroom {verb}");
     }
     errors
 }

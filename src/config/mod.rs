@@ -14,6 +14,7 @@
 //! Nothing is looked up in the DNS but this machine's own full name, once, and only while `hostname` is empty.
 
 mod admin_file;
+mod admin_toml;
 #[cfg(test)]
 mod any_depth;
 mod below;
@@ -25,6 +26,7 @@ mod environment;
 mod error;
 mod folders;
 pub mod handling;
+mod holding;
 mod host;
 mod hostname;
 mod in_force;
@@ -56,12 +58,13 @@ mod toml_type;
 mod unknown_keys;
 
 pub use admin_file::DroppedChange;
+pub use admin_toml::AdminToml;
 pub use change::{ChangedKey, Proposal, propose};
 pub use draft::{Change, ChangeError, NewValues, is_path_key, is_secret_key};
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use folders::BADMAIL;
 pub use in_force::InForce;
-pub use load::{AdminToml, Loaded, default_upstream, load};
+pub use load::{Loaded, default_upstream, load};
 pub use proxy_server::{is_host_name, name_of_this_machine, proxy_server};
 pub use reload::{changes, expired, unreloadable};
 pub use secret::Secret;

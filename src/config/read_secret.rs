@@ -27,9 +27,13 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) 
             true => Err("contains a NUL character".into()),
             false => Ok(text),
         });
-        let in_file = reader.merged.file.as_ref().filter(|_| layer(&plain) == Some(Layer::File));
-        if let Some(file) = in_file {
-            warn_if_others_may_read(reader, &file.path);
+        let place = match layer(&plain) {
+            Some(Layer::File) => reader.merged.file.as_ref().map(|file| &file.path),
+            Some(Layer::Admin) => reader.merged.admin.as_ref().map(|admin| &admin.path),
+            _ => None,
+        };
+        if let Some(path) = place {
+            warn_if_others_may_read(reader, path);
         }
         return secret.into();
     }
@@ -50,7 +54,7 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) 
 
 /// Others than the owner may read a secret.
 pub(super) fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
-    if let Some(mode) = mode(path).filter(|mode| mode & 0o044 != 0) {
+    if let Some(mode) = secret_file::mode(path).filter(|mode| mode & 0o044 != 0) {
         let path = path.display();
         let warning =
             format!("{path}: holds a secret and others may read it (mode {mode:04o}); chmod 600 {path}");
@@ -58,18 +62,4 @@ pub(super) fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
             reader.warn(warning);
         }
     }
-}
-
-#[cfg(unix)]
-fn mode(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .ok()
-        .filter(std::fs::Metadata::is_file)
-        .map(|metadata| metadata.permissions().mode() & 0o7777)
-}
-
-#[cfg(not(unix))]
-fn mode(_: &Path) -> Option<u32> {
-    None
 }

@@ -25,3 +25,18 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
         secret => Ok(secret.to_owned()),
     }
 }
+
+/// The rights of a file.
+#[cfg(unix)]
+pub(super) fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+pub(super) fn mode(_: &Path) -> Option<u32> {
+    None
+}

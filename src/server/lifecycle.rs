@@ -5,7 +5,7 @@ use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::{StartError, bind_control, make_data_dir, open_log_emails, open_queue};
 use super::pickups::Pickups;
-use super::reload::{Reloader, keep_dropped};
+use super::reload::Reloader;
 use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
 use super::without_proxy::lock_data_dir;
@@ -160,7 +160,7 @@ impl Server {
         };
         pickups.change(&settings.pickups).await;
         let stop = Stop::default();
-        let server = Server {
+        let mut server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
             smtp_events: tokio::spawn(record_smtp_events(
@@ -193,11 +193,9 @@ impl Server {
         };
         let text = format!("postroom {} started, as {}", env!("CARGO_PKG_VERSION"), settings.hostname);
         server.events.information(code::STARTED, text);
-        if let Err(error) = keep_dropped(&admin_toml, &dropped) {
-            let text = format!("{} cannot be written: {error}", admin_toml.path.display());
-            server.events.error(code::STORAGE, text);
-        }
         server.events.dropped(&dropped);
+        // Recorded where it cannot be written.
+        let _ = server.reloader.keep(admin_toml, &server.events);
         for warning in &warnings {
             tracing::warn!("{warning}");
         }

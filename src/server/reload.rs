@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 const ADMIN_FORM: &str = "make data_dir a folder that this user may write";
+const NOT_KEPT: &str = "what is dropped stays so while this proxy runs, and is written with the next reload";
 const LOG_EMAILS_FORM: &str = "make its folder one that this user may write, or name another path";
 
 /// What a reload changes, but for the listeners.
@@ -55,8 +56,8 @@ struct InForceNow {
 }
 
 /// Writes `admin.toml` without the changes that do not hold any more, so that they never come back.
-pub(super) fn keep_dropped(admin: &AdminToml, dropped: &[DroppedChange]) -> std::io::Result<()> {
-    match dropped.is_empty() {
+fn keep_dropped(admin: &AdminToml) -> std::io::Result<()> {
+    match admin.text == admin.was {
         true => Ok(()),
         false => StagedFile::write(&admin.path, admin.text.expose_secret())?.commit(),
     }
@@ -64,14 +65,28 @@ pub(super) fn keep_dropped(admin: &AdminToml, dropped: &[DroppedChange]) -> std:
 
 /// Why nothing was changed.
 pub(super) fn not_written(admin: &Path, error: &std::io::Error) -> ChangeError {
-    ChangeError::NotStored(format!("{} cannot be written: {error}; {ADMIN_FORM}", admin.display()))
+    ChangeError::NotStored(format!("{} cannot be written: {error}; {}", admin.display(), remedy(error)))
+}
+
+/// What helps where a file in `data_dir` cannot be written.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "make room on the disk of data_dir, or raise the quota of this user"
+        }
+        ErrorKind::ReadOnlyFilesystem => "mount the file system of data_dir so that it can be written",
+        ErrorKind::PermissionDenied => ADMIN_FORM,
+        ErrorKind::IsADirectory => "remove the folder of that name",
+        _ => "see what is wrong with data_dir and its disk, and try again",
+    }
 }
 
 impl Reloader {
     /// Loads the configuration again. Answers what has changed, in words; a wrong configuration changes nothing. Log files
     /// are opened again even then, because logrotate may have moved them.
     pub(super) async fn reload(
-        &self,
+        &mut self,
         listeners: &mut Listeners,
         events: &ServiceEvents,
         by: &str,
@@ -87,12 +102,9 @@ impl Reloader {
         };
         let result = match result {
             Ok(InForceNow { mut changes, admin, dropped }) => {
-                if let Err(error) = keep_dropped(&admin, &dropped) {
-                    events
-                        .error(code::STORAGE, format!("{} cannot be written: {error}", admin.path.display()));
-                }
                 events.dropped(&dropped);
                 changes.extend(dropped.into_iter().map(|one| one.text));
+                changes.extend(self.keep(admin, events));
                 changes.extend(self.switched(&before, events, by));
                 self.reloaded(&changes, events);
                 Ok(changes)
@@ -107,17 +119,31 @@ impl Reloader {
         result
     }
 
+    /// Writes `admin.toml` without what is dropped, so that it never comes back. Answers why that cannot be, in words; then it is
+    /// remembered here, and tried again with the next reload.
+    pub(super) fn keep(&mut self, admin: AdminToml, events: &ServiceEvents) -> Option<String> {
+        let result = keep_dropped(&admin);
+        self.sources.unwritten = None;
+        let error = result.err()?;
+        let shown = admin.path.display();
+        let text = format!("{shown} cannot be written: {error}; {}; {NOT_KEPT}", remedy(&error));
+        events.error(code::STORAGE, text.clone());
+        self.sources.unwritten = Some(admin);
+        Some(text)
+    }
+
     /// Changes the configuration as a verb or a page wants it: what is answered is in `admin.toml` and in force. `by`: who
     /// wants it.
     pub(super) async fn change(
-        &self,
+        &mut self,
         listeners: &mut Listeners,
         events: &ServiceEvents,
         change: &Change,
         by: &str,
     ) -> Result<ChangeResult, ChangeError> {
         let before = self.settings.borrow().clone();
-        let proposal = config::propose(&self.sources, change)?;
+        let mut proposal = config::propose(&self.sources, change)?;
+        proposal.compare_with(&self.in_force.borrow());
         let admin = &proposal.loaded.admin;
         if proposal.is_in_force() {
             return Ok(ChangeResult::default());
@@ -125,11 +151,12 @@ impl Reloader {
         let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
             .map_err(|error| not_written(&admin.path, &error))?;
         let in_force = self.put_in_force(proposal.loaded.clone(), listeners, Some(staged)).await?;
+        self.sources.unwritten = None;
         events.changed(&proposal, by);
         let under_way = self.switched(&before, events, by);
         let changes = [in_force.changes, under_way.clone()].concat();
         self.reloaded(&changes, events);
-        Ok(ChangeResult { changes: proposal.changed, under_way })
+        Ok(ChangeResult { changes: proposal.changed, under_way, warnings: proposal.warnings })
     }
 
     fn reloaded(&self, changes: &[String], events: &ServiceEvents) {

@@ -4,8 +4,9 @@ use super::open::open_queue;
 use super::reload::not_written;
 use super::service_events::ServiceEvents;
 use super::staged_file::StagedFile;
+use crate::admin::ChangeResult;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Change, ChangeError, ChangedKey, Sources};
+use crate::config::{self, Change, ChangeError, Sources};
 use crate::unix;
 use secrecy::ExposeSecret;
 use std::fs::File;
@@ -38,7 +39,7 @@ pub(crate) async fn change_without_proxy(
     sources: &Sources,
     change: &Change,
     by: &str,
-) -> Result<Option<Vec<ChangedKey>>, ChangeError> {
+) -> Result<Option<ChangeResult>, ChangeError> {
     // The folder is known only then; what the change comes to is decided again under the lock.
     let folder = config::propose(sources, change)?.loaded.settings.data_dir;
     let stored =
@@ -57,7 +58,7 @@ pub(crate) async fn change_without_proxy(
         return Ok(None);
     }
     if proposal.is_in_force() {
-        return Ok(Some(Vec::new()));
+        return Ok(Some(ChangeResult::default()));
     }
     let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
         .map_err(|error| not_written(&admin.path, &error))?;
@@ -73,5 +74,6 @@ pub(crate) async fn change_without_proxy(
         ServiceEvents::new(queue.clone(), clock).changed(&proposal, by);
     }
     queue.close().await.map_err(|error| stored("the queue", &error))?;
-    committed.map(|()| Some(proposal.changed))
+    let (changes, warnings) = (proposal.changed, proposal.warnings);
+    committed.map(|()| Some(ChangeResult { changes, warnings, ..ChangeResult::default() }))
 }

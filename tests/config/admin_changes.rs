@@ -1,5 +1,5 @@
 //! An old click, a copied folder, an edited file: in whatever order they come, a change of a verb holds exactly as long as the
-//! file says what it said when the change was made.
+//! file of that path says what it said when the change was made.
 
 use super::Desk;
 use postroom::config::{Change, ChangeError, NewValues, propose};
@@ -71,6 +71,9 @@ fn default(key: &str) -> Value {
     }
 }
 
+/// Whether a file names a key, and what holds by it.
+type InFile = (bool, Value);
+
 /// What is said of an installation, in words of the test.
 #[derive(Clone, Default, Debug)]
 struct Said {
@@ -78,8 +81,11 @@ struct Said {
     /// Of [`TABLES`].
     tables: [bool; 3],
     /// New value, and what the file said when it was given.
-    clicks: BTreeMap<&'static str, (Value, Value)>,
+    clicks: BTreeMap<&'static str, (Value, InFile)>,
     has_added: bool,
+    /// Where it is, and where the changes in its folder were made.
+    at: usize,
+    made_at: usize,
 }
 
 impl Said {
@@ -98,10 +104,18 @@ impl Said {
         self.file.get(key).filter(|_| self.has_table_of(key)).cloned().unwrap_or(outside)
     }
 
+    fn in_file(&self, key: &str) -> InFile {
+        (self.has_table_of(key) && self.file.contains_key(key), self.by_file(key))
+    }
+
     /// A start, a reload or a verb looks at the file.
     fn look(&mut self) {
+        if self.made_at != self.at {
+            // What was clicked elsewhere holds nowhere else.
+            (self.clicks, self.has_added, self.made_at) = (BTreeMap::new(), false, self.at);
+        }
         let mut clicks = std::mem::take(&mut self.clicks);
-        clicks.retain(|key, (_, replaced)| self.has_table_of(key) && *replaced == self.by_file(key));
+        clicks.retain(|key, (_, replaced)| self.has_table_of(key) && *replaced == self.in_file(key));
         self.clicks = clicks;
         self.has_added &= !self.tables[1];
     }
@@ -113,7 +127,7 @@ impl Said {
         };
         match says_so {
             true => drop(self.clicks.remove(key)),
-            false => drop(self.clicks.insert(key, (new, self.by_file(key)))),
+            false => drop(self.clicks.insert(key, (new, self.in_file(key)))),
         }
     }
 
@@ -167,8 +181,9 @@ struct Installation {
 }
 
 impl Installation {
-    fn new() -> Installation {
-        let installation = Installation { desk: Desk::new(), said: Said::default() };
+    fn new(at: usize) -> Installation {
+        let said = Said { at, made_at: at, ..Said::default() };
+        let installation = Installation { desk: Desk::new(), said };
         std::fs::create_dir(installation.desk.path("var")).unwrap();
         installation
     }
@@ -241,6 +256,7 @@ impl Installation {
             }
             Step::Add(_) => {
                 let host = NewValues::from_iter([("host".to_owned(), json!("127.0.0.1:11"))]);
+                self.said.look();
                 let is_new = !self.said.tables[1] && !self.said.has_added;
                 self.try_change(&Change::AddUpstream { name: "n".to_owned(), keys: host }, is_new);
                 self.said.has_added |= is_new;
@@ -256,7 +272,7 @@ impl Installation {
 }
 
 fn play(steps: &[Step]) {
-    let mut all: Vec<Installation> = (0..INSTALLATIONS).map(|_| Installation::new()).collect();
+    let mut all: Vec<Installation> = (0..INSTALLATIONS).map(Installation::new).collect();
     for step in steps {
         match step {
             Step::Copy(from) => {
@@ -267,8 +283,9 @@ fn play(steps: &[Step]) {
                     true => drop(std::fs::copy(source, target).unwrap()),
                     false => drop(std::fs::remove_file(target)),
                 }
-                let Said { clicks, has_added, .. } = all[*from].said.clone();
-                (all[to].said.clicks, all[to].said.has_added) = (clicks, has_added);
+                let Said { clicks, has_added, made_at, .. } = all[*from].said.clone();
+                let said = &mut all[to].said;
+                (said.clicks, said.has_added, said.made_at) = (clicks, has_added, made_at);
             }
             Step::Edit(at, ..) | Step::Table(at, ..) | Step::Click(at, ..) | Step::TakeBack(at, _) => {
                 all[*at].take(step)

@@ -7,6 +7,7 @@ mod checks;
 mod defaults;
 pub mod drift;
 mod errors;
+mod holding;
 mod in_force;
 mod layers;
 mod panics;

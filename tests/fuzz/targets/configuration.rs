@@ -38,6 +38,7 @@ fn in_folder(data: &[u8], folder: &Path) {
         environment: variables,
         working_dir: folder.to_owned(),
         overrides: pairs(&overrides),
+        unwritten: None,
     };
     let text = std::str::from_utf8(file).ok();
     let secrets = secrets(text, &sources, &[&String::from_utf8_lossy(file), &environment, &overrides]);
