@@ -1,7 +1,8 @@
 //! Which changes of `admin.toml` hold: those that its owner's file has not overtaken, and with which the configuration is right.
 //!
 //! A change was right when it was made. Where the file is another one now, is right by itself and wrong with the change, the change
-//! goes: an old click never keeps a proxy from starting.
+//! goes: an old click of that kind never keeps a proxy from starting. What decides where mail goes is kept all the same, and is an error then:
+//! with a clicked redirect gone, mail would reach its addressees.
 
 use super::admin_file::{AdminFile, DroppedChange};
 use super::error::{ConfigError, ConfigErrors};
@@ -24,7 +25,7 @@ pub(super) fn drop_what_does_not_hold(
         return dropped;
     }
     let Some(ConfigErrors { errors, .. }) = errors_with(admin) else { return dropped };
-    let all: Vec<KeyPath> = admin.tables().into_iter().collect();
+    let all: Vec<KeyPath> = admin.tables().into_iter().filter(|table| !is_of_a_mode(table)).collect();
     let is_named = |table: &&KeyPath| errors.iter().any(|error| is_beneath(&error.key, table));
     let named: Vec<KeyPath> = all.iter().filter(is_named).cloned().collect();
     let each = all.iter().map(|table| vec![table.clone()]);
@@ -41,6 +42,11 @@ pub(super) fn drop_what_does_not_hold(
         }
     }
     dropped
+}
+
+/// Whether the table says where mail goes, of all or of a site.
+fn is_of_a_mode(table: &KeyPath) -> bool {
+    matches!(table.keys().next(), Some("sending" | "redirect" | "debug" | "simulate" | "site"))
 }
 
 /// What is wrong without `admin.toml`, so that no change hides it. What the environment says of an upstream that was added is

@@ -78,6 +78,17 @@ fn a_click_holds_for_the_file_that_it_was_made_with_and_no_other() {
     assert!(here.upstream("a").enabled);
 }
 
+/// Mail would reach its addressees otherwise.
+#[test]
+fn what_says_where_mail_goes_is_kept_also_where_the_file_is_wrong_with_it() {
+    let file = format!("{A}[redirect]\nreport_emails = [\"qa@a.test\"]\n");
+    let desk = Desk::with(&file);
+    let modes = json!({ "redirect": { "enabled": true, "report_emails": [] } });
+    click(&desk, &Change::Settings(keys(modes)));
+    desk.write("postroom.toml", &format!("{file}[queue]\nbounce = \"report\"\n"));
+    assert_eq!(desk.error().key, "queue.bounce");
+}
+
 #[test]
 fn an_old_click_never_makes_a_right_file_wrong() {
     let sites = format!("{A}[site.x]\n[site.y]\n");
