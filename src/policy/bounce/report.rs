@@ -1,8 +1,8 @@
 //! A notice as a message: multipart/report (RFC 6522) of a text for people, the status for programs, and what is returned
 //! of the message that it is about.
 //!
-//! Promises: what it holds for each recipient is at most 4 KiB, whatever servers and clients wrote ([`super::status`],
-//! [`super::text`]); but for what is returned as a whole, no line is longer than 998 bytes. Without a letter beyond ASCII in what it
+//! Promises: what it holds for each recipient is at most 4 KiB, whatever servers and clients wrote (`status`,
+//! `text`); but for what is returned as a whole, no line is longer than 998 bytes. Without a letter beyond ASCII in what it
 //! is about it has the plain form of RFC 3464, and then all of it but a returned message is 7-bit.
 
 use super::status::delivery_status;
