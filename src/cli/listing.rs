@@ -1,14 +1,22 @@
 //! A listing of messages on its way to standard output, page by page: a table, or one array of JSON.
 
 use super::Failure;
+use super::client::Client;
 use super::table::{Column, Table};
-use crate::admin::json::MessageJson;
+use crate::admin::json::{MessageJson, MessagesJson};
 use crate::admin::safe_json::to_json;
+use crate::mail::QueueId;
+use crate::queue::QueueError;
 use std::io::Write;
+
+/// Messages asked for at a time.
+const PAGE: usize = 1000;
 
 pub(super) struct Listing {
     /// None for JSON.
     table: Option<Table>,
+    /// At most that many are shown.
+    limit: usize,
     row: fn(&MessageJson) -> Vec<String>,
     /// The array of JSON has been opened.
     begun: bool,
@@ -18,14 +26,52 @@ pub(super) struct Listing {
 impl Listing {
     pub(super) fn new(
         json: bool,
+        limit: Option<usize>,
         columns: &'static [Column],
         row: fn(&MessageJson) -> Vec<String>,
     ) -> Listing {
-        Listing { table: (!json).then(|| Table::new(columns)), row, begun: false, shown: 0 }
+        let table = (!json).then(|| Table::new(columns));
+        Listing { table, limit: limit.unwrap_or(usize::MAX), row, begun: false, shown: 0 }
+    }
+
+    /// How many may be on the next page.
+    fn left(&self) -> usize {
+        self.limit.saturating_sub(self.shown).min(PAGE)
+    }
+
+    /// All pages that a running proxy has at `route`, so that memory does not follow their number. `query`: what is asked for, as
+    /// it stands in the route, each part behind `&`.
+    pub(super) async fn ask(&mut self, client: &mut Client, route: &str, query: &str) -> Result<(), Failure> {
+        let mut cursor = String::new();
+        while self.left() > 0 {
+            let path = format!("{route}?limit={}{query}{cursor}", self.left());
+            let page: MessagesJson = client.get(&path).await?;
+            self.page(&page.messages, page.next_cursor.is_some())?;
+            let Some(next) = page.next_cursor else { break };
+            cursor = format!("&cursor={next}");
+        }
+        Ok(())
+    }
+
+    /// All pages that `read` finds in the queue file, from a cursor on and at most so many.
+    pub(super) fn read(
+        &mut self,
+        read: impl Fn(Option<QueueId>, usize) -> Result<(MessagesJson, Option<QueueId>), QueueError>,
+    ) -> Result<(), Failure> {
+        let mut cursor = None;
+        while self.left() > 0 {
+            let (page, next) = read(cursor, self.left())?;
+            self.page(&page.messages, next.is_some())?;
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// A page, behind which there may be more. Of a search that has found nothing yet the beginning is shown, too.
-    pub(super) fn page(&mut self, messages: &[MessageJson], more: bool) -> Result<(), Failure> {
+    fn page(&mut self, messages: &[MessageJson], more: bool) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         match &mut self.table {
             Some(_) if messages.is_empty() && !more => {}

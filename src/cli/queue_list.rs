@@ -13,9 +13,6 @@ use crate::policy::notices;
 use clap::Args;
 use std::path::Path;
 
-/// Messages on a page of a listing.
-const PAGE: usize = 1000;
-
 #[derive(Args, Debug, Default)]
 pub(super) struct ListArgs {
     /// Only these states: queued, deferred, held, failed; several with commas
@@ -33,36 +30,22 @@ pub(super) struct ListArgs {
 pub(super) async fn list(global: &Global, socket: &Path, args: &ListArgs) -> Result<(), Failure> {
     let states = query::states(args.state.as_deref()).map_err(|error| Failure::Usage(error.0))?;
     let filter = states.and(expression::parse(args.filter.as_deref().unwrap_or_default())?);
-    let mut listing = Listing::new(global.json, COLUMNS, row);
-    let left = |shown: usize| args.limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
+    let mut listing = Listing::new(global.json, args.limit, COLUMNS, row);
     if let Some(mut client) = Client::connect(socket).await? {
         modes::ask(&mut client).await;
-        let mut cursor = String::new();
-        while left(listing.shown) > 0 {
-            let mut path = format!("/api/v1/messages?limit={}", left(listing.shown));
-            for (key, value) in [("state", args.state.as_deref()), ("q", args.filter.as_deref())] {
-                if let Some(value) = value {
-                    path += &format!("&{key}={}", query_value(value));
-                }
-            }
-            let page: MessagesJson = client.get(&(path + &cursor)).await?;
-            listing.page(&page.messages, page.next_cursor.is_some())?;
-            let Some(next) = page.next_cursor else { break };
-            cursor = format!("&cursor={next}");
-        }
+        let part = |(key, value): (&str, Option<&str>)| {
+            value.map(|value| format!("&{key}={}", query_value(value))).unwrap_or_default()
+        };
+        let query: String =
+            [("state", args.state.as_deref()), ("q", args.filter.as_deref())].map(part).concat();
+        listing.ask(&mut client, "/api/v1/messages", &query).await?;
     } else {
         let queue = open_file(global)?;
         modes::print(notices::notices(&global.load()?.settings));
-        let mut cursor = None;
-        while left(listing.shown) > 0 {
-            let page = queue.list(&filter, cursor, left(listing.shown))?;
-            let shown = MessagesJson::of(&page, |site, due| queue.wall_of(site, due));
-            listing.page(&shown.messages, shown.next_cursor.is_some())?;
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        listing.read(|cursor, limit| {
+            let page = queue.list(&filter, cursor, limit)?;
+            Ok((MessagesJson::of(&page, |site, due| queue.wall_of(site, due)), page.next))
+        })?;
     }
     if listing.shown == 0 {
         expression::warn_of_unknown_names(global, &filter);

@@ -61,9 +61,6 @@ enum SentVerb {
 /// Addresses that a question names.
 const NAMED: usize = 5;
 
-/// Messages on a page of a listing.
-const PAGE: usize = 1000;
-
 /// Runs the verb.
 pub(super) fn run(global: &Global, args: SentArgs) -> Result<(), Failure> {
     let socket = global.control_socket()?;
@@ -84,28 +81,16 @@ async fn list(
     limit: Option<usize>,
 ) -> Result<(), Failure> {
     let filter = expression::parse(expression.unwrap_or_default())?;
-    let mut listing = Listing::new(global.json, COLUMNS, row);
-    let left = |shown: usize| limit.map_or(PAGE, |limit| limit.saturating_sub(shown).min(PAGE));
+    let mut listing = Listing::new(global.json, limit, COLUMNS, row);
     if let Some(mut client) = Client::connect(socket).await? {
         let query = expression.map(|text| format!("&q={}", query_value(text))).unwrap_or_default();
-        let mut cursor = String::new();
-        while left(listing.shown) > 0 {
-            let path = format!("/api/v1/sent?limit={}{query}{cursor}", left(listing.shown));
-            let page: MessagesJson = client.get(&path).await?;
-            listing.page(&page.messages, page.next_cursor.is_some())?;
-            let Some(next) = page.next_cursor else { break };
-            cursor = format!("&cursor={next}");
-        }
+        listing.ask(&mut client, "/api/v1/sent", &query).await?;
     } else {
-        let (queue, mut cursor) = (open_file(global)?, None);
-        while left(listing.shown) > 0 {
-            let page = queue.list_sent(&filter, cursor, left(listing.shown))?;
-            listing.page(&MessagesJson::of_sent(&page).messages, page.next.is_some())?;
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let queue = open_file(global)?;
+        listing.read(|cursor, limit| {
+            let page = queue.list_sent(&filter, cursor, limit)?;
+            Ok((MessagesJson::of_sent(&page), page.next))
+        })?;
     }
     if listing.shown == 0 {
         expression::warn_of_unknown_names(global, &filter);

@@ -1,26 +1,22 @@
 //! The queue's handle: each method of the contract, sent to the writer or read from a snapshot.
 
+mod delivery_queue;
+mod sent_mail;
+
 use super::super::{
-    ActionResult, ArchivedDay, Claim, ClaimGroup, ClaimRequest, Day, DeliveryQueue, EventLog, FileIdentity,
-    Filter, HoldChange, MailStore, Operations, OperatorAction, Page, Pending, Queue, QueueError, QueueStatus,
-    SentMail, SentMessage, SentPage, Settled, Settlement, TakenFile, TakenFiles, Timeline,
+    ActionResult, Claim, EventLog, FileIdentity, Filter, MailStore, Operations, OperatorAction, Page,
+    Pending, Queue, QueueError, QueueStatus, TakenFile, TakenFiles, Timeline,
 };
-use super::claim::{self, NextDue};
-use super::claim_late::claim_late;
-use super::claim_old::{OldSearch, claim_old};
 use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
-use super::due_key::group_number;
-use super::lane_heads::GroupSearch;
 use super::layout::FileKey;
 use super::leased::{LeasedClaims, UnreadableEntry};
 use super::listing;
-use super::op::{ForgottenDay, Op};
+use super::op::Op;
 use super::open_error::OpenError;
 use super::queries;
 use super::read_only_queue::ReadOnlyQueue;
 use super::redb_error::{catch_redb_panic, queue_error};
-use super::sent_listing;
 use super::shared_database::SharedDatabase;
 use super::shared_queue::SharedQueue;
 use super::space::FreeSpace;
@@ -30,7 +26,7 @@ use super::writer::Writer;
 use super::writer_handle::WriterHandle;
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, EventFilter, Fact};
-use crate::mail::{AttemptRecord, Message, MessageState, QueueId};
+use crate::mail::{AttemptRecord, Message, QueueId};
 use bytes::Bytes;
 use jiff::Timestamp;
 use redb::{Database, StorageBackend};
@@ -38,8 +34,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 /// How many messages one transaction deletes or changes for an operator, so that mail waits for it only shortly.
 const ACTIONS_PER_COMMIT: usize = 500;
@@ -298,162 +293,6 @@ impl TakenFiles for RedbQueue {
     }
 }
 
-impl DeliveryQueue for RedbQueue {
-    fn claim(&self, lease: Duration, requests: Vec<ClaimRequest>, limit: usize) -> Pending<'_, Vec<Claim>> {
-        let search = |request: &ClaimRequest| GroupSearch {
-            group: number_of(&request.group),
-            due_by: request.due_by.0,
-            limit: request.limit,
-        };
-        let groups: Vec<GroupSearch> = requests.iter().map(search).collect();
-        Box::pin(async move {
-            let take = move |shared: &Arc<SharedQueue>| {
-                claim::claim_due(shared, lease, &groups, limit)?.read(shared)
-            };
-            Ok(self.hand_out(self.search(take).await?))
-        })
-    }
-
-    fn claim_old(
-        &self,
-        sites: Vec<String>,
-        life: Duration,
-        lease: Duration,
-        limit: usize,
-    ) -> Pending<'_, Vec<Claim>> {
-        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        let search = |site: &String| {
-            let now = self.now_of(site);
-            let born_by = Moment(now.0.saturating_sub(life));
-            [false, true].map(|under_mode| OldSearch { group: group_number(site, under_mode), now, born_by })
-        };
-        let groups: Vec<OldSearch> = sites.iter().flat_map(search).collect();
-        Box::pin(async move {
-            let take = move |shared: &Arc<SharedQueue>| {
-                let taken = claim_old(shared, &groups, lease, limit)?;
-                taken.map(|taken| taken.read(shared)).transpose()
-            };
-            Ok(self.read(take).await?.map(|leased| self.hand_out(leased)).unwrap_or_default())
-        })
-    }
-
-    fn claim_late(
-        &self,
-        groups: Vec<ClaimGroup>,
-        age: Duration,
-        lease: Duration,
-        limit: usize,
-    ) -> Pending<'_, Vec<Claim>> {
-        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let search = |ClaimGroup { site, under_mode }: &ClaimGroup| {
-            (group_number(site, *under_mode), Moment(self.now_of(site).0.saturating_sub(age)))
-        };
-        let groups: Vec<(u64, Moment)> = groups.iter().map(search).collect();
-        Box::pin(async move {
-            let take =
-                move |shared: &Arc<SharedQueue>| claim_late(shared, &groups, lease, limit)?.read(shared);
-            Ok(self.hand_out(self.read(take).await?))
-        })
-    }
-
-    fn note_mode(&self, id: QueueId) -> Pending<'_, ()> {
-        self.writer.request(|responder| Op::NoteMode { id, responder })
-    }
-
-    fn settle(&self, claim: Claim, settlement: Settlement) -> Pending<'_, Settled> {
-        if !self.shared.state().begin_settling(claim.message.id, claim.token) {
-            if let Some(follow_up) = settlement.follow_up {
-                self.discard(follow_up.message.id);
-            }
-            return Box::pin(std::future::ready(Err(QueueError::FencedOff(claim.message.id))));
-        }
-        self.writer.request(|responder| Op::Settle { claim, settlement, responder })
-    }
-
-    fn is_current(&self, claim: &Claim) -> bool {
-        self.shared.state().is_current(claim.message.id, claim.token)
-    }
-
-    fn may_go_on(&self, claim: &Claim) -> bool {
-        self.shared.state().may_go_on(claim.message.id, claim.token)
-    }
-
-    fn add_attempts(&self, id: QueueId, attempts: Vec<AttemptRecord>) {
-        self.writer.send(Op::AddAttempts { id, attempts });
-    }
-
-    fn put_back(&self, claim: Claim) {
-        let id = claim.message.id;
-        let (ended, removed_while_leased) = {
-            let mut state = self.shared.state();
-            (state.end_lease(id, claim.token), state.removed_while_leased.contains(&id))
-        };
-        match (ended, removed_while_leased) {
-            (true, true) => self.writer.send(Op::RemoveContent { id }),
-            (true, false) => self.shared.due_changed.notify_one(),
-            (false, _) => {}
-        }
-    }
-
-    fn next_due(&self, groups: Vec<ClaimGroup>) -> Pending<'_, Option<Duration>> {
-        let groups: Vec<(u64, Moment)> =
-            groups.iter().map(|group| (number_of(group), self.now_of(&group.site))).collect();
-        Box::pin(async move {
-            let next = self.search(move |shared| claim::next_due(shared, &groups)).await?;
-            Ok(next.map(|NextDue { key, wait, misplaced }| {
-                if misplaced {
-                    self.writer.send(Op::Misplaced { key });
-                }
-                wait
-            }))
-        })
-    }
-
-    fn due_changed(&self) -> Arc<Notify> {
-        self.shared.due_changed.clone()
-    }
-
-    fn make_refused_due(&self) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let mut from = Some(0);
-            while let Some(next) = from {
-                from = self
-                    .writer
-                    .request(|responder| Op::MakeRefusedDue {
-                        from: next,
-                        limit: ACTIONS_PER_COMMIT,
-                        responder,
-                    })
-                    .await?;
-            }
-            Ok(())
-        })
-    }
-
-    fn sites(&self) -> Vec<String> {
-        self.shared.state().sites.iter().cloned().collect()
-    }
-
-    fn held(&self, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
-        let filter = Filter::of_states(vec![MessageState::Held]);
-        Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
-    }
-
-    fn change_holds(&self, changes: Vec<HoldChange>) -> Pending<'_, ()> {
-        Box::pin(async move {
-            for changes in changes.chunks(ACTIONS_PER_COMMIT) {
-                let changes = changes.to_vec();
-                self.writer.request(|responder| Op::ChangeHolds { changes, responder }).await?;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn number_of(group: &ClaimGroup) -> u64 {
-    group_number(&group.site, group.under_mode)
-}
-
 impl Operations for RedbQueue {
     fn act_where(
         &self,
@@ -479,42 +318,6 @@ impl Operations for RedbQueue {
 
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
         Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
-    }
-}
-
-impl SentMail for RedbQueue {
-    fn list_sent(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, SentPage> {
-        Box::pin(self.read(move |shared| sent_listing::list(&shared.database, &filter, cursor, limit)))
-    }
-
-    fn show_sent(&self, id: QueueId) -> Pending<'_, SentMessage> {
-        Box::pin(self.read(move |shared| sent_listing::show(&shared.database, id)))
-    }
-
-    fn archive_days(&self) -> Pending<'_, Vec<(Day, ArchivedDay)>> {
-        Box::pin(self.read(|shared| sent_listing::days(&shared.database)))
-    }
-
-    fn find_day(&self, day: Day) -> Pending<'_, ()> {
-        self.writer.request(|responder| Op::KnowDay { day, known: true, responder })
-    }
-
-    fn forget_sent(&self, day: Day, before: Moment) -> Pending<'_, bool> {
-        Box::pin(async move {
-            loop {
-                let (before_ms, limit) = (before.0, ACTIONS_PER_COMMIT);
-                let forget = |responder| Op::ForgetSent { day, before_ms, limit, responder };
-                match self.writer.request(forget).await? {
-                    ForgottenDay::InUse => return Ok(false),
-                    ForgottenDay::More => {}
-                    ForgottenDay::All => return Ok(true),
-                }
-            }
-        })
-    }
-
-    fn forget_day(&self, day: Day) -> Pending<'_, ()> {
-        self.writer.request(|responder| Op::KnowDay { day, known: false, responder })
     }
 }
 
