@@ -14,6 +14,7 @@ mod attempts;
 mod change;
 mod check;
 mod client;
+mod completions;
 mod confirm;
 mod content;
 mod demo;
@@ -21,6 +22,7 @@ mod events;
 mod expression;
 mod hash;
 mod listing;
+mod man;
 mod modes;
 mod queue;
 mod queue_bulk;
@@ -124,6 +126,10 @@ enum Verb {
     Reset(reset::ResetArgs),
     /// Exit 0 when the running proxy is ready
     Ready(ready::ReadyArgs),
+    /// Print a shell's completions of this command line
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each verb into a folder
+    Man(man::ManArgs),
 }
 
 /// Why a verb did not do it.
@@ -220,6 +226,8 @@ pub fn run() -> ExitCode {
         Verb::Reload => reload::run(&global),
         Verb::Reset(args) => reset::run(&global, args),
         Verb::Ready(args) => ready::run(&global, &args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

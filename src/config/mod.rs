@@ -67,6 +67,7 @@ pub use in_force::InForce;
 pub use load::{Loaded, default_upstream, load};
 pub use proxy_server::{is_host_name, name_of_this_machine, proxy_server};
 pub use reload::{changes, expired, unreloadable};
+pub use schema::DEFAULT_FILE;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use sources::Sources;

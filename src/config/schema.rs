@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 /// What is in force where nobody says otherwise.
-const DEFAULT_FILE: &str = include_str!("../../conf/postroom.toml");
+pub const DEFAULT_FILE: &str = include_str!("../../conf/postroom.toml");
 
 /// Keys whose values are secrets, in whatever table; each may be given as the name of a file that holds the value.
 pub(super) const SECRETS: &[&str] = &["password", "client_secret", "refresh_token"];

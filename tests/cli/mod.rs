@@ -5,6 +5,7 @@ mod cut_short;
 mod demo;
 mod documents;
 mod faults;
+mod generated;
 mod hostile;
 mod idle;
 mod log;
