@@ -5,11 +5,12 @@ use crate::support::proxy::{BINARY, Proxy, postroom};
 use crate::support::recorder::{Recorded, Recorder, added};
 use crate::support::scripted::{Act, Scripted};
 use crate::support::{eventually, free_address, not_proved_here};
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn command(server: impl std::fmt::Display, arguments: &[&str]) -> Command {
     let mut command = postroom();
@@ -347,6 +348,28 @@ fn a_session_with_bare_line_ends_is_one_and_one_that_does_not_end_its_message_fa
     assert!(said.contains("nothing was sent"), "{said}");
     ended(&session(".\nQUIT\n"), 0);
     assert!(one(&recorder).content.ends_with(b"Subject: t\r\n\r\nx\r\n"));
+}
+
+/// A server refuses a client that speaks first; on a busy machine it was refused.
+#[test]
+fn a_session_that_is_there_at_once_waits_for_the_end_of_the_greeting() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = listener.local_addr().expect("its address");
+    let client = std::thread::spawn(move || sendmail(server, &["-bs"], "QUIT\n"));
+    let (mut stream, _) = listener.accept().expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
+    for line in ["220-one\r\n", "220 two\r\n"] {
+        let early = stream.read(&mut [0]).expect_err("it waits");
+        assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+        stream.write_all(line.as_bytes()).expect("it reads");
+    }
+    stream.set_read_timeout(None).expect("a socket");
+    let mut said = [0; 6];
+    stream.read_exact(&mut said).expect("it speaks");
+    assert_eq!(&said, b"QUIT\r\n");
+    stream.write_all(b"221 2.0.0 bye\r\n").expect("it reads");
+    drop(stream);
+    ended(&client.join().expect("no panic"), 0);
 }
 
 /// By the names of symbolic links, as `/usr/sbin/sendmail` is one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long the server may take to answer.
 const CONNECT_TIME: Duration = Duration::from_secs(30);
@@ -29,13 +29,16 @@ pub(super) fn run(server: &Upstream) -> Result<u8, Failed> {
         })?;
         let (from_server, mut to_server) = stream.into_split();
         let (mut input, mut line_ends) = (standard_input(), LineEnds::default());
+        let (greeted, greeting) = oneshot::channel();
         let say = async {
+            // A server refuses a client that speaks first, and what a script writes is there at once.
+            let _ = greeting.await;
             while let Some(piece) = input.recv().await {
                 to_server.write_all(&line_ends.of(piece)).await?;
             }
             to_server.shutdown().await
         };
-        let listen = print(from_server);
+        let listen = print(from_server, greeted);
         tokio::pin!(listen);
         tokio::select! {
             // Whether it was said or could not be: the server says when the session is over.
@@ -104,9 +107,10 @@ fn standard_input() -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// What the server says, at once, because the other side waits for it. Returns the code of its last line.
-async fn print(mut from_server: OwnedReadHalf) -> io::Result<Option<u16>> {
-    let (mut piece, mut line, mut last) = (vec![0; PIECE], Vec::new(), None);
+/// What the server says, at once, because the other side waits for it. `greeted` hears of the end of its greeting. Returns the
+/// code of its last line.
+async fn print(mut from_server: OwnedReadHalf, greeted: oneshot::Sender<()>) -> io::Result<Option<u16>> {
+    let (mut piece, mut line, mut last, mut greeted) = (vec![0; PIECE], Vec::new(), None, Some(greeted));
     loop {
         let read = from_server.read(&mut piece).await?;
         if read == 0 {
@@ -115,10 +119,18 @@ async fn print(mut from_server: OwnedReadHalf) -> io::Result<Option<u16>> {
         for byte in &piece[..read] {
             match byte {
                 b'\n' => {
-                    last = str::from_utf8(&line).ok().and_then(|code| code.parse().ok());
+                    let code = line.get(..3).and_then(|code| str::from_utf8(code).ok());
+                    last = code.and_then(|code| code.parse().ok());
+                    // Another line of the same reply follows a hyphen (RFC 5321, 4.2.1).
+                    if line.get(3) != Some(&b'-')
+                        && let Some(greeted) = greeted.take()
+                    {
+                        // Nobody waits for it where standard input has ended.
+                        let _ = greeted.send(());
+                    }
                     line.clear();
                 }
-                byte if line.len() < 3 => line.push(*byte),
+                byte if line.len() < 4 => line.push(*byte),
                 _ => {}
             }
         }
