@@ -317,7 +317,13 @@ async fn whose_mail_waits_for_upstreams_that_are_down_is_told_that_it_is_late() 
         .until("the circuit is open", async || (stage.count(code::CIRCUIT_OPEN).await > 0).then_some(()))
         .await;
     stage.clock.advance(4 * HOUR);
-    stage.until("a notice", async || (stage.count(code::BOUNCED).await > 0).then_some(())).await;
+    stage
+        .until("a notice", async || {
+            // While it probes it is not looked at, and a minute later it is.
+            stage.clock.advance(Duration::from_secs(2));
+            (stage.count(code::BOUNCED).await > 0).then_some(())
+        })
+        .await;
     for _ in 0..3 {
         // Later maintenance finds nothing more to tell.
         stage.clock.advance(HOUR);

@@ -94,7 +94,13 @@ async fn under_redirect_those_hear_that_it_is_late_whose_recipients_are_allowed(
         .until("the circuit is open", async || (stage.count(code::CIRCUIT_OPEN).await > 0).then_some(()))
         .await;
     stage.clock.advance(4 * HOUR);
-    stage.when(put[0], |message| message.delay_told).await;
+    stage
+        .until("the notice", async || {
+            // While it probes it is not looked at, and a minute later it is.
+            stage.clock.advance(Duration::from_secs(2));
+            stage.queue.show(put[0]).await.unwrap().delay_told.then_some(())
+        })
+        .await;
     for _ in 0..3 {
         stage.clock.advance(HOUR);
     }
