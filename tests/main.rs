@@ -21,6 +21,7 @@ mod front_door;
 mod fuzz;
 mod layers;
 mod names;
+mod pages;
 mod pass_through;
 mod pickup;
 mod queue;

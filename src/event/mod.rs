@@ -119,7 +119,8 @@ pub fn named_site(site: &str) -> Option<String> {
     Some(site.to_owned()).filter(|site| !site.is_empty())
 }
 
-/// The upper-case words of docs/rules.md#events: codes of facts that are about no single recipient.
+/// The upper-case words of docs/rules.md#events: codes of facts that are about no single recipient. docs/operating.md says
+/// what to do about each.
 pub mod code {
     /// An OAuth 2 token could not be had, or can be had again.
     pub const TOKEN: &str = "TOKEN";

@@ -17,6 +17,7 @@ mod pickups;
 mod reload;
 mod service_events;
 mod service_manager;
+mod staged_file;
 mod without_proxy;
 
 pub(crate) use lifecycle::Server;

@@ -1,4 +1,4 @@
-//! Tests of the module `cli`.
+//! Tests of the room `cli`.
 
 mod bulk;
 mod cut_short;

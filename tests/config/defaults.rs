@@ -101,9 +101,9 @@ fn a_machine_without_a_configured_name_says_no_localhost() {
     assert!(!hostname.starts_with("localhost"), "{hostname}");
 }
 
-/// The example of a staging system or a developer's machine, as it stands in conf.
+/// The example of a staging system or a developer's machine, as it stands in conf/examples.
 fn example(name: &str) -> postroom::config::Settings {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples").join(name);
     let loaded = Desk::with(&std::fs::read_to_string(path).unwrap()).loaded();
     assert_eq!(loaded.warnings, Vec::<String>::new(), "{name}");
     loaded.settings

@@ -1,1 +1,1 @@
-//! Tests of the module `event`.
+//! Tests of the room `event`.

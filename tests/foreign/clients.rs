@@ -49,7 +49,7 @@ pub fn mono_program(name: &str) -> PathBuf {
     })
 }
 
-const JAVA_MAIL: &str = "/usr/share/java/javax.mail.jar";
+pub const JAVA_MAIL: &str = "/usr/share/java/javax.mail.jar";
 const JAVA_ACTIVATION: &str = "/usr/share/java/javax.activation.jar";
 pub const JAVA_CLASS_PATH: &str = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar";
 

@@ -1,7 +1,7 @@
 //! Programs that nobody here wrote, on both sides of the running proxy: the libraries that applications send with, and
 //! the servers that people relay through.
 
-mod clients;
+pub mod clients;
 mod everywhere;
 mod faults;
 mod front_door;

@@ -6,8 +6,6 @@
 
 mod https;
 mod request;
-#[cfg(test)]
-mod tests;
 mod token_file;
 mod tokens;
 
