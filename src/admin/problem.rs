@@ -93,6 +93,7 @@ impl From<crate::queue::QueueError> for Problem {
             QueueError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             QueueError::Storage(_)
             | QueueError::StagedLost(_)
+            | QueueError::AlreadyTaken
             | QueueError::FencedOff(_)
             | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             QueueError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,

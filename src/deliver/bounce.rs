@@ -96,11 +96,14 @@ pub(super) async fn without_returned(
     refused: &Message,
     verdicts: &[RecipientVerdict],
 ) -> Result<Option<Box<FollowUp>>, QueueError> {
+    if !refused.is_notice {
+        return Ok(None);
+    }
     let is_refused = |one: &&RecipientVerdict| {
         one.role == Role::Original && one.verdict.outcome == Outcome::Failed && refuses_content(&one.verdict)
     };
     let to: Vec<&Address> = verdicts.iter().filter(is_refused).map(|one| &one.address).collect();
-    if !refused.is_notice || to.is_empty() {
+    if to.is_empty() {
         return Ok(None);
     }
     let Some(content) = report_alone(context, refused).await? else { return Ok(None) };

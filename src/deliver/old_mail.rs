@@ -9,6 +9,8 @@ use crate::config::settings::BounceTo;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{EnhancedCode, Grounds, Message, Mode, Outcome, QueueId, Recipient, Verdict};
 use crate::queue::{Claim, ClaimGroup, QueueError, RecipientVerdict, Settlement};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +91,9 @@ fn groups_to_tell((site, handling): (&str, &Handling)) -> Vec<ClaimGroup> {
 
 async fn tell_one(context: AttemptContext, claim: Claim) -> Option<Claim> {
     let why = nobody_available(&context, &claim.message.site);
-    settlement::tell_late(&context, claim, &why).await
+    let telling = settlement::tell_late(&context, claim.clone(), &why);
+    // After a panic it is given back like the others, and not leased for a day.
+    AssertUnwindSafe(telling).catch_unwind().await.unwrap_or(Some(claim))
 }
 
 /// The message that a notice calls late, where that is late no more: it is gone, or nobody of it is waited for.

@@ -17,7 +17,7 @@ pub struct PeerCache {
     tokens: Arc<Tokens>,
     /// Where it is told what TLS was agreed on; kept over reloads.
     pub(super) upstream_tls: Option<Arc<UpstreamTls>>,
-    pub(super) tls: Tls,
+    pub(super) tls: Arc<Tls>,
     pub(super) addresses: PreferredAddresses,
     broken_pipelining: Mutex<HashSet<String>>,
     /// The mechanism of AUTH that was accepted last, by upstream.
@@ -44,7 +44,7 @@ impl PeerCache {
             clock,
             tokens,
             upstream_tls,
-            tls: Tls::default(),
+            tls: Arc::default(),
             addresses: PreferredAddresses::default(),
             broken_pipelining: Mutex::default(),
             mechanisms: Mutex::default(),
@@ -57,7 +57,7 @@ impl PeerCache {
         PeerCache::new(self.clock.clone(), self.tokens.clone(), self.upstream_tls.clone())
     }
 
-    pub(super) fn tokens(&self) -> &Tokens {
+    pub(super) fn tokens(&self) -> &Arc<Tokens> {
         &self.tokens
     }
 

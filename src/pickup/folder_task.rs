@@ -8,7 +8,7 @@ use super::taking::{self, NotTaken, blocking};
 use super::telling::Telling;
 use crate::config::settings::Pickup;
 use crate::mail::{QueueId, printable, printable_bytes};
-use crate::queue::{FileIdentity, Pending};
+use crate::queue::{FileIdentity, Pending, QueueError};
 use crate::reception::staged_content::RESERVATION;
 use crate::unix::folder::{FileKind, Folder};
 use crate::unix::folder_watch::{FolderChanges, FolderWatch};
@@ -266,6 +266,12 @@ impl FolderTask {
                 tracing::info!(queue_id = %id, pickup, file = shown(&file.name), size, "accepted");
                 let file_identity = identity(&file.facts);
                 self.blocked = false;
+                self.taken.get_or_insert_default().insert(file_identity, false);
+                stored.push((file_identity, file.name));
+            }
+            // A task of before a reload was ended while its commit was under way.
+            Err(QueueError::AlreadyTaken) => {
+                let file_identity = identity(&file.facts);
                 self.taken.get_or_insert_default().insert(file_identity, false);
                 stored.push((file_identity, file.name));
             }

@@ -19,6 +19,9 @@ pub enum QueueError {
     /// Chunks that were staged are gone, because the file was opened anew since, or were not staged in order.
     #[error("chunks of message {0} that were staged before an error are gone")]
     StagedLost(QueueId),
+    /// The file is a message already, put by somebody who went away before the answer.
+    #[error("the file is a message already")]
+    AlreadyTaken,
     /// The lease has passed to somebody else, who settles the message now.
     #[error("the lease on message {0} ran out, and another attempt has it now")]
     FencedOff(QueueId),

@@ -31,6 +31,9 @@ pub struct TakenFile {
 /// message. `folder` is the path of the files' folder.
 pub trait TakenFiles: MailStore {
     /// As [`MailStore::put`]; the same commit remembers that the message is this file.
+    ///
+    /// # Errors
+    /// [`super::QueueError::AlreadyTaken`] where it is another message's file: then no message is made.
     fn put_file(
         &self,
         message: Message,

@@ -17,7 +17,6 @@ mod pickups;
 mod reload;
 mod service_events;
 mod service_manager;
-mod staged_file;
 mod without_proxy;
 
 pub(crate) use lifecycle::Server;

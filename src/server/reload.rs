@@ -4,7 +4,6 @@ use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::open_log_emails;
 use super::service_events::ServiceEvents;
-use super::staged_file::StagedFile;
 use crate::admin::ChangeResult;
 use crate::clock::Clock;
 use crate::config::{
@@ -19,6 +18,7 @@ use crate::event::logemails::LogEmails;
 use crate::log::Log;
 use crate::policy::notices::{self, Switch};
 use crate::queue::Queue;
+use crate::unix::staged_file::StagedFile;
 use secrecy::ExposeSecret;
 use std::path::Path;
 use std::sync::Arc;

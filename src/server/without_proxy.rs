@@ -3,11 +3,11 @@
 use super::open::open_queue;
 use super::reload::not_written;
 use super::service_events::ServiceEvents;
-use super::staged_file::StagedFile;
 use crate::admin::ChangeResult;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Change, ChangeError, Sources};
 use crate::unix;
+use crate::unix::staged_file::StagedFile;
 use secrecy::ExposeSecret;
 use std::fs::File;
 use std::io;

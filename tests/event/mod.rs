@@ -1,1 +1,1 @@
-//! Tests of the room `event`.
+//! Tests of the module `event`.

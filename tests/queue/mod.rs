@@ -1,4 +1,4 @@
-//! Tests of the room `queue`.
+//! Tests of the module `queue`.
 //!
 //! `contract` holds for every engine; the rest is about the redb file: opening it, crashes, a disk that fails, and
 //! comparison with a plain model.
@@ -15,6 +15,7 @@ mod follow_up;
 mod lanes;
 mod model;
 mod older;
+mod taken_files;
 
 use bytes::Bytes;
 use jiff::Timestamp;

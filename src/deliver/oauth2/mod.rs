@@ -6,6 +6,8 @@
 
 mod https;
 mod request;
+#[cfg(test)]
+mod tests;
 mod token_file;
 mod tokens;
 

@@ -4,13 +4,14 @@
 
 use crate::config::Secret;
 use crate::config::settings::OAuth2;
+use crate::unix::staged_file::StagedFile;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,31 +35,42 @@ impl TokenFile {
         TokenFile { path: Some(path), writing: Mutex::default() }
     }
 
-    /// The refresh token that replaced the configured one.
-    pub(super) fn find(&self, upstream: &str, oauth2: &OAuth2) -> Option<Secret> {
-        let mut all = read(self.path.as_deref()?).unwrap_or_default();
-        let kept = all.remove(upstream).filter(|kept| kept.configured == hash(oauth2))?;
-        Some(kept.refresh_token.into())
+    /// The refresh token that replaced the configured one. Waits for the disk.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read, or is not what was written.
+    pub(super) fn find(&self, upstream: &str, oauth2: &OAuth2) -> io::Result<Option<Secret>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let kept = read(path)?.remove(upstream).filter(|kept| kept.configured == hash(oauth2));
+        Ok(kept.map(|kept| kept.refresh_token.into()))
     }
 
-    /// Keeps it, on disk when this returns.
+    /// Keeps it, on disk when this returns. Waits for the disk. What is damaged is kept beside it, for its owner to look at.
     pub(super) fn keep(&self, upstream: &str, oauth2: &OAuth2, token: &Secret) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = read(path).unwrap_or_default();
+        let mut all = match read(path) {
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                std::fs::rename(path, path.with_extension("json.damaged"))?;
+                BTreeMap::new()
+            }
+            // The tokens of the other upstreams are not to be lost because of a disk that fails for a moment.
+            all => all?,
+        };
         let kept = Kept { configured: hash(oauth2), refresh_token: token.expose_secret().to_owned() };
         all.insert(upstream.to_owned(), kept);
-        // A file of its own, for its owner alone, that takes the old one's place when it is whole.
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(&serde_json::to_vec_pretty(&all)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        StagedFile::write(path, &serde_json::to_string_pretty(&all)?)?.commit()
     }
 }
 
-fn read(path: &Path) -> Option<BTreeMap<String, Kept>> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn hash(oauth2: &OAuth2) -> String {

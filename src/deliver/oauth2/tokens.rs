@@ -10,6 +10,7 @@ use crate::deliver::tls::Tls;
 use crate::event::{EventType, Fact, code};
 use crate::queue::EventLog;
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ const BEFORE_EXPIRY: Duration = Duration::from_secs(5 * 60);
 /// Shared by all connections, and kept over reloads.
 pub struct Tokens {
     clock: Arc<dyn Clock>,
-    file: TokenFile,
+    file: Arc<TokenFile>,
     reports: Option<Reports>,
     /// Whoever holds an entry's lock fetches the token; the others wait for it.
     entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
@@ -61,12 +62,12 @@ impl Token {
 impl Tokens {
     /// Keeps nothing on disk and tells nobody.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Tokens {
-        Tokens { clock, file: TokenFile::default(), reports: None, entries: Mutex::default() }
+        Tokens { clock, file: Arc::default(), reports: None, entries: Mutex::default() }
     }
 
     /// Keeps refresh tokens in `data_dir` and tells nobody.
     pub fn kept_in(data_dir: &Path, clock: Arc<dyn Clock>) -> Tokens {
-        Tokens { file: TokenFile::at(data_dir.join("tokens.json")), ..Tokens::in_memory(clock) }
+        Tokens { file: Arc::new(TokenFile::at(data_dir.join("tokens.json"))), ..Tokens::in_memory(clock) }
     }
 
     /// Keeps refresh tokens in `data_dir`, tells the health of upstreams when tokens expire, and records events.
@@ -81,19 +82,19 @@ impl Tokens {
 
     /// A token that has not expired and is not the one that the upstream `refused`.
     pub(in crate::deliver) async fn get(
-        &self,
-        tls: &Tls,
+        self: &Arc<Self>,
+        tls: &Arc<Tls>,
         upstream: &Upstream,
         oauth2: &OAuth2,
         refused: Option<&Token>,
     ) -> Result<Token, TokenError> {
         let asked = self.clock.monotonic();
-        let entry = self.entry(&upstream.name);
-        let mut entry = entry.lock().await;
+        let mut entry = self.entry(&upstream.name).lock_owned().await;
         if entry.revision != upstream.revision() {
-            let refresh_token =
-                self.file.find(&upstream.name, oauth2).unwrap_or(oauth2.refresh_token.clone());
-            let refresh_token = (oauth2.has_refresh_token()).then_some(refresh_token);
+            let refresh_token = match oauth2.has_refresh_token() {
+                true => Some(self.refresh_token(upstream, oauth2).await),
+                false => None,
+            };
             *entry = Entry { revision: upstream.revision(), refresh_token, ..Entry::default() };
         }
         let now = self.clock.monotonic();
@@ -105,15 +106,30 @@ impl Tokens {
         if let Some((_, error)) = entry.failed.as_ref().filter(|(at, _)| *at >= asked) {
             return Err(error.clone());
         }
+        // It goes on even if nobody waits any more, because the attempt is over: the server may have replaced the refresh token,
+        // and the new one must not be lost.
+        let (tokens, tls) = (self.clone(), tls.clone());
+        let (upstream, oauth2) = (upstream.clone(), oauth2.clone());
+        let fetching = tokio::spawn(async move { tokens.fetch(&tls, &upstream, &oauth2, &mut entry).await });
+        fetching.await.unwrap_or_else(|error| {
+            let text = format!("the request for a token broke off, which is a bug in Postroom: {error}");
+            Err(TokenError { text, is_refusal: false })
+        })
+    }
+
+    async fn fetch(
+        &self,
+        tls: &Tls,
+        upstream: &Upstream,
+        oauth2: &OAuth2,
+        entry: &mut Entry,
+    ) -> Result<Token, TokenError> {
         let issued = request(tls, upstream.tls_ca.as_deref(), oauth2, entry.refresh_token.as_ref()).await;
         let now = self.clock.monotonic();
         match issued {
-            Ok(issued) => {
-                let token = self.note_issued(upstream, oauth2, &mut entry, issued, now);
-                Ok(token)
-            }
+            Ok(issued) => Ok(self.note_issued(upstream, oauth2, entry, issued, now).await),
             Err(error) => {
-                self.note_failure(upstream, &entry, &error);
+                self.note_failure(upstream, entry, &error);
                 entry.token = None;
                 entry.failed = Some((now, error.clone()));
                 Err(error)
@@ -126,7 +142,32 @@ impl Tokens {
         Arc::clone(entries.entry(upstream.to_owned()).or_default())
     }
 
-    fn note_issued(
+    /// The one that replaced the configured one, or that.
+    async fn refresh_token(&self, upstream: &Upstream, oauth2: &OAuth2) -> Secret {
+        let (name, of) = (upstream.name.clone(), oauth2.clone());
+        match self.with_file(move |file| file.find(&name, &of)).await {
+            Ok(kept) => kept.unwrap_or(oauth2.refresh_token.clone()),
+            Err(error) => {
+                let text = format!(
+                    "{}: tokens.json cannot be read: {error}; the configured refresh token is used, which may no longer be taken",
+                    upstream.name
+                );
+                self.record(upstream, EventType::Error, text);
+                oauth2.refresh_token.clone()
+            }
+        }
+    }
+
+    /// Where waiting for the disk keeps nobody else waiting.
+    async fn with_file<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&TokenFile) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || work(&file)).await.unwrap_or_else(|panicked| Err(panicked.into()))
+    }
+
+    async fn note_issued(
         &self,
         upstream: &Upstream,
         oauth2: &OAuth2,
@@ -142,8 +183,9 @@ impl Tokens {
             renewed: now.saturating_add(life.saturating_sub(early)),
         };
         if let Some(new) = refresh_token.filter(|new| entry.refresh_token.as_ref() != Some(new)) {
+            let (name, of, kept) = (upstream.name.clone(), oauth2.clone(), new.clone());
             if entry.refresh_token.is_some()
-                && let Err(error) = self.file.keep(&upstream.name, oauth2, &new)
+                && let Err(error) = self.with_file(move |file| file.keep(&name, &of, &kept)).await
             {
                 let text = format!(
                     "{}: the new refresh token cannot be kept in tokens.json: {error}; after a restart the old one may no \

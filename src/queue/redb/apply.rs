@@ -3,6 +3,7 @@
 //! An error of the database fails all of them; what one caller got wrong (no such message) fails only that caller's
 //! operation, before it has written anything.
 
+use super::super::QueueError;
 use super::batch::{Batch, BatchChanges};
 use super::op::{Op, OpResult};
 use super::shared_queue::SharedQueue;
@@ -36,6 +37,12 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
     let result = match op {
         Op::Stage { id, number, chunk, .. } => put::stage(batch, *id, *number, chunk)?,
         Op::Put { message, tail, facts, file, .. } => {
+            // Whoever put it may have been ended before the answer, so that another one comes with it.
+            if let Some(file) = file
+                && taken_files::is_taken(batch, *file)?
+            {
+                return Ok(OpResult::Refused(QueueError::AlreadyTaken));
+            }
             let result = put::put(batch, message, tail, facts)?;
             if let (Ok(()), Some(file)) = (&result, file) {
                 taken_files::remember(batch, *file, message.id)?;

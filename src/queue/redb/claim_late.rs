@@ -48,14 +48,17 @@ fn late(
                 return Ok(found);
             }
             let number = entry?.0.value().2;
+            // Those of earlier batches are leased; their records need not be read again.
+            if !is_free(shared, QueueId::from_number(number), monotonic) {
+                continue;
+            }
             // A record that cannot be read is found when it is claimed to be sent.
             let Some(Ok(stored)) =
                 messages.get(number)?.map(|bytes| record::read_message(number, bytes.value()))
             else {
                 continue;
             };
-            let due = IndexEntries::of(&stored).and_then(|entries| entries.due);
-            if let Some((key, _)) = due.filter(|_| is_free(shared, QueueId::from_number(number), monotonic)) {
+            if let Some((key, _)) = IndexEntries::of(&stored).and_then(|entries| entries.due) {
                 found.push(key);
             }
         }

@@ -228,9 +228,7 @@ impl MailStore for RedbQueue {
     }
 
     fn show(&self, id: QueueId) -> Pending<'_, Arc<Message>> {
-        Box::pin(async move {
-            catch_redb_panic(|| queries::show(&self.shared.database, id)).map_err(queue_error)?
-        })
+        Box::pin(self.read(move |shared| queries::show(&shared.database, id)))
     }
 
     fn remove_failed(&self, before: Moment) -> Pending<'_, u64> {

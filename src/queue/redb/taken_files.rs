@@ -18,6 +18,11 @@ fn folder_number(folder: &str) -> u128 {
     xxhash_rust::xxh3::xxh3_128(folder.as_bytes())
 }
 
+/// Whether the file is a message already.
+pub(super) fn is_taken(batch: &Batch<'_, '_>, key: FileKey) -> Result<bool, redb::Error> {
+    Ok(batch.tables.taken_files.get(key)?.is_some())
+}
+
 /// Remembers the file, which is that message.
 pub(super) fn remember(batch: &mut Batch<'_, '_>, key: FileKey, id: QueueId) -> Result<(), redb::Error> {
     batch.changed = true;

@@ -44,25 +44,28 @@ struct Figures {
 
 #[test]
 fn redirect_leaks_to_nobody() {
-    let (seed, runs) = first_seed_and_runs();
-    let start = Instant::now();
     let mut figures = Figures::default();
-    for run in 0..runs.unwrap_or(u64::MAX) {
-        if runs.is_none() && run > 0 && start.elapsed() > SUITE {
-            break;
-        }
-        println!("run with LEAK_SEED={}", seed + run);
-        Run::start(seed + run).play(&mut figures);
+    for_each_seed(SUITE, |seed| {
+        Run::start(seed).play(&mut figures);
         figures.runs += 1;
-    }
+    });
     println!("{figures:#?}");
     assert!(figures.rcpts > 0, "nothing was sent to anybody");
 }
 
-/// The first seed, and how many runs there are to be.
-fn first_seed_and_runs() -> (u64, Option<u64>) {
+/// As many runs as `LEAK_RUNS` says, or as there is time for; their seeds begin with `LEAK_SEED`, or anywhere.
+fn for_each_seed(time: Duration, mut run: impl FnMut(u64)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    (number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2)), number("LEAK_RUNS"))
+    let seed = number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2));
+    let runs = number("LEAK_RUNS");
+    let start = Instant::now();
+    for number in 0..runs.unwrap_or(u64::MAX) {
+        if runs.is_none() && number > 0 && start.elapsed() > time {
+            break;
+        }
+        println!("run with LEAK_SEED={}", seed + number);
+        run(seed + number);
+    }
 }
 
 /// Those of a message: redirected ones, allowed ones, and such as look like them.

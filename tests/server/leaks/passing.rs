@@ -4,7 +4,7 @@
 use super::judgement::{Era, Letter, Record};
 use super::settings::{House, SITES, Settings};
 use super::upstream::{self, Book, Step, Transaction};
-use super::{SOON, draw_recipients, first_seed_and_runs};
+use super::{SOON, draw_recipients, for_each_seed};
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use std::io::{BufRead, BufReader, Write};
@@ -31,17 +31,11 @@ struct Figures {
 
 #[test]
 fn redirect_leaks_to_nobody_without_a_queue() {
-    let (seed, runs) = first_seed_and_runs();
-    let start = Instant::now();
     let mut figures = Figures::default();
-    for run in 0..runs.unwrap_or(u64::MAX) {
-        if runs.is_none() && run > 0 && start.elapsed() > SUITE {
-            break;
-        }
-        println!("run with LEAK_SEED={}", seed + run);
-        PassingRun::start(seed + run).play(&mut figures);
+    for_each_seed(SUITE, |seed| {
+        PassingRun::start(seed).play(&mut figures);
         figures.runs += 1;
-    }
+    });
     println!("{figures:#?}");
     assert!(figures.taken > 0, "nobody took anything");
 }
