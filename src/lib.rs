@@ -18,7 +18,7 @@
 //! - [`log`] is the log on standard error, for diagnosis.
 //! - [`config`] reads, checks and explains settings.
 //! - [`mail`] has values without I/O.
-//! - [`clock`] is time as a parameter, `unix` what only Unix has.
+//! - [`metrics`] is what is counted, [`clock`] time as a parameter, `unix` what only Unix has.
 //!
 //! # Life of a message
 //! [`smtp::listen`] accepts a client, [`smtp::session`] reads its commands, [`smtp::dialogue`] decides what they mean,
@@ -43,6 +43,7 @@ pub mod deliver;
 pub mod event;
 pub mod log;
 pub mod mail;
+pub mod metrics;
 pub mod pass_through;
 pub mod pickup;
 pub mod policy;

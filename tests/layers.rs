@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["log"],
     &["config"],
     &["mail"],
-    &["clock", "unix"],
+    &["clock", "metrics", "unix"],
 ];
 
 fn layer(module: &str) -> usize {

@@ -20,6 +20,7 @@ mod foreign;
 mod front_door;
 mod fuzz;
 mod layers;
+mod metrics;
 mod names;
 mod pages;
 mod pass_through;

@@ -13,6 +13,7 @@ pub(crate) mod json;
 mod json_body;
 mod json_response;
 mod messages;
+mod metrics;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod safe_json;
@@ -34,6 +35,7 @@ pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/livez", get(service::live))
         .route("/readyz", get(service::ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/messages", get(messages::list))
         .route("/api/v1/messages/bulk", post(bulk::bulk))
         .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))

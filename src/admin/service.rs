@@ -29,10 +29,19 @@ pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonRespons
     if !admin.queue.status().writable {
         return no("the queue cannot be written; the log says why");
     }
-    let modes = notices::notices(&admin.settings.borrow());
+    let settings = admin.settings.borrow().clone();
+    let modes = notices::notices(&settings);
+    // One that is down is told and is no reason to restart us: mail waits for it.
+    let upstreams: Vec<Value> = settings.upstreams.iter().map(|upstream| fares(&admin, upstream)).collect();
     // A folder that cannot be read keeps nobody from sending by SMTP.
     let pickups = admin.pickups.troubles();
-    Ok(JsonResponse(json!({ "status": "ready", "modes": modes, "pickups": pickups })))
+    Ok(JsonResponse(json!({ "status": "ready", "modes": modes, "pickups": pickups, "upstreams": upstreams })))
+}
+
+fn fares(admin: &AdminState, upstream: &Upstream) -> Value {
+    let status = admin.health.status(upstream);
+    let state = status.availability.to_string();
+    json!({ "name": upstream.name, "state": state, "last_error": status.last_error })
 }
 
 /// `GET /api/v1/stats`: from counters, never by a scan.

@@ -5,6 +5,7 @@ use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Sett
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::transactions_under_way::TransactionsUnderWay;
+use crate::metrics::Metrics;
 use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
 use jiff::Timestamp;
@@ -56,6 +57,7 @@ pub(crate) struct AdminState {
     /// What is in force, as it is shown, and where it was given.
     pub(crate) in_force: watch::Receiver<Arc<InForce>>,
     pub(crate) requests: mpsc::Sender<ConfigRequest>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What is wrong with the folders that mail is taken from.
     pub(crate) pickups: Arc<PickupStatus>,
 }

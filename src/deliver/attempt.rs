@@ -194,6 +194,8 @@ impl Attempt<'_> {
                 groups.push_front(asked);
                 continue;
             }
+            let took = connecting + Duration::from_millis(transaction.transmit_ms);
+            self.context.services.metrics.attempt(&upstream.name, took);
             let recipients: Vec<_> = asked.iter().map(|place| &self.recipients[*place].address).collect();
             let (why, to) = (why.clone(), &mut way_out);
             let record = history::transaction(at, why, connecting, &recipients, &transaction, to);

@@ -9,6 +9,7 @@ use super::transactions_under_way::TransactionsUnderWay;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::event::logemails::LogEmails;
+use crate::metrics::Metrics;
 use crate::queue::{Archive, DeliveryQueue};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -27,6 +28,8 @@ pub struct Services {
     pub pool: Arc<Pool>,
     /// In KiB, shared with reception.
     pub content_memory: Arc<Semaphore>,
+    /// Where it is counted what becomes of mail.
+    pub metrics: Arc<Metrics>,
     /// Transactions that have not ended.
     pub transactions: TransactionsUnderWay,
     /// Chooses whose sending is said to have failed under debug.

@@ -79,6 +79,18 @@ pub enum Availability {
     Disabled,
 }
 
+impl Availability {
+    /// Each of them.
+    pub const ALL: [Availability; 6] = [
+        Availability::Ok,
+        Availability::Busy,
+        Availability::Limited,
+        Availability::Open,
+        Availability::Probing,
+        Availability::Disabled,
+    ];
+}
+
 impl fmt::Display for Availability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

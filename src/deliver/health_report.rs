@@ -11,6 +11,7 @@ use crate::mail::QueueId;
 pub(super) fn failed(context: &AttemptContext, id: QueueId, slot: &mut Slot, error: &SessionError) {
     let upstream = slot.upstream().clone();
     tracing::info!(queue_id = %id, upstream = upstream.name, "{error}");
+    context.services.metrics.upstream_failed(&upstream.name, error.kind.word());
     if let Some(change) = slot.failed(error, context.services.pool.idle(&upstream.name)) {
         record(context, &upstream, change, Some(error));
     }
@@ -19,6 +20,8 @@ pub(super) fn failed(context: &AttemptContext, id: QueueId, slot: &mut Slot, err
 /// The upstream has answered a transaction, whatever it said.
 pub(super) fn succeeded(context: &AttemptContext, slot: &mut Slot) {
     let upstream = slot.upstream().clone();
+    let now = context.services.clock.wall().as_second();
+    context.services.metrics.upstream_answered(&upstream.name, now);
     if let Some(change) = slot.succeeded() {
         record(context, &upstream, change, None);
     }

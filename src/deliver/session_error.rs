@@ -23,6 +23,26 @@ impl SessionError {
     }
 }
 
+impl SessionErrorKind {
+    /// For counting.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            SessionErrorKind::Connect => "connect",
+            SessionErrorKind::Greeting => "greeting",
+            SessionErrorKind::Hello => "hello",
+            SessionErrorKind::Tls => "tls",
+            SessionErrorKind::AuthRefused | SessionErrorKind::Auth => "auth",
+            SessionErrorKind::Unauthorized => "unauthorized",
+            SessionErrorKind::Lost => "lost",
+            SessionErrorKind::TooManyConnections => "too_many_connections",
+            SessionErrorKind::OutOfTime => "out_of_time",
+            SessionErrorKind::Stale => "stale",
+            SessionErrorKind::Folder => "folder",
+            SessionErrorKind::Content => "own_queue",
+        }
+    }
+}
+
 /// At which step a session with an upstream failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SessionErrorKind {

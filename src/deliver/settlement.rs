@@ -120,7 +120,10 @@ pub(super) async fn settle(
     };
     if commit_with_notice(context, claim, settlement, notice.as_ref()).await {
         // What the log says is on disk.
-        outcomes(&verdicts).for_each(|outcome| outcome.log());
+        outcomes(&verdicts).for_each(|outcome| {
+            outcome.log();
+            outcome.count(&context.services.metrics);
+        });
     }
 }
 
@@ -183,6 +186,7 @@ async fn commit_with_notice(
                 let (told, failed) =
                     notice.map_or((0, 0), |due| (due.told.len(), due.count(DsnAction::Failed)));
                 let what = if failed > 0 { "bounced" } else { "notified" };
+                context.services.metrics.notice(what);
                 tracing::info!(queue_id = %id, notice = %notice_id, recipients = told, "{what}");
                 return true;
             }
@@ -192,6 +196,7 @@ async fn commit_with_notice(
     }
     let lost = "the notice about it cannot be stored: its sender is not told";
     tracing::error!(queue_id = %id, "{lost}");
+    context.services.metrics.notice("lost");
     settlement.facts.push(Fact {
         queue_id: Some(id),
         site: named_site(&claim.message.site),

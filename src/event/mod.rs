@@ -23,6 +23,17 @@ pub enum EventType {
     Error,
 }
 
+impl EventType {
+    /// For counting.
+    pub fn word(self) -> &'static str {
+        match self {
+            EventType::Information => "information",
+            EventType::Warning => "warning",
+            EventType::Error => "error",
+        }
+    }
+}
+
 /// What happened, before the event log numbers it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fact {

@@ -13,6 +13,7 @@
 
 use super::{EventType, Fact};
 use crate::mail::{Address, Mode, Outcome, QueueId, ReversePath, Role, Verdict, printable};
+use crate::metrics::{CountedOutcome, Metrics};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -88,6 +89,22 @@ impl OutcomeRecord<'_> {
             status = status(verdict.outcome),
             reply = printable(&verdict.reply),
         );
+    }
+}
+
+impl OutcomeRecord<'_> {
+    /// Counts it. Under redirect the copies count, and not whom they stand for.
+    pub fn count(&self, metrics: &Metrics) {
+        if self.mode == Some(Mode::Redirect) && self.role == Role::Original {
+            return;
+        }
+        metrics.outcome(CountedOutcome {
+            upstream: self.verdict.upstream.as_deref().unwrap_or_default(),
+            site: self.site,
+            result: status(self.verdict.outcome),
+            mode: self.mode.map(mode_word).unwrap_or_default(),
+            age: self.delays.total(),
+        });
     }
 }
 

@@ -351,6 +351,7 @@ impl FolderTask {
             _ => badmail::set_aside(&at, &name, &reason),
         });
         let name = shown(&file.name);
+        self.services.metrics.refused(&format!("pickup.{}", self.pickup.name), "file");
         match moved.await {
             Ok(()) => self.telling.refused(&format!("{name} was moved to badmail: {why}")),
             Err(error) => {

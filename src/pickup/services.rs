@@ -3,6 +3,7 @@
 use super::status::PickupStatus;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::queue::TakenFiles;
 use crate::reception::disk_space::DiskSpace;
 use std::sync::Arc;
@@ -19,4 +20,6 @@ pub(crate) struct PickupServices {
     pub(crate) content_memory: Arc<Semaphore>,
     pub(crate) disk_space: Arc<DiskSpace>,
     pub(crate) status: Arc<PickupStatus>,
+    /// Where messages are counted.
+    pub(crate) metrics: Arc<Metrics>,
 }

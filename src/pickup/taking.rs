@@ -60,8 +60,14 @@ impl<'a> ReadFile<'a> {
     pub(super) fn put(self, folder: String) -> Pending<'a, ()> {
         let ReadFile { services, content, message, identity } = self;
         let fact = queued(&message);
+        let (site, recipients, size) = (message.site.clone(), message.recipients.len(), message.size);
+        let listener = message.origin.listener.clone();
         let put = move |tail| services.files.put_file(message, tail, vec![fact], &folder, identity);
-        Box::pin(content.put_with(put))
+        Box::pin(async move {
+            content.put_with(put).await?;
+            services.metrics.accepted(&listener, &site, recipients, size);
+            Ok(())
+        })
     }
 }
 

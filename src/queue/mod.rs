@@ -51,7 +51,7 @@ pub use event_log::EventLog;
 pub use filter::{Filter, Needle};
 pub use filter_parser::{FilterError, parse_time};
 pub use mail_store::{CHUNK_SIZE, MailStore, QueueStatus};
-pub use operations::{ActionResult, Operations, OperatorAction, Page};
+pub use operations::{ActionResult, Operations, OperatorAction, Page, QueueFigures};
 pub use sent_mail::{ArchivedDay, Day, SentMail, SentMessage, SentPage};
 pub use taken_files::{FileIdentity, TakenFile, TakenFiles};
 pub use timeline::Timeline;

@@ -4,7 +4,10 @@ use super::error::Pending;
 use super::filter::Filter;
 use super::mail_store::MailStore;
 use crate::mail::{AttemptRecord, Message, QueueId};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A page of a listing, newest first.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +53,25 @@ pub enum ActionResult {
     NotFound,
 }
 
+/// What takes a look at the file: how long mail has waited, how much is in use.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct QueueFigures {
+    /// When the message was received that has been in state `queued` longest.
+    pub oldest_queued: Option<Timestamp>,
+    /// The same of state `deferred`.
+    pub oldest_deferred: Option<Timestamp>,
+    /// By site (`""`: none), how long that message has been due which is due longest. While sending is off for a site, no time
+    /// passes for its mail.
+    pub overdue: BTreeMap<String, Duration>,
+    /// Bytes of the file that hold something, or a little more.
+    pub used_bytes: u64,
+}
+
 /// Lists messages and acts on them. The control socket's routes use this.
 pub trait Operations: MailStore {
+    /// How long mail has waited and the like, read from the indexes: a few entries for each site.
+    fn figures(&self) -> Pending<'_, QueueFigures>;
+
     /// Carries out an action on each of these messages, and records a fact for each that changed. The results are in the
     /// order of the ids.
     fn act(&self, action: OperatorAction, ids: Vec<QueueId>) -> Pending<'_, Vec<ActionResult>> {

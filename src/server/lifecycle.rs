@@ -24,6 +24,7 @@ use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::deliver::upstream_tls::UpstreamTls;
 use crate::event::code;
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::pickup::PickupServices;
 use crate::pickup::status::PickupStatus;
 use crate::policy::notices;
@@ -71,6 +72,7 @@ pub(crate) struct Server {
     control: JoinHandle<()>,
     smtp_events: JoinHandle<()>,
     requests: mpsc::Receiver<ConfigRequest>,
+    metrics: Arc<Metrics>,
 }
 
 impl Server {
@@ -88,7 +90,8 @@ impl Server {
         };
         let Loaded { settings, warnings, in_force, dropped, admin: admin_toml, .. } = loaded;
         let settings = Arc::new(settings);
-        let queue = open_queue(&settings, clock.clone()).await?;
+        let metrics = Arc::new(Metrics::default());
+        let queue = open_queue(&settings, clock.clone(), metrics.clone()).await?;
         let log_emails = open_log_emails(&settings).map_err(StartError::LogEmails)?;
         let control = bind_control(&settings).await?;
         drop(lock);
@@ -112,6 +115,7 @@ impl Server {
             health: health.clone(),
             pool: pool.clone(),
             content_memory: content_memory.permits(),
+            metrics: metrics.clone(),
             transactions: transactions.clone(),
             dice: Dice::default(),
             settings: settings_receiver.clone(),
@@ -124,7 +128,8 @@ impl Server {
             clock.clone(),
             content_memory.permits(),
         )
-        .passing_through(Arc::new(Relay::new(services.clone())));
+        .passing_through(Arc::new(Relay::new(services.clone())))
+        .counted_by(metrics.clone());
         let pickup_status = Arc::new(PickupStatus::default());
         let mut pickups = Pickups::new(PickupServices {
             settings: settings_receiver.clone(),
@@ -133,6 +138,7 @@ impl Server {
             content_memory: content_memory.permits(),
             disk_space: smtp.disk_space.clone(),
             status: pickup_status.clone(),
+            metrics: metrics.clone(),
         });
         // Before the first client: a start with too little space on the disk says so at once.
         smtp.disk_space.record_changes(&settings);
@@ -156,6 +162,7 @@ impl Server {
             listening: listening.clone(),
             in_force,
             pickups: pickup_status,
+            metrics: metrics.clone(),
             requests: ask,
         };
         pickups.change(&settings.pickups).await;
@@ -176,6 +183,7 @@ impl Server {
             listening,
             stop,
             requests,
+            metrics,
             reloader: Reloader {
                 sources,
                 settings: settings_sender,
@@ -253,6 +261,7 @@ impl Server {
             ConfigRequest::Change { change, by, answer } => {
                 self.service_manager.reloading();
                 let result = self.reloader.change(&mut self.listeners, &self.events, &change, &by).await;
+                self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
                 self.follow_settings().await;
                 self.service_manager.ready();
                 drop(answer.send(result));
@@ -264,6 +273,7 @@ impl Server {
     async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
         self.service_manager.reloading();
         let result = self.reloader.reload(&mut self.listeners, &self.events, by).await;
+        self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
         self.follow_settings().await;
         self.service_manager.ready();
         result

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{ConfigErrors, Settings};
 use crate::event::logemails::LogEmails;
+use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::queue::redb::{OpenError, Options, RedbQueue};
 use crate::unix;
@@ -55,12 +56,13 @@ pub(super) fn make_data_dir(settings: &Settings) -> Result<PathBuf, StartError> 
 pub(super) async fn open_queue(
     settings: &Settings,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 ) -> Result<Arc<dyn Queue>, StartError> {
     let path = &make_data_dir(settings)?;
     if let Some(pid) = unix::process_behind(&settings.control_socket()).await {
         return Err(StartError::Held { path: path.clone(), pid });
     }
-    let options = Options { keep_events: settings.events_keep, ..Options::new(clock) };
+    let options = Options { keep_events: settings.events_keep, metrics, ..Options::new(clock) };
     let file = settings.queue.path.clone();
     // Opening may repair, which may take a while.
     let opened = tokio::task::spawn_blocking(move || RedbQueue::open(&file, options)).await;

@@ -63,7 +63,7 @@ pub(crate) async fn change_without_proxy(
     let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
         .map_err(|error| not_written(&admin.path, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let queue = open_queue(settings, clock.clone()).await.map_err(|error| {
+    let queue = open_queue(settings, clock.clone(), Arc::default()).await.map_err(|error| {
         ChangeError::NotStored(format!("the change cannot be recorded as an event: {error}"))
     })?;
     if let Ok(file) = File::open(&settings.queue.path) {

@@ -43,6 +43,18 @@ pub enum AuthResult {
     NotChecked,
 }
 
+impl AuthResult {
+    /// For counting.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            AuthResult::Accepted => "accepted",
+            AuthResult::Refused(_) => "refused",
+            AuthResult::TooMany => "too_many",
+            AuthResult::NotChecked => "not_checked",
+        }
+    }
+}
+
 impl Authenticator {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Authenticator {
         // Half of the processors stay for those who have shown who they are; each hash takes 19 MiB.

@@ -4,6 +4,7 @@
 //! a panic in one session ends only that one.
 
 use super::inbound_stream::InboundStream;
+use super::refusal_reason;
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
 use super::session;
@@ -97,6 +98,7 @@ fn serve(
         Err(reply) => {
             tracing::info!(%client, listener = %name, "refused: {}", reply.text);
             server.refusals.add(client, name, &reply);
+            server.metrics.refused(name, refusal_reason::of(&reply));
             return send_now(&stream, &reply);
         }
     };
@@ -105,10 +107,11 @@ fn serve(
     let _ = stream.set_nodelay(true);
     let listener =
         settings.listeners.iter().find(|one| one.name == listener.name).unwrap_or(listener).clone();
+    let open = server.metrics.session(name);
     let context = SessionContext::new(settings, Arc::new(listener), client);
     let (server, shutdown) = (server.clone(), shutdown.clone());
     shutdown.sessions.clone().spawn(async move {
-        let _permit = permit;
+        let _permit = (permit, open);
         let early_talker = has_input(&stream);
         let mut stream = InboundStream::Plain(stream);
         // What sessions share is left whole by each of its methods, so a panic between two of them breaks nothing.

@@ -26,6 +26,7 @@ mod origin;
 mod parameters;
 mod passed_content;
 mod reception;
+mod refusal_reason;
 pub mod refusals;
 pub mod reply;
 mod server;

@@ -9,6 +9,7 @@ use super::origin;
 use super::reply::{self, ReplyToClient};
 use crate::config::Settings;
 use crate::mail::{HeaderScan, Message, QueueId, Reply, ReversePath, SenderScan};
+use crate::metrics::Metrics;
 use crate::pass_through::{PassThrough, PassedHeader, PassedMail, PassedTransaction};
 use crate::policy::changes::RENAMES;
 use crate::reception::content::ContentReader;
@@ -58,6 +59,8 @@ pub(super) struct PassedContent {
     /// What has come of the content before its header was read whole.
     header: Option<Vec<u8>>,
     refusal: Option<ContentRefusal>,
+    /// Known with the header.
+    site: String,
     /// Its share of `content_memory`, given back when this is dropped.
     _reservation: OwnedSemaphorePermit,
 }
@@ -96,6 +99,7 @@ impl PassedContent {
             sender: SenderScan::new(&RENAMES),
             header: Some(Vec::new()),
             refusal: None,
+            site: String::new(),
             _reservation: reservation,
         }
     }
@@ -124,7 +128,12 @@ impl PassedContent {
     }
 
     /// The content is complete: the final dot, and what the upstream says to it.
-    pub(super) async fn finish(mut self, passed_on: &mut PassedOn, dialogue: &Dialogue) -> ContentRefusal {
+    pub(super) async fn finish(
+        mut self,
+        passed_on: &mut PassedOn,
+        dialogue: &Dialogue,
+        metrics: &Metrics,
+    ) -> ContentRefusal {
         let PassedContent { reader, scan, sender, .. } = &mut self;
         let mut content = Vec::new();
         reader.finish(|bytes| {
@@ -133,11 +142,17 @@ impl PassedContent {
             content.extend_from_slice(bytes);
         });
         self.pass_on(&content, true, passed_on, dialogue).await;
-        match (self.refusal, passed_on.transaction()) {
+        let said = match (self.refusal, passed_on.transaction()) {
             (Some(refusal), _) => refusal,
             (None, Some(transaction)) => transaction.finish().await.into(),
             (None, None) => reply::NO_TRANSACTION.into(),
+        };
+        if said.reply.is_positive() {
+            let recipients = dialogue.envelope().map_or(0, |envelope| envelope.recipients.len());
+            let listener = &dialogue.context().listener.name;
+            metrics.accepted(listener, &self.site, recipients, self.reader.size());
         }
+        said
     }
 
     async fn pass_on(&mut self, content: &[u8], ended: bool, passed_on: &mut PassedOn, dialogue: &Dialogue) {
@@ -181,6 +196,7 @@ impl PassedContent {
         let site = origin::site(context, &settings, reverse_path, Some(self.sender.facts()));
         let sender = self.sender.facts().clone();
         let held = self.header.take().unwrap_or_default();
+        self.site.clone_from(&site);
         transaction.header(PassedHeader { facts, sender, site, bytes: &held }).await?;
         for piece in held.chunks(PIECE) {
             transaction.content(piece).await?;

@@ -67,6 +67,7 @@ impl<'q> Reception<'q> {
         let message = self.message(server, dialogue, envelope);
         let fact = queued(&message);
         let (id, size, recipients) = (message.id, message.size, message.recipients.len());
+        let site = message.site.clone();
         let put = |tail| server.queue.put(message, tail, vec![fact]);
         match self.content.put_with(put).await {
             Ok(()) => {
@@ -74,6 +75,7 @@ impl<'q> Reception<'q> {
                 let (listener, user) = (&listener.name, user.as_deref());
                 let from = envelope.mail.reverse_path.as_str();
                 tracing::info!(queue_id = %id, %client, %listener, user, from, size, recipients, "accepted");
+                server.metrics.accepted(listener, &site, recipients, size);
                 reply::queued(id)
             }
             Err(error) => {

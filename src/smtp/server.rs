@@ -5,6 +5,7 @@ use super::refusals::Refusals;
 use super::session_permit::SessionPermits;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::pass_through::PassThrough;
 use crate::queue::MailStore;
 use crate::reception::disk_space::DiskSpace;
@@ -27,6 +28,8 @@ pub struct SmtpServer {
     pub(super) authenticator: Authenticator,
     /// Where mail is passed on that is not to be queued.
     pub(super) relay: Option<Arc<dyn PassThrough>>,
+    /// Where it is counted what clients do.
+    pub(super) metrics: Arc<Metrics>,
     /// Whether there is space for mail.
     pub disk_space: Arc<DiskSpace>,
     /// Which clients were refused.
@@ -45,6 +48,7 @@ impl SmtpServer {
             permits: Arc::default(),
             authenticator: Authenticator::new(clock.clone()),
             relay: None,
+            metrics: Arc::default(),
             disk_space: Arc::new(DiskSpace::new(queue.clone(), clock.clone())),
             refusals: Refusals::new(queue.clone(), clock.clone()),
             settings,
@@ -57,6 +61,11 @@ impl SmtpServer {
     /// Mail that is not to be queued is passed on there.
     pub fn passing_through(self, relay: Arc<dyn PassThrough>) -> SmtpServer {
         SmtpServer { relay: Some(relay), ..self }
+    }
+
+    /// What clients do is counted there.
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> SmtpServer {
+        SmtpServer { metrics, ..self }
     }
 }
 

@@ -15,6 +15,7 @@ use super::handshake_failure;
 use super::inbound_stream::InboundStream;
 use super::passed_content::{PassedContent, PassedOn};
 use super::reception::{RESERVATION, Reception};
+use super::refusal_reason;
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
 use super::session_context::SessionContext;
@@ -82,7 +83,7 @@ pub async fn run<S>(
         early_talker = session.stream.has_more().await;
     }
     if early_talker {
-        session.log(&reply::EARLY_TALKER);
+        session.note(&reply::EARLY_TALKER);
         session.count_refusal(&reply::EARLY_TALKER);
         return session.stream.close(Some(&reply::EARLY_TALKER), true).await;
     }
@@ -100,7 +101,7 @@ pub async fn run<S>(
         Err(SessionEnd::TlsHello) => Some(reply::TLS_HELLO),
     };
     if let Some(last) = &last {
-        session.log(last);
+        session.note(last);
         if matches!(ended, Err(SessionEnd::EndlessLine | SessionEnd::TlsHello)) {
             session.count_refusal(last);
         }
@@ -182,7 +183,10 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             return Err(SessionEnd::Closed);
         };
         let deadline = Instant::now() + self.limits().command_timeout.min(HANDSHAKE_TIMEOUT);
-        let failed = match self.stream.start_tls(certificate.tls.clone(), deadline, stop).await {
+        let result = self.stream.start_tls(certificate.tls.clone(), deadline, stop).await;
+        let word = if result.is_ok() { "done" } else { "failed" };
+        self.server.metrics.handshake(&self.dialogue.context().listener.name, word);
+        let failed = match result {
             Ok(()) => {
                 self.dialogue.tls_started();
                 return Ok(());
@@ -193,6 +197,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         };
         let refusal = reply::handshake_failed(&failed);
         self.log(&refusal);
+        self.server.metrics.refused(&self.dialogue.context().listener.name, refusal_reason::TLS);
         self.count_refusal(&refusal);
         Err(SessionEnd::Closed)
     }
@@ -202,6 +207,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         self.stream.flush().await?;
         let context = self.dialogue.context();
         let result = self.server.authenticator.check(context, &said).await;
+        self.server.metrics.login(&context.listener.name, result.word());
         // Other names may be anything, even passwords that were typed into the wrong field.
         let user = context.settings.users.get(&said.name).map(|user| user.name.clone());
         if let AuthResult::Refused(wait) = result {
@@ -420,9 +426,15 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
 
     async fn reply(&mut self, reply: &ReplyToClient) -> Result<(), SessionEnd> {
         if reply.is_refusal() {
-            self.log(reply);
+            self.note(reply);
         }
         self.stream.reply(reply).await
+    }
+
+    /// A refusal has its line, and is counted.
+    fn note(&self, reply: &ReplyToClient) {
+        self.server.metrics.refused(&self.dialogue.context().listener.name, refusal_reason::of(reply));
+        self.log(reply);
     }
 
     fn log(&self, reply: &ReplyToClient) {

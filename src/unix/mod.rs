@@ -5,6 +5,7 @@
 
 pub(crate) mod folder;
 pub(crate) mod folder_watch;
+pub(crate) mod process_figures;
 pub(crate) mod staged_file;
 
 use std::fs::File;

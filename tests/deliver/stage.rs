@@ -73,6 +73,7 @@ impl Stage {
             health: health.clone(),
             pool: Arc::new(Pool::default()),
             content_memory: Arc::new(Semaphore::new(1_000_000)),
+            metrics: Default::default(),
             transactions: Default::default(),
             dice: Default::default(),
             settings: receiver,

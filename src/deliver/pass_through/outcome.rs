@@ -100,6 +100,12 @@ pub(super) fn record(
     let facts: Vec<Fact> = outcomes.iter().map(OutcomeRecord::fact).collect();
     if !facts.is_empty() {
         context.services.queue.record(facts);
-        outcomes.iter().for_each(OutcomeRecord::log);
+        for outcome in &outcomes {
+            outcome.log();
+            outcome.count(&context.services.metrics);
+        }
+        if let Some(upstream) = verdicts.iter().find_map(|one| one.verdict.upstream.as_ref()) {
+            context.services.metrics.attempt(upstream, connect + transmit);
+        }
     }
 }

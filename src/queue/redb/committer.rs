@@ -9,6 +9,7 @@ use super::shared_queue::SharedQueue;
 use super::stored::Metadata;
 use super::tables::Tables;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A transaction takes at most this many operations and, but for the last of them, bytes of content.
 pub(super) const BATCH_OPS: usize = 1_000;
@@ -44,8 +45,12 @@ impl Committer {
             true => Flush::Later,
             false => Flush::Now,
         };
+        let start = Instant::now();
         match self.transact(&ops, flush) {
             Ok(applied) => {
+                if flush == Flush::Now && applied.changes.changed {
+                    self.shared.metrics.commit(ops.len(), start.elapsed());
+                }
                 self.unflushed = if flush == Flush::Later { self.unflushed + staged } else { 0 };
                 self.publish(applied, ops.into_iter().enumerate().collect());
                 Ok(())
@@ -103,6 +108,7 @@ impl Committer {
         }
         self.metadata = changes.metadata;
         for event in changes.events {
+            self.shared.metrics.event(event.fact.kind.word());
             // Without subscribers sending fails, which is no error.
             let _ = self.shared.event_sender.send(Arc::new(event));
         }

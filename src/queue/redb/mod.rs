@@ -33,6 +33,7 @@ mod damage;
 mod database_opener;
 mod due_key;
 mod event_log;
+mod figures;
 mod flush;
 mod index_entries;
 mod lane_heads;

@@ -5,10 +5,11 @@ mod sent_mail;
 
 use super::super::{
     ActionResult, Claim, EventLog, FileIdentity, Filter, MailStore, Operations, OperatorAction, Page,
-    Pending, Queue, QueueError, QueueStatus, TakenFile, TakenFiles, Timeline,
+    Pending, Queue, QueueError, QueueFigures, QueueStatus, TakenFile, TakenFiles, Timeline,
 };
 use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
+use super::figures;
 use super::layout::FileKey;
 use super::leased::{LeasedClaims, UnreadableEntry};
 use super::listing;
@@ -27,6 +28,7 @@ use super::writer_handle::WriterHandle;
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, EventFilter, Fact};
 use crate::mail::{AttemptRecord, Message, QueueId};
+use crate::metrics::Metrics;
 use bytes::Bytes;
 use jiff::Timestamp;
 use redb::{Database, StorageBackend};
@@ -48,12 +50,14 @@ pub struct Options {
     pub keep_events: u64,
     /// Pages of the file that are kept in memory, in bytes. Half of it may hold what is being written.
     pub cache_size: usize,
+    /// Where commits and events are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Options {
     /// With this clock, 100,000 events of each type and a cache of 16 MiB.
     pub fn new(clock: Arc<dyn Clock>) -> Options {
-        Options { clock, keep_events: 100_000, cache_size: 16 * 1024 * 1024 }
+        Options { clock, keep_events: 100_000, cache_size: 16 * 1024 * 1024, metrics: Arc::default() }
     }
 }
 
@@ -97,8 +101,9 @@ impl RedbQueue {
         let timelines = Timelines::resume(options.clock, metadata.timeline, &metadata.site_timelines);
         let space = FreeSpace::new(opener.path().map(Path::to_owned));
         let database = SharedDatabase::new(database);
+        let (keep, metrics) = (options.keep_events, options.metrics);
         let shared =
-            Arc::new(SharedQueue::new(database, timelines, space, &metadata, options.keep_events, instance));
+            Arc::new(SharedQueue::new(database, timelines, space, &metadata, keep, instance, metrics));
         let writer = WriterHandle::start(|inbox| Writer::new(shared.clone(), opener, inbox, metadata));
         Ok(RedbQueue { shared, writer: writer.map_err(OpenError::no_thread)? })
     }
@@ -292,6 +297,10 @@ impl TakenFiles for RedbQueue {
 }
 
 impl Operations for RedbQueue {
+    fn figures(&self) -> Pending<'_, QueueFigures> {
+        Box::pin(self.read(|shared| figures::read(shared)))
+    }
+
     fn act_where(
         &self,
         action: OperatorAction,

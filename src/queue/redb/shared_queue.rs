@@ -7,6 +7,7 @@ use super::space::FreeSpace;
 use super::stored::Metadata;
 use super::timelines::Timelines;
 use crate::event::Event;
+use crate::metrics::Metrics;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) struct SharedQueue {
     pub(super) event_sender: broadcast::Sender<Arc<Event>>,
     pub(super) keep_events: AtomicU64,
     pub(super) instance: String,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl SharedQueue {
@@ -37,6 +39,7 @@ impl SharedQueue {
         metadata: &Metadata,
         keep: u64,
         instance: String,
+        metrics: Arc<Metrics>,
     ) -> SharedQueue {
         let state = MemoryState::new(metadata);
         SharedQueue {
@@ -49,6 +52,7 @@ impl SharedQueue {
             event_sender: broadcast::Sender::new(EVENTS_BUFFERED),
             keep_events: AtomicU64::new(keep),
             instance,
+            metrics,
         }
     }
 

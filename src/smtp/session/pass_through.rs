@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     /// The final dot, and what came of it.
     async fn finish_passing_on(&mut self, content: PassedContent) -> Result<(), SessionEnd> {
         let Some(passed_on) = &mut self.passed_on else { return Err(SessionEnd::Closed) };
-        let finishing = content.finish(passed_on, &self.dialogue);
+        let finishing = content.finish(passed_on, &self.dialogue, &self.server.metrics);
         let ContentRefusal { reply, is_ours } = until_stopped(finishing, &self.shutdown.grace_over).await?;
         if is_ours {
             self.count_refused_mail(&reply);
