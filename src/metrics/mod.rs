@@ -224,12 +224,20 @@ impl Metrics {
             for family in [&self.accepted_messages, &self.accepted_recipients, &self.accepted_bytes] {
                 add(family, &[listener, ""], 0);
             }
-            add(&self.sessions, &[listener], 0);
+            // Folders have no sessions.
+            if !listener.starts_with("pickup.") {
+                add(&self.sessions, &[listener], 0);
+            }
         }
         for upstream in names.upstreams.iter().map(String::as_str).chain([""]) {
             RESULTS.iter().for_each(|result| add(&self.recipients, &[upstream, "", "", result], 0));
         }
-        names.upstreams.iter().for_each(|upstream| add(&self.transactions, &[upstream], 0));
+        for upstream in &names.upstreams {
+            add(&self.transactions, &[upstream], 0);
+            ["connect", "tls", "auth", "lost"]
+                .iter()
+                .for_each(|reason| add(&self.failures, &[upstream, reason], 0));
+        }
         ["bounced", "notified", "lost"].iter().for_each(|result| add(&self.notices, &[result], 0));
         ["information", "warning", "error"].iter().for_each(|kind| add(&self.events, &[kind], 0));
         ["done", "refused"].iter().for_each(|result| add(&self.reloads, &[result], 0));

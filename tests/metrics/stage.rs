@@ -67,14 +67,6 @@ impl Busy {
             pickup.path().display(),
         );
         let proxy = Proxy::start(&config);
-        let send = |sender: &str, recipients: &[&str]| {
-            let port = proxy.address().port().to_string();
-            let mut python = Command::new("python3");
-            succeeded(python.args(["-c", CLIENT, &port, sender]).args(recipients), b"");
-        };
-        send("ann@a.test", &["bob@b.test", "later@b.test", "no@b.test"]);
-        send("tester@qa.test", &["customer@b.test"]);
-        let _ = proxy.command(&["reload"]);
         let busy = Busy {
             proxy,
             _server: server,
@@ -83,8 +75,21 @@ impl Busy {
             _trusted: trusted,
             _pickup: pickup,
         };
+        busy.send_all();
+        busy.proxy.command(&["reload"]);
         busy.wait();
         busy
+    }
+
+    /// One message each: to be delivered, to be deferred, to be refused for good, to be redirected.
+    pub fn send_all(&self) {
+        let port = self.proxy.address().port().to_string();
+        let send = |sender: &str, recipients: &[&str]| {
+            let mut python = Command::new("python3");
+            succeeded(python.args(["-c", CLIENT, &port, sender]).args(recipients), b"");
+        };
+        send("ann@a.test", &["bob@b.test", "later@b.test", "no@b.test"]);
+        send("tester@qa.test", &["customer@b.test"]);
     }
 
     /// Until everything has happened: the bounce was delivered, too.
