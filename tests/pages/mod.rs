@@ -105,6 +105,7 @@ impl Page {
     #[track_caller]
     pub fn proxy(&self, upstream: SocketAddr, launch: Launch) -> Proxy {
         let mut document: DocumentMut = self.beginning().parse().expect("TOML");
+        document.remove("data_dir");
         let mut address = "@LISTEN@".to_owned();
         for (_, listener) in tables(&mut document, "listener") {
             listener["address"] = value(std::mem::replace(&mut address, free_address().to_string()));
