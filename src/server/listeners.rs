@@ -232,7 +232,8 @@ fn explain(listener: &Listener, error: &io::Error) -> String {
     let hint = match error.kind() {
         ErrorKind::PermissionDenied => {
             "only root may listen below port 1024: allow it with `setcap cap_net_bind_service=+ep` on the postroom binary, \
-             let a systemd socket unit open the port, or choose another port such as 2525"
+             let a systemd socket unit open the port, in a container set the sysctl net.ipv4.ip_unprivileged_port_start, or choose \
+             another port such as 2525"
         }
         ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
         ErrorKind::AddrNotAvailable => {

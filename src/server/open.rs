@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::queue::redb::{OpenError, Options, RedbQueue};
 use crate::unix;
+use crate::unix::folder::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -15,14 +16,17 @@ use tokio::net::UnixListener;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The data folder cannot be made or written.
-    #[error("data_dir {} cannot be used: {error}; make it a folder that this user may write, or name another one", path.display())]
+    #[error("data_dir {} cannot be used: {error}; make it a folder that user {user} may write, on a file system that can be \
+             written, or name another one", path.display())]
     DataDir {
         path: PathBuf,
+        /// Number of the user who cannot: in a container it has no name.
+        user: u32,
         /// What the system said.
         error: std::io::Error,
     },
     /// Another process uses the data folder.
-    #[error("data_dir {} is in use by another postroom (process {pid}); stop that one, or name another data_dir", path.display())]
+    #[error("data_dir {} is in use by another postroom ({}); stop that one, or name another data_dir", path.display(), holder(*pid))]
     Held { path: PathBuf, pid: i32 },
     /// See [`OpenError`].
     #[error(transparent)]
@@ -45,11 +49,22 @@ pub(crate) enum StartError {
     LogEmails(String),
 }
 
-/// Makes the data folder where it is missing.
+/// Where the other process is. One of another container has no number here.
+fn holder(pid: i32) -> String {
+    match pid {
+        0 => "in another container on the same volume".to_owned(),
+        pid => format!("process {pid}"),
+    }
+}
+
+/// Makes the data folder where it is missing, and sees whether it can be written.
 pub(super) fn make_data_dir(settings: &Settings) -> Result<PathBuf, StartError> {
     let path = settings.data_dir.clone();
-    unix::make_private_folder(&path).map_err(|error| StartError::DataDir { path: path.clone(), error })?;
-    Ok(path)
+    let usable = unix::make_private_folder(&path).and_then(|()| Folder::open(&path)?.may_write());
+    match usable {
+        Ok(()) => Ok(path),
+        Err(error) => Err(StartError::DataDir { path, user: unix::own_user(), error }),
+    }
 }
 
 /// Opens the queue file in the data folder, which is made where it is missing and must not be in use by another process.

@@ -79,7 +79,7 @@ fn on_a_read_only_file_system_it_does_not_start() {
         eventually("the mount to be free", || disk.read_only(true).then_some(()));
         let said = proxy.try_again().unwrap_err();
         assert_eq!(proxy.wait().code(), Some(1), "{said}");
-        assert!(said.contains("queue.redb") && said.contains("Read-only file system"), "{said}");
+        assert!(said.contains("data_dir") && said.contains("Read-only file system"), "{said}");
         assert!(std::fs::read(&file).unwrap() == before);
         // Looking needs no right to write.
         assert_eq!(proxy.cli(&["queue", "list", "--json"]).as_array().unwrap().len(), 1);
