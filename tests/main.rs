@@ -22,6 +22,7 @@ mod fuzz;
 mod layers;
 mod metrics;
 mod names;
+mod packages;
 mod pages;
 mod pass_through;
 mod pickup;

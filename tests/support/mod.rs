@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod clients;
 pub mod foreign;
 pub mod lax;
+pub mod namespaces;
 pub mod proxy;
 pub mod real;
 pub mod recorder;

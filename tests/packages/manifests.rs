@@ -1,0 +1,61 @@
+//! conf/sidecar/compose.yaml and conf/kubernetes, held against the schemas of Compose and Kubernetes, and against what the image
+//! needs.
+
+use super::container::{USER, text};
+use crate::support::{clients, foreign};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn conf(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(path)
+}
+
+/// A Python module that `./scripts/setup` has put below target/, to be run.
+#[track_caller]
+fn module(name: &str) -> Option<Command> {
+    let folder = foreign::folder().join("manifests");
+    if !foreign::have(&["python3", text(&folder.join(name))]) {
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.arg("-m").arg(name).env("PYTHONPATH", folder);
+    Some(command)
+}
+
+fn kubernetes() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(conf("kubernetes")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn compose_takes_its_file() {
+    let Some(mut check) = module("check_jsonschema") else { return };
+    check.args(["--builtin-schema", "vendor.compose-spec"]).arg(conf("sidecar/compose.yaml"));
+    clients::succeeded(&mut check, b"");
+}
+
+#[test]
+fn kubernetes_takes_its_files_strictly() {
+    let Some(mut check) = module("kubernetes_validate") else { return };
+    clients::succeeded(check.arg("--strict").args(kubernetes()), b"");
+}
+
+/// What is written into both the image and the examples, and has to be the same.
+#[test]
+fn the_examples_and_the_image_speak_of_the_same() {
+    for file in kubernetes() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shown = file.display();
+        if !text.contains("image: postroom") {
+            continue;
+        }
+        assert!(text.contains(&format!("runAsUser: {USER}")), "{shown}");
+        assert!(text.contains(&format!("fsGroup: {USER}")), "{shown}");
+        assert!(text.contains("mountPath: /data"), "{shown}");
+        assert!(text.contains("[\"/postroom\", \"ready\"]"), "{shown}");
+        assert!(text.contains("2525"), "{shown}");
+    }
+}
