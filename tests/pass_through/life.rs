@@ -59,6 +59,34 @@ fn what_is_queued_already_and_what_is_sent_again_use_the_queue() {
     assert_eq!(proxy.cli(&["queue", "list", "--json"]), serde_json::json!([]));
 }
 
+/// Nothing of what was passed on is kept with a queued message that leaves on the same connection.
+#[test]
+fn what_was_passed_on_is_in_no_other_messages_record() {
+    let server = plain();
+    let (archive, upstream) = ("archive_days = 1\n", to("a", server.port()));
+    let proxy = Proxy::start(&format!("[queue]\n{archive}{upstream}"));
+    assert!(Talk::hello(proxy.address()).mail("b@y.test", 100).starts_with("250 2.0.0 queued as "));
+    let archived = |count: usize| {
+        eventually("archived messages", || {
+            let listed = proxy.cli(&["sent", "list", "--json"]).as_array().unwrap().clone();
+            let ids = listed.iter().map(|one| one["id"].as_str().unwrap().to_owned());
+            Some(ids.collect::<Vec<_>>()).filter(|ids| ids.len() == count)
+        })
+    };
+    let first = archived(1).remove(0);
+    reload(&proxy, &format!("{PASS}{archive}{upstream}"));
+    let mut talk = mail_from(&proxy, "a@x.test");
+    talk.say("RCPT TO:<passed@y.test>", "250");
+    talk.say("DATA", "354");
+    finish(&mut talk, "250");
+    proxy.command(&["sent", "resend", &first]);
+    let second = archived(2).into_iter().find(|id| *id != first).unwrap();
+    assert_eq!(server.sessions().len(), 1, "all of them left on one connection");
+    let said = String::from_utf8(proxy.raw(&format!("/api/v1/messages/{second}/transcript"))).unwrap();
+    assert!(said.contains("RCPT TO:<b@y.test>") && said.contains("open already"), "{said}");
+    assert!(!said.contains("passed@y.test"), "{said}");
+}
+
 #[test]
 fn nothing_is_tried_again_kept_or_bounced() {
     let server =

@@ -288,6 +288,8 @@ impl PassedSession {
                 health_report::succeeded(context, &mut slot);
             }
         }
+        // Nothing of it is kept, neither here nor with the next message on this connection.
+        drop(connection.take_dialogue());
         context.services.pool.give_back(*connection);
         slot.released();
     }
