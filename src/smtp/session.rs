@@ -94,7 +94,8 @@ pub async fn run<S>(
     };
     let last = match ended {
         Ok(()) => None,
-        Err(SessionEnd::Closed) => return,
+        // An upstream's transaction ends as with QUIT.
+        Err(SessionEnd::Closed) => return session.drop_message().await,
         Err(SessionEnd::TimedOut) => Some(reply::TIMEOUT),
         Err(SessionEnd::Stopping) => Some(reply::STOPPING),
         Err(SessionEnd::EndlessLine) => Some(reply::ENDLESS_LINE),

@@ -87,6 +87,25 @@ fn what_was_passed_on_is_in_no_other_messages_record() {
     assert!(!said.contains("passed@y.test"), "{said}");
 }
 
+/// It is as if it had said QUIT: what the upstream has said of its recipients is told, and its connection serves the next one.
+#[test]
+fn a_client_that_is_gone_without_a_word_leaves_outcomes_and_the_connection() {
+    let server = Scripted::start(|script| script.on("RCPT TO:<bad", "550 5.1.1 who is bad"));
+    let proxy = in_front_of(&[&server], "[log_emails]\nenabled = true\n");
+    let mut talk = mail_from(&proxy, "a@x.test");
+    talk.say("RCPT TO:<bad@y.test>", "550");
+    drop(talk);
+    let told = events_of(&proxy, "bad@y.test", 1);
+    assert!(told[0].contains("550 5.1.1 who is bad"), "{told:?}");
+    let log = proxy.data_dir().join("logemails.log");
+    eventually("the record of the attempt", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\nRcpt: bad@y.test\n")).then_some(())
+    });
+    let mut talk = up_to_content(&proxy, "a@x.test");
+    finish(&mut talk, "250");
+    assert_eq!(server.sessions().len(), 1);
+}
+
 #[test]
 fn nothing_is_tried_again_kept_or_bounced() {
     let server =
