@@ -53,6 +53,8 @@ pub struct InboundEnvelope {
     pub(super) mail: MailCommand,
     /// In the order of RCPT, each address exactly once, with all that its RCPTs ask to be told and the ORCPT of the first.
     pub recipients: Vec<RcptCommand>,
+    /// How many RCPTs an upstream was asked about, in pass-through: those that it refused, too.
+    asked: usize,
     /// Monotonic time of MAIL.
     pub(super) began: Duration,
     /// Their places, so that a repeated one is found quickly.
@@ -304,6 +306,7 @@ impl Dialogue {
         self.envelope = Some(InboundEnvelope {
             mail,
             recipients: Vec::new(),
+            asked: 0,
             began: now,
             known: HashMap::new(),
             chunked: false,
@@ -327,6 +330,9 @@ impl Dialogue {
 
     /// In pass-through: the upstream has accepted a recipient, or not.
     pub fn recipient_answered(&mut self, rcpt: RcptCommand, accepted: bool) {
+        if let Some(envelope) = &mut self.envelope {
+            envelope.asked += 1;
+        }
         if accepted {
             self.add(rcpt);
         }
@@ -349,7 +355,9 @@ impl Dialogue {
         if envelope.known.contains_key(&rcpt.address) {
             return Ok(IsNew::No);
         }
-        match envelope.recipients.len() < self.context.settings.limits.recipients {
+        // Whom the upstream refuses takes memory until the transaction ends, as everybody else.
+        let so_far = envelope.asked.max(envelope.recipients.len());
+        match so_far < self.context.settings.limits.recipients {
             true => Ok(IsNew::Yes),
             false => Err(reply::TOO_MANY_RECIPIENTS),
         }

@@ -341,6 +341,27 @@ fn what_the_upstream_refuses_is_no_error_of_the_client() {
     assert_eq!(refused, serde_json::json!([]), "no client was refused");
 }
 
+/// Memory does not follow what a client asks about: those who are refused are recipients of the transaction, too.
+#[test]
+fn whom_the_upstream_refuses_counts_for_the_limit_of_recipients() {
+    let server = Scripted::start(|script| plain(script).on("RCPT TO:<bad", "550 5.1.1 who is that"));
+    let proxy = in_front_of(&[&server], "[limits]\nrecipients = 100\n");
+    let mut talk = mail_from(&proxy, "a@x.test");
+    talk.say("RCPT TO:<b@y.test>", "250");
+    for number in 0..98 {
+        talk.say(&format!("RCPT TO:<bad{number}@y.test>"), "550 5.1.1");
+    }
+    // Asked about again, it counts again.
+    talk.say("RCPT TO:<bad0@y.test>", "550 5.1.1");
+    talk.say("RCPT TO:<c@y.test>", "452 4.5.3");
+    talk.say("RCPT TO:<b@y.test>", "250");
+    assert_eq!(rcpts(&server).len(), 100);
+    talk.say("DATA", "354");
+    finish(&mut talk, "250");
+    talk.say("MAIL FROM:<a@x.test>", "250");
+    talk.say("RCPT TO:<c@y.test>", "250");
+}
+
 #[test]
 fn a_message_or_an_address_that_the_upstream_cannot_take_is_refused_for_good() {
     let server = Scripted::start(|script| script.ehlo(&["SIZE 5000"]));
