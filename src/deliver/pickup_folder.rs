@@ -277,8 +277,11 @@ fn process() -> &'static str {
 /// Removes the files whose names begin with `ours`, but for those that begin with `kept`.
 fn remove_leftovers(folder: &Folder, ours: &str, kept: &str) -> io::Result<()> {
     let starts = |name: &OsString, with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
-    for name in folder.names()?.filter(|name| starts(name, ours) && !starts(name, kept)) {
-        folder.remove(&name)?;
+    for name in folder.names()? {
+        let name = name?;
+        if starts(&name, ours) && !starts(&name, kept) {
+            folder.remove(&name)?;
+        }
     }
     Ok(())
 }

@@ -50,33 +50,47 @@ pub(super) fn is_meant(name: &OsStr) -> bool {
     !bytes.starts_with(b".") && ending.is_some_and(|ending| ending.eq_ignore_ascii_case(b".eml"))
 }
 
-/// The oldest files of the folder that are meant, but for those that `skips` has; and the names of these.
-pub(super) fn list(
-    folder: &Folder,
-    skips: &HashSet<FileIdentity>,
-) -> io::Result<(Vec<FoundFile>, HashMap<FileIdentity, OsString>)> {
+/// What is in a folder.
+pub(super) struct FolderListing {
+    /// The oldest files that are meant, but for those that were to be skipped.
+    pub(super) files: Vec<FoundFile>,
+    /// The names of these.
+    pub(super) skipped: HashMap<FileIdentity, OsString>,
+    /// Why some of what is in the folder may be missing here.
+    pub(super) incomplete: Option<io::Error>,
+}
+
+/// Looks at the files of the folder.
+pub(super) fn list(folder: &Folder, skips: &HashSet<FileIdentity>) -> io::Result<FolderListing> {
     let mut oldest = BinaryHeap::new();
     let mut skipped = HashMap::new();
-    // One that is known may have got any name.
-    for name in folder.names()?.filter(|name| is_meant(name) || !skips.is_empty()) {
-        // It may be gone again.
-        let Ok(facts) = folder.facts(&name) else { continue };
-        if facts.kind == FileKind::Folder {
-            continue;
-        }
+    let mut incomplete = None;
+    for name in folder.names()? {
+        let found = name.and_then(|name| {
+            // One that is known may have got any name.
+            let matters = is_meant(&name) || !skips.is_empty();
+            Ok(if matters { Some((folder.facts(&name)?, name)) } else { None })
+        });
+        let (facts, name) = match found {
+            Ok(Some((facts, name))) if facts.kind != FileKind::Folder => (facts, name),
+            Ok(_) => continue,
+            // It is gone again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                incomplete = Some(error);
+                continue;
+            }
+        };
         if skips.contains(&identity(&facts)) {
             skipped.insert(identity(&facts), name);
-            continue;
-        }
-        if !is_meant(&name) {
-            continue;
-        }
-        oldest.push(FoundFile { name, facts });
-        if oldest.len() > MOST_LISTED {
-            oldest.pop();
+        } else if is_meant(&name) {
+            oldest.push(FoundFile { name, facts });
+            if oldest.len() > MOST_LISTED {
+                oldest.pop();
+            }
         }
     }
-    Ok((oldest.into_sorted_vec(), skipped))
+    Ok(FolderListing { files: oldest.into_sorted_vec(), skipped, incomplete })
 }
 
 /// Since when files look as they do.

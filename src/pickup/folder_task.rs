@@ -2,7 +2,8 @@
 //! in order, and removes what is stored.
 
 use super::badmail;
-use super::file_list::{self, FoundFile, Waiting, identity, is_meant};
+use super::file_list::{self, FolderListing, FoundFile, Waiting, identity, is_meant};
+use super::removal::{self, Removal};
 use super::services::PickupServices;
 use super::taking::{self, NotTaken, blocking};
 use super::telling::Telling;
@@ -149,17 +150,44 @@ impl FolderTask {
         let taken = self.taken.get_or_insert_default();
         let skips: HashSet<FileIdentity> = taken.keys().chain(&self.stuck).copied().collect();
         let listing = folder.clone();
-        let (listed, skipped) = blocking(move || file_list::list(&listing, &skips)).await.map_err(&cannot)?;
-        self.stuck.retain(|file| skipped.contains_key(file));
-        self.unreadable.retain(|file| listed.iter().any(|one| identity(&one.facts) == *file));
-        let is_gone = |file: &&FileIdentity| !skipped.contains_key(file);
-        let gone = self.taken.iter().flat_map(HashMap::keys).filter(is_gone).copied().collect();
-        self.forget(gone).await;
+        let listing = blocking(move || file_list::list(&listing, &skips)).await.map_err(&cannot)?;
+        let FolderListing { files: listed, skipped, incomplete } = listing;
+        let wrong = match incomplete {
+            // What was not seen may be there all the same.
+            Some(error) => Some(cannot(error)),
+            None => {
+                self.stuck.retain(|file| skipped.contains_key(file));
+                self.unreadable.retain(|file| listed.iter().any(|one| identity(&one.facts) == *file));
+                let forgotten = self.forget_gone(&folder, &skipped).await;
+                forgotten.err().map(|error| format!("the folder {shown} cannot be synced: {error}"))
+            }
+        };
         self.clear(&folder, skipped.into_iter().filter(|(_, name)| is_meant(name)).collect()).await;
         self.blocked &= !listed.is_empty();
         let complete = self.waiting.complete(listed, self.services.clock.monotonic());
-        if self.take_all(&folder, complete, true).await && !self.blocked {
-            self.telling.works();
+        let goes_on = self.take_all(&folder, complete, true).await;
+        match wrong {
+            Some(what) if goes_on => self.telling.trouble(&what),
+            None if goes_on && !self.blocked => self.telling.works(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets files that are not in the folder any more; `there` are those that are.
+    async fn forget_gone(
+        &mut self,
+        folder: &Arc<Folder>,
+        there: &HashMap<FileIdentity, OsString>,
+    ) -> io::Result<()> {
+        let is_gone = |file: &&FileIdentity| !there.contains_key(file);
+        let gone: HashSet<FileIdentity> =
+            self.taken.iter().flat_map(HashMap::keys).filter(is_gone).copied().collect();
+        if !gone.is_empty() {
+            // What is forgotten must not come back with a power cut, whoever has removed it.
+            let at = folder.clone();
+            blocking(move || at.sync()).await?;
+            self.forget(gone).await;
         }
         Ok(())
     }
@@ -313,7 +341,9 @@ impl FolderTask {
         }
         let files: Vec<_> = there.into_iter().filter(|(file, _)| taken.contains_key(file)).collect();
         let at = folder.clone();
-        let Ok(Removal { removed, failed }) = blocking(move || remove_all(&at, files)).await else { return };
+        let Ok(Removal { removed, failed }) = blocking(move || removal::remove_all(&at, files)).await else {
+            return;
+        };
         let mut untold = failed.iter().filter(|(file, ..)| taken.get(file) == Some(&false));
         if let Some((_, name, why)) = untold.next() {
             let more = match untold.count() {
@@ -361,34 +391,6 @@ impl FolderTask {
             }
         }
     }
-}
-
-/// What became of files that were to be removed. One that has another name now is in neither list: the next look finds it.
-#[derive(Default)]
-struct Removal {
-    removed: HashSet<FileIdentity>,
-    /// Those that could not be removed, and why.
-    failed: Vec<(FileIdentity, OsString, String)>,
-}
-
-/// Removes what still is the file that it was.
-fn remove_all(folder: &Folder, files: Vec<(FileIdentity, OsString)>) -> io::Result<Removal> {
-    let mut removal = Removal::default();
-    for (file, name) in files {
-        if folder.facts(&name).is_ok_and(|facts| identity(&facts) != file) {
-            continue;
-        }
-        match folder.remove(&name) {
-            Ok(()) => _ = removal.removed.insert(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => removal.failed.push((file, name, error.to_string())),
-        }
-    }
-    // What is forgotten must not come back with a power cut.
-    if !removal.removed.is_empty() {
-        folder.sync()?;
-    }
-    Ok(removal)
 }
 
 fn shown(name: &OsStr) -> String {

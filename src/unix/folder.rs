@@ -55,16 +55,20 @@ impl Folder {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// The names of all that is in it, in no order.
-    pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = OsString>> {
+    /// The names of all that is in it, in no order. Nothing comes behind an error.
+    pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
         let entries = Dir::read_from(&self.0)?;
         let name = |entry: rustix::fs::DirEntry| OsString::from_vec(entry.file_name().to_bytes().to_vec());
-        Ok(entries.filter_map(move |entry| entry.ok().map(name)).filter(|name| name != "." && name != ".."))
+        let names = entries.map(move |entry| Ok(entry.map(name)?));
+        Ok(names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")))
     }
 
-    /// Makes its names survive a power cut.
+    /// Makes its names survive a power cut, where its file system can do that: some, of networks, cannot for folders.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        match rustix::fs::fsync(&self.0) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

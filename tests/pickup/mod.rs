@@ -4,6 +4,7 @@ mod bad;
 mod crash;
 mod envelope;
 pub mod folders;
+mod kept;
 mod many;
 
 use crate::support::eventually;
