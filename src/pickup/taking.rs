@@ -127,7 +127,7 @@ pub(super) async fn read<'a>(
         }
     }
     content.finish(&settings, &services.disk_space).await?;
-    let mut message = message(services, pickup, &settings, envelope, &content);
+    let mut message = message(services, pickup, envelope, &content);
     let taken = services.clock.monotonic().saturating_sub(began);
     message.reception_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
     Ok(ReadFile { services, content, message, identity: identity(&found.facts) })
@@ -204,13 +204,14 @@ fn header(file: &mut File) -> io::Result<Vec<u8>> {
 fn message(
     services: &PickupServices,
     pickup: &Pickup,
-    settings: &Settings,
     envelope: FileEnvelope,
     content: &StagedContent<'_>,
 ) -> Message {
     let FileEnvelope { reverse_path, recipients, .. } = envelope;
-    let site = site(pickup, settings, &reverse_path, content.author());
-    let handling = settings.handling_of(&site);
+    // Of this moment: mail must not escape a mode that was switched on while its file was read.
+    let now_in_force = services.settings.borrow().clone();
+    let site = site(pickup, &now_in_force, &reverse_path, content.author());
+    let handling = now_in_force.handling_of(&site);
     let now = services.files.now_of(&site);
     Message {
         smtp_utf8: !recipients.iter().chain(reverse_path.address()).all(Address::is_ascii),
@@ -269,4 +270,72 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| Err(panicked.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::config::{Sources, load};
+    use crate::pickup::status::PickupStatus;
+    use crate::queue::redb::{Options, RedbQueue};
+    use crate::reception::disk_space::DiskSpace;
+    use std::pin::Pin;
+    use std::time::Duration;
+    use tokio::sync::{Semaphore, watch};
+
+    /// Whoever asks it for the time finds other settings in force afterwards.
+    struct SwitchingClock(SystemClock, watch::Sender<Arc<Settings>>, Arc<Settings>);
+
+    impl Clock for SwitchingClock {
+        fn wall(&self) -> jiff::Timestamp {
+            self.1.send_replace(self.2.clone());
+            self.0.wall()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
+        }
+
+        fn sleep_until(&self, until: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            self.0.sleep_until(until)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mode_that_is_switched_on_while_a_file_is_read_holds_for_its_mail() {
+        let place = tempfile::tempdir().unwrap();
+        let settings = |more: &str| {
+            let file = place.path().join("postroom.toml");
+            let data_dir = place.path().join("data");
+            let folder = place.path().display();
+            let text = format!(
+                "hostname = \"h.test\"\ndata_dir = {data_dir:?}\n[pickup.web1]\ndirectory = \"{folder}\"\n{more}"
+            );
+            std::fs::write(&file, text).unwrap();
+            Arc::new(load(&Sources { file: Some(file), ..Sources::default() }).unwrap().settings)
+        };
+        let (before, then) = (settings(""), settings("[debug]\nenabled = true\n"));
+        let pickup = before.pickups[0].clone();
+        let options = Options::new(Arc::new(SystemClock::default()));
+        let files = Arc::new(RedbQueue::open(&place.path().join("queue.redb"), options).unwrap());
+        let (in_force, watched) = watch::channel(before);
+        let clock = Arc::new(SwitchingClock(SystemClock::default(), in_force, then));
+        let services = PickupServices {
+            settings: watched,
+            disk_space: Arc::new(DiskSpace::new(files.clone(), clock.clone())),
+            files,
+            clock,
+            content_memory: Arc::new(Semaphore::new(1)),
+            status: Arc::new(PickupStatus::default()),
+            metrics: Arc::default(),
+        };
+        std::fs::write(place.path().join("a.eml"), "From: a@x.test\nTo: b@y.test\n\nhello\n").unwrap();
+        let folder = Arc::new(Folder::open(place.path()).unwrap());
+        let facts = folder.facts("a.eml".as_ref()).unwrap();
+        let found = FoundFile { name: "a.eml".into(), facts };
+        let permit = services.content_memory.clone().try_acquire_owned().unwrap();
+        let read = read(&services, &pickup, &folder, &found, true, None, permit).await.ok().unwrap();
+        assert!(read.message.under_mode);
+    }
 }
