@@ -98,6 +98,15 @@ impl Capabilities {
         envelope.recipients.iter().any(|recipient| self.missing(envelope, &recipient.address).is_none())
     }
 
+    /// The size to announce of a message that grows by an unknown size, `room` at most: what may fit is offered.
+    pub(super) fn with_room(&self, size: u64, room: u64) -> u64 {
+        match size {
+            // Not known.
+            0 => 0,
+            size => size.saturating_add(room).min(self.size_limit.unwrap_or(u64::MAX)),
+        }
+    }
+
     /// Whether MAIL says SMTPUTF8: where it is offered, and declared by the client or needed by an address.
     pub(super) fn says_smtp_utf8(&self, envelope: &OutboundEnvelope) -> bool {
         let needed = |recipient: &OutboundRecipient| envelope.needs_smtp_utf8(&recipient.address);

@@ -362,6 +362,25 @@ fn whom_the_upstream_refuses_counts_for_the_limit_of_recipients() {
     talk.say("RCPT TO:<c@y.test>", "250");
 }
 
+/// What is put in front of a message is not known when its size is said: it keeps none from being sent.
+#[test]
+fn a_message_just_below_the_limit_of_the_upstream_is_offered_to_it() {
+    let server = Scripted::start(|script| script.ehlo(&["SIZE 5000"]));
+    let proxy = in_front_of(&[&server], "");
+    for (size, said) in [(3000, 4024), (4500, 5000), (5000, 5000)] {
+        let mut talk = Talk::hello(proxy.address());
+        talk.say(&format!("MAIL FROM:<a@x.test> SIZE={size}"), "250");
+        talk.say("RCPT TO:<b@y.test>", "250");
+        talk.say("DATA", "354");
+        finish(&mut talk, "250");
+        let mail = server.transactions().pop().unwrap().mail;
+        assert_eq!(mail, format!("<a@x.test> SIZE={said}"));
+    }
+    let mut talk = Talk::hello(proxy.address());
+    talk.say("MAIL FROM:<a@x.test> SIZE=5001", "250");
+    talk.say("RCPT TO:<b@y.test>", "552 5.3.4");
+}
+
 #[test]
 fn a_message_or_an_address_that_the_upstream_cannot_take_is_refused_for_good() {
     let server = Scripted::start(|script| script.ehlo(&["SIZE 5000"]));

@@ -17,9 +17,6 @@ use crate::policy::plan::{self, Action, EnvelopeKind, PlannedEnvelope};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For what is put in front of a content when its size is announced.
-const ROOM_FOR_FIELDS: u64 = 1024;
-
 impl Passed {
     pub(super) async fn ask(&mut self, address: Address) -> Reply {
         if !self.asked.contains(&address) {
@@ -153,14 +150,13 @@ impl Passed {
 
     pub(super) fn envelope(&self, planned: &PlannedEnvelope, upstream: &Upstream) -> OutboundEnvelope {
         let changes = self.changes(planned, upstream);
-        let size = self.message.size;
         OutboundEnvelope {
             reverse_path: changes.reverse_path.clone(),
             recipients: planned.recipients.iter().cloned().map(Into::into).collect(),
             // What comes is not known yet, and some applications send 8-bit content without declaring it.
             body: BodyType::EightBitMime,
             smtp_utf8: self.message.smtp_utf8 || changes.wants_smtp_utf8(),
-            size: if size > 0 { size + ROOM_FOR_FIELDS } else { 0 },
+            size: self.message.size,
             dsn: DsnRequest::default(),
         }
     }

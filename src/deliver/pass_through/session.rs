@@ -22,6 +22,9 @@ use crate::mail::{Address, FieldFilter, Message, Reply};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// For what is put in front of a content when its size is announced.
+const ROOM_FOR_FIELDS: u64 = 1024;
+
 /// A transaction that an upstream has answered a RCPT of.
 pub(super) struct PassedSession {
     slot: Slot,
@@ -97,11 +100,12 @@ impl PassedSession {
             }
             let reused = connection.transactions() > 0;
             let needs_reset = connection.begin_transaction() == ConnectionState::NeedsReset;
+            let size = connection.capabilities().with_room(envelope.size, ROOM_FOR_FIELDS);
             let mut session = PassedSession {
                 says_smtp_utf8: connection.capabilities().says_smtp_utf8(&envelope),
                 slot,
                 connection,
-                envelope: envelope.clone(),
+                envelope: OutboundEnvelope { size, ..envelope.clone() },
                 transaction,
                 times: StepTimes::default(),
                 encoder: ContentEncoder::default(),
