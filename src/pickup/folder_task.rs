@@ -37,11 +37,17 @@ pub(crate) async fn run(services: Arc<PickupServices>, pickup: Pickup, stop: Can
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep_until(next) => break,
-                changes = changes(&task.watch) => {
-                    task.take_named(changes.complete).await;
-                    if changes.look_again {
-                        break;
+                changes = changes(&task.watch) => match changes {
+                    Ok(changes) => {
+                        task.take_named(changes.complete).await;
+                        if changes.look_again {
+                            // Of a folder that is gone it tells nothing any more, even where the next one has its number.
+                            task.watch = None;
+                            break;
+                        }
                     }
+                    // The next look begins another one.
+                    Err(_) => task.watch = None,
                 }
             }
         }
@@ -49,12 +55,9 @@ pub(crate) async fn run(services: Arc<PickupServices>, pickup: Pickup, stop: Can
 }
 
 /// What the system tells; nothing where it cannot.
-async fn changes(watch: &Option<Watched>) -> FolderChanges {
+async fn changes(watch: &Option<Watched>) -> io::Result<FolderChanges> {
     match watch {
-        Some(watched) => {
-            let lost = |_| FolderChanges { look_again: true, ..FolderChanges::default() };
-            watched.watch.changes().await.unwrap_or_else(lost)
-        }
+        Some(watched) => watched.watch.changes().await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,9 @@ use crate::deliver::pickup_folder;
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn drop_one(folder: &Path, name: &str) {
     std::fs::write(folder.join(name), file(&["ann@b.test"], "\r\nx\r\n")).unwrap();
@@ -32,6 +34,39 @@ fn a_folder_that_is_not_there_keeps_nobody_from_sending() {
     std::fs::create_dir(&folder).unwrap();
     drop_one(&folder, "b.eml");
     queued(&proxy, 3);
+}
+
+/// Another folder under the same path, which has the same number as file systems give it out again: it is watched like the first.
+/// What keeps changing is never taken without being told of.
+#[test]
+fn a_folder_that_is_made_anew_with_the_same_number_is_watched() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("in");
+    std::fs::create_dir(&folder).unwrap();
+    let number = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    let first = number(&folder);
+    let proxy = Proxy::start(&(pickup("web1", &folder) + OFF));
+    drop_one(&folder, "a.eml");
+    queued(&proxy, 1);
+    wait_until_gone(&folder.join("a.eml"));
+    std::fs::remove_dir(&folder).unwrap();
+    let troubles = || proxy.get("/readyz").map(|ready| ready["pickups"].to_string());
+    eventually("it to be missed", || troubles().filter(|said| said.contains("No such file")));
+    // One of many that are made is likely to get the number.
+    let new = |count: usize| place.path().join(count.to_string());
+    (0..1000).for_each(|count| std::fs::create_dir(new(count)).unwrap());
+    let same = (0..1000).map(new).find(|path| number(path) == first);
+    println!("the number is {}the same", if same.is_some() { "" } else { "not " });
+    std::fs::rename(same.unwrap_or_else(|| new(0)), &folder).unwrap();
+    eventually("it to be found", || troubles().filter(|said| said == "{}"));
+    let mut touched: Option<Instant> = None;
+    eventually("a file that was told of", || {
+        if touched.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
+            drop_one(&folder, "b.eml");
+            touched = Some(Instant::now());
+        }
+        (super::messages(&proxy).len() > 1).then_some(())
+    });
 }
 
 fn reload(proxy: &Proxy, config: &str) {
