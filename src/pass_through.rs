@@ -59,6 +59,7 @@ pub trait PassedTransaction: Send {
     /// The final dot.
     fn finish(&mut self) -> Passing<'_, Reply>;
 
-    /// It is over: at its end, or given up wherever it was. Without a final dot an upstream has taken nothing.
-    fn end(self: Box<Self>) -> Passing<'static, ()>;
+    /// It is over: at its end, or given up wherever it was. Without a final dot an upstream has taken nothing. `told`: what its client
+    /// is told, where that is to come again; without it the client has given up, or is refused for its content.
+    fn end(self: Box<Self>, told: Option<Reply>) -> Passing<'static, ()>;
 }

@@ -43,10 +43,11 @@ impl PassedOn {
         self.transaction.as_mut()
     }
 
-    /// Ends it, wherever it is.
-    pub(super) async fn end(&mut self) {
+    /// Ends it, wherever it is. `told`: what the client is told.
+    pub(super) async fn end(&mut self, told: Option<&ReplyToClient>) {
         if let Some(transaction) = self.transaction.take() {
-            transaction.end().await;
+            let comes_again = told.filter(|reply| reply.is_refusal() && !reply.is_permanent());
+            transaction.end(comes_again.map(Reply::from)).await;
         }
     }
 }
@@ -167,8 +168,8 @@ impl PassedContent {
             None => self.pass_on_sound(content, ended, passed_on, dialogue).await,
         };
         if let Err(refusal) = done {
+            passed_on.end(Some(&refusal.reply)).await;
             self.refusal = Some(refusal);
-            passed_on.end().await;
         }
     }
 

@@ -28,6 +28,13 @@ impl From<Reply> for ReplyToClient {
     }
 }
 
+/// For records of what a client was told.
+impl From<&ReplyToClient> for Reply {
+    fn from(ReplyToClient { code, enhanced, text }: &ReplyToClient) -> Reply {
+        Reply { code: *code, enhanced: *enhanced, lines: text.split('\n').map(str::to_owned).collect() }
+    }
+}
+
 impl ReplyToClient {
     /// 2xx.
     pub(super) fn is_positive(&self) -> bool {

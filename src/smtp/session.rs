@@ -95,7 +95,7 @@ pub async fn run<S>(
     let last = match ended {
         Ok(()) => None,
         // An upstream's transaction ends as with QUIT.
-        Err(SessionEnd::Closed) => return session.drop_message().await,
+        Err(SessionEnd::Closed) => return session.drop_message(None).await,
         Err(SessionEnd::TimedOut) => Some(reply::TIMEOUT),
         Err(SessionEnd::Stopping) => Some(reply::STOPPING),
         Err(SessionEnd::EndlessLine) => Some(reply::ENDLESS_LINE),
@@ -112,7 +112,7 @@ pub async fn run<S>(
         || session.dialogue.envelope().is_some()
         || !session.stream.input().is_empty();
     // Closing takes a moment; what an unfinished message holds is given back before.
-    session.drop_message().await;
+    session.drop_message(last.as_ref()).await;
     session.stream.close(last.as_ref(), linger).await;
 }
 
@@ -131,6 +131,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
                     if reply.is_refusal() {
                         self.count_refusal(&reply);
                     }
+                    self.drop_message(Some(&reply)).await;
                     return self.reply(&reply).await;
                 }
                 SessionAction::StartTls => {
@@ -230,11 +231,11 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
         Ok(action)
     }
 
-    /// There is no transaction any more: what it held is given back.
-    async fn drop_message(&mut self) {
+    /// There is no transaction any more: what it held is given back. `told`: what the client is told instead of its end.
+    async fn drop_message(&mut self, told: Option<&ReplyToClient>) {
         (self.space, self.reception, self.passed_content) = (None, None, None);
         if let Some(mut passed_on) = self.passed_on.take() {
-            passed_on.end().await;
+            passed_on.end(told).await;
         }
     }
 
@@ -258,7 +259,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
             action => action,
         };
         if self.dialogue.envelope().is_none() {
-            self.drop_message().await;
+            self.drop_message(None).await;
         }
         Ok(action)
     }

@@ -1,7 +1,7 @@
 //! The content on its way through: what the upstream gets is what a queued message would be, in bounded memory, and it gets a
 //! final dot only for what is whole and sound.
 
-use super::{PASS, finish, in_front_of, mail_from, nothing_is_stored, up_to_content};
+use super::{PASS, events_of, finish, in_front_of, mail_from, nothing_is_stored, up_to_content};
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::samples::{long_lines, one_line, sample, with_attachment};
@@ -167,6 +167,8 @@ fn a_client_that_is_too_slow_is_disconnected_and_has_sent_nothing() {
     talk.hear("421 4.4.2");
     server.wait_for_ends(1);
     assert!(server.transactions().is_empty());
+    let told = events_of(&proxy, "b@y.test", 1);
+    assert!(told[0].starts_with("Warning deferred, last asked was a (421 4.4.2 timeout"), "{told:?}");
 }
 
 #[test]

@@ -264,6 +264,8 @@ fn a_transaction_that_outlives_the_stop_ends_with_421_and_no_final_dot() {
     }
     assert!(proxy.wait().success());
     assert!(server.transactions().is_empty());
+    let told = events_of(&proxy, "b@y.test", 1);
+    assert!(told[0].contains("deferred") && told[0].contains("421 4.3.2"), "{told:?}");
     // Of that one nobody knows what the upstream did.
     let told = events_of(&proxy, "d@y.test", 1);
     assert!(told[0].contains("may be sent twice"), "{told:?}");

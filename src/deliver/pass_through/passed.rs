@@ -114,11 +114,16 @@ impl Passed {
         outcome::record(&self.context, &self.message, verdicts, transmit, connecting);
     }
 
-    pub(super) async fn close(mut self: Box<Self>) {
-        if let Stage::Upstream(mut session, kind) =
+    /// It is over; `told` as in [`crate::pass_through::PassedTransaction::end`].
+    pub(super) async fn close(mut self: Box<Self>, told: Option<Reply>) {
+        if let Stage::Upstream(session, _) = &mut self.stage {
+            session.give_up("the client's session ended before the reply to the final dot");
+        }
+        if let Some(reply) = told {
+            self.break_off(&reply);
+        } else if let Stage::Upstream(session, kind) =
             std::mem::replace(&mut self.stage, Stage::Over(replies::session_lost()))
         {
-            session.give_up("the client's session ended before the reply to the final dot");
             self.close_session(*session, &kind, None);
         }
         if self.counts && !self.logged {

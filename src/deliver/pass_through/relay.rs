@@ -45,7 +45,7 @@ impl PassedTransaction for Passed {
         Box::pin(self.send_final_dot())
     }
 
-    fn end(self: Box<Self>) -> Passing<'static, ()> {
-        Box::pin(self.close())
+    fn end(self: Box<Self>, told: Option<Reply>) -> Passing<'static, ()> {
+        Box::pin(self.close(told))
     }
 }

@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let mut content = match self.begin_content(false).await? {
             Ok(content) => content,
             Err(refusal) => {
-                self.end_passing_on(false).await;
+                self.end_passing_on(&refusal).await;
                 return self.refuse_data(&refusal).await;
             }
         };
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 Ok(content) => Box::new(content),
                 Err(refusal) => {
                     self.skip(size, deadline).await?;
-                    self.end_passing_on(false).await;
+                    self.end_passing_on(&refusal).await;
                     return self.reply(&refusal).await;
                 }
             },
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         }
         match content.refusal().cloned() {
             Some(ContentRefusal { reply, is_ours }) => {
-                self.end_passing_on(false).await;
+                self.end_passing_on(&reply).await;
                 if is_ours {
                     self.count_refused_mail(&reply);
                 }
@@ -139,13 +139,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         if is_ours {
             self.count_refused_mail(&reply);
         }
-        self.end_passing_on(reply.is_positive()).await;
+        self.end_passing_on(&reply).await;
         self.reply(&reply).await
     }
 
-    async fn end_passing_on(&mut self, accepted: bool) {
-        self.dialogue.end_transaction(accepted);
-        self.drop_message().await;
+    async fn end_passing_on(&mut self, told: &ReplyToClient) {
+        self.dialogue.end_transaction(told.is_positive());
+        self.drop_message(Some(told)).await;
     }
 }
 
