@@ -358,11 +358,11 @@ impl FolderTask {
                 "{name} is stored and cannot be removed: {why}{more}; remove it, or let Postroom's user write to the folder"
             ));
         }
-        for (file, ..) in &failed {
-            if taken.insert(*file, true) == Some(false) {
-                // Where that is not stored it is told once more after a restart.
-                let _ = self.services.files.note_told(&self.key, *file).await;
-            }
+        let is_news = |file: &FileIdentity| taken.insert(*file, true) == Some(false);
+        let told: Vec<FileIdentity> = failed.iter().map(|(file, ..)| *file).filter(is_news).collect();
+        if !told.is_empty() {
+            // Where that is not stored it is told once more after a restart.
+            let _ = self.services.files.note_told(&self.key, told).await;
         }
         self.forget(removed).await;
     }

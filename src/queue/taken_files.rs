@@ -46,8 +46,8 @@ pub trait TakenFiles: MailStore {
     /// Those of a folder.
     fn taken_files(&self, folder: &str) -> Pending<'_, Vec<TakenFile>>;
 
-    /// People were told that it cannot be removed.
-    fn note_told(&self, folder: &str, file: FileIdentity) -> Pending<'_, ()>;
+    /// People were told that they cannot be removed.
+    fn note_told(&self, folder: &str, files: Vec<FileIdentity>) -> Pending<'_, ()>;
 
     /// They are gone for good.
     fn forget_files(&self, folder: &str, files: Vec<FileIdentity>) -> Pending<'_, ()>;

@@ -50,7 +50,7 @@ fn apply(batch: &mut Batch<'_, '_>, op: &Op) -> Result<OpResult, redb::Error> {
             result
         }
         Op::ChangeTakenFiles { told, forgotten, .. } => {
-            taken_files::change(batch, *told, forgotten)?;
+            taken_files::change(batch, told, forgotten)?;
             Ok(())
         }
         Op::NoteMode { id, .. } => {

@@ -38,9 +38,9 @@ pub(super) enum Op {
         _reservation: Reservation,
         responder: Responder<()>,
     },
-    /// Of files that were taken in: people were told of that one, those are gone.
+    /// Of files that were taken in: people were told of some, others are gone.
     ChangeTakenFiles {
-        told: Option<FileKey>,
+        told: Vec<FileKey>,
         forgotten: Vec<FileKey>,
         responder: Responder<()>,
     },

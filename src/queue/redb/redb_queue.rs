@@ -285,14 +285,14 @@ impl TakenFiles for RedbQueue {
         Box::pin(self.read(move |shared| taken_files::list(&shared.database, &folder)))
     }
 
-    fn note_told(&self, folder: &str, file: FileIdentity) -> Pending<'_, ()> {
-        let told = Some(taken_files::key(folder, file));
+    fn note_told(&self, folder: &str, files: Vec<FileIdentity>) -> Pending<'_, ()> {
+        let told = files.into_iter().map(|file| taken_files::key(folder, file)).collect();
         self.writer.request(|responder| Op::ChangeTakenFiles { told, forgotten: Vec::new(), responder })
     }
 
     fn forget_files(&self, folder: &str, files: Vec<FileIdentity>) -> Pending<'_, ()> {
         let forgotten = files.into_iter().map(|file| taken_files::key(folder, file)).collect();
-        self.writer.request(|responder| Op::ChangeTakenFiles { told: None, forgotten, responder })
+        self.writer.request(|responder| Op::ChangeTakenFiles { told: Vec::new(), forgotten, responder })
     }
 }
 

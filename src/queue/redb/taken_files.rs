@@ -30,14 +30,14 @@ pub(super) fn remember(batch: &mut Batch<'_, '_>, key: FileKey, id: QueueId) -> 
     Ok(())
 }
 
-/// Notes of one that people were told of it; forgets others.
+/// Notes of some that people were told of them; forgets others.
 pub(super) fn change(
     batch: &mut Batch<'_, '_>,
-    told: Option<FileKey>,
+    told: &[FileKey],
     forgotten: &[FileKey],
 ) -> Result<(), redb::Error> {
     batch.changed = true;
-    if let Some(key) = told {
+    for key in told {
         let before = batch.tables.taken_files.get(key)?.map(|entry| entry.value());
         if let Some((id, _)) = before {
             batch.tables.taken_files.insert(key, (id, true))?;
