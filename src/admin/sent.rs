@@ -134,7 +134,7 @@ fn again(admin: &AdminState, sent: &Message) -> Message {
         original_recipient: one.original_recipient.clone(),
         ..Recipient::pending(one.address.clone())
     };
-    let id = QueueId::fresh(u64::try_from(received_at.as_millisecond()).unwrap_or(0));
+    let id = QueueId::fresh_at(received_at);
     Message {
         recipients: sent.originals().map(anew).collect(),
         body: sent.body,

@@ -66,7 +66,7 @@ pub(super) async fn follow_up(
         now,
         tried_until: queue.wall_of(&message.site, message.life_start.after(settings.queue.expire_after)),
     };
-    let id = QueueId::fresh(u64::try_from(now.as_millisecond()).unwrap_or_default());
+    let id = QueueId::fresh_at(now);
     let returned =
         Returned { header: &header, whole: whole.as_deref(), message_id: message_id.as_deref(), why_less };
     let named = if extent == NoticeExtent::Least { LEAST_NAMED } else { usize::MAX };
@@ -108,8 +108,7 @@ pub(super) async fn without_returned(
     }
     let Some(content) = report_alone(context, refused).await? else { return Ok(None) };
     let now = context.services.clock.wall();
-    let mut notice =
-        StagedNotice::new(context, QueueId::fresh(u64::try_from(now.as_millisecond()).unwrap_or_default()));
+    let mut notice = StagedNotice::new(context, QueueId::fresh_at(now));
     notice.push(&content).await?;
     let message = Message {
         smtp_utf8: refused.smtp_utf8,

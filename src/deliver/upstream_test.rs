@@ -95,7 +95,7 @@ pub async fn test_upstream(
     // Why it failed, the step has told.
     if let Ok(mut way_out) = open(upstream, hostname, instance, peer_cache, &mut tell).await {
         if let Some(mail) = mail {
-            let id = QueueId::fresh(u64::try_from(peer_cache.clock.wall().as_millisecond()).unwrap_or(0));
+            let id = QueueId::fresh_at(peer_cache.clock.wall());
             tell(send(&mut way_out, id, mail).await);
         }
         if let WayOut::Connection(connection) = way_out {

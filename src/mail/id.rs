@@ -1,5 +1,6 @@
 //! The queue id: the name of an accepted message in every log line, event and answer.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -16,9 +17,14 @@ impl QueueId {
         QueueId(Ulid::from_parts(unix_ms, fastrand::u128(..)))
     }
 
-    /// As [`QueueId::fresh`], behind `last`, also where both are of the same millisecond: for messages that have an order.
-    pub fn fresh_after(unix_ms: u64, last: Option<QueueId>) -> QueueId {
-        let fresh = QueueId::fresh(unix_ms);
+    /// A fresh id for a message received at that time.
+    pub fn fresh_at(time: Timestamp) -> QueueId {
+        QueueId::fresh(u64::try_from(time.as_millisecond()).unwrap_or_default())
+    }
+
+    /// The same, behind `last`, also where both are of the same millisecond: for messages that have an order.
+    pub fn fresh_after(time: Timestamp, last: Option<QueueId>) -> QueueId {
+        let fresh = QueueId::fresh_at(time);
         match last.filter(|last| *last >= fresh) {
             Some(last) => QueueId::from_number(last.number().saturating_add(1)),
             None => fresh,

@@ -92,12 +92,11 @@ pub(super) async fn read<'a>(
         FileEnvelope::read(&header, settings.limits.recipients, completion).map_err(NotTaken::Bad)?;
     drop(header);
 
-    let now = u64::try_from(services.clock.wall().as_millisecond()).unwrap_or_default();
     let needs_author = envelope.reverse_path == ReversePath::Null;
     // On Unix every line of a text ends with a bare LF: that says nothing against it.
     let reader = ContentReader::bdat(BareNewline::Normalize, settings.limits.message_size);
     let space = services.disk_space.reserve(&settings, found.facts.size)?;
-    let id = QueueId::fresh_after(now, last);
+    let id = QueueId::fresh_after(services.clock.wall(), last);
     let mut content = StagedContent::new(&*services.files, id, reader, needs_author, permit, space);
     let mut from = Some(envelope.length as u64);
     let mut piece = Vec::new();

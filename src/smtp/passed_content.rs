@@ -214,7 +214,7 @@ pub(super) fn passed_mail(
     patience: Duration,
 ) -> Option<PassedMail> {
     let (context, envelope) = (dialogue.context(), dialogue.envelope()?);
-    let id = QueueId::fresh(u64::try_from(now.as_millisecond()).unwrap_or_default());
+    let id = QueueId::fresh_at(now);
     let (reverse_path, parameters) = (envelope.mail.reverse_path.clone(), &envelope.mail.parameters);
     let site = origin::site(context, &settings, &reverse_path, None);
     let message = Message {

@@ -32,8 +32,7 @@ impl<'q> Reception<'q> {
         reservation: OwnedSemaphorePermit,
         space: SpaceReservation<'q>,
     ) -> Reception<'q> {
-        let now = u64::try_from(server.clock.wall().as_millisecond()).unwrap_or_default();
-        let (id, needs_author) = (QueueId::fresh(now), dialogue.needs_author());
+        let (id, needs_author) = (QueueId::fresh_at(server.clock.wall()), dialogue.needs_author());
         Reception {
             content: StagedContent::new(&*server.queue, id, reader, needs_author, reservation, space),
         }
