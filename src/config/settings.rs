@@ -93,6 +93,11 @@ impl Settings {
         }
     }
 
+    /// The same; of a site that is gone, what happens to mail of no site.
+    pub fn handling_or_global(&self, site: &str) -> &Handling {
+        self.handling_of(site).unwrap_or(&self.handling)
+    }
+
     /// What happens to mail of no site (`""`) and of each site.
     pub fn handlings(&self) -> impl Iterator<Item = (&str, &Handling)> {
         let sites = self.sites.values().map(|site| (site.name.as_str(), &site.handling));

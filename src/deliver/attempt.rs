@@ -336,7 +336,7 @@ impl Attempt<'_> {
     /// Whether what a server reports goes to whom our own notices go to. An upstream's `sender` has it report to a mailbox of its own.
     fn reports_to_sender(&self, envelope: &OutboundEnvelope) -> bool {
         let (settings, message) = (&self.context.settings, &self.claim.message);
-        let handling = settings.handling_of(&message.site).unwrap_or(&settings.handling);
+        let handling = settings.handling_or_global(&message.site);
         envelope.reverse_path == reverse_path_after_sender(message, handling)
     }
 
@@ -357,7 +357,7 @@ impl Attempt<'_> {
     /// What redirect and `sender` change for these recipients, who are of one envelope.
     fn changes(&self, upstream: &Upstream, asked: &[usize]) -> Changes {
         let (settings, message) = (&self.context.settings, &self.claim.message);
-        let handling = settings.handling_of(&message.site).unwrap_or(&settings.handling);
+        let handling = settings.handling_or_global(&message.site);
         let number = asked.first().map_or(0, |place| self.recipients[*place].envelope);
         Changes::new(&self.envelopes[number], message, handling, upstream)
     }

@@ -166,8 +166,7 @@ impl Passed {
     }
 
     pub(super) fn handling(&self) -> &Handling {
-        let settings = &self.context.settings;
-        settings.handling_of(&self.message.site).unwrap_or(&settings.handling)
+        self.context.settings.handling_or_global(&self.message.site)
     }
 
     /// What the upstream has said to the first recipient.

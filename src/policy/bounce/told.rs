@@ -99,7 +99,7 @@ pub fn due<'a>(
     };
     let ours = verdicts.iter().filter(|one| one.role == Role::Original && one.mode.is_none());
     let told: Vec<Told<'a>> = ours.filter_map(told).collect();
-    let handling = settings.handling_of(&message.site).unwrap_or(&settings.handling);
+    let handling = settings.handling_or_global(&message.site);
     let to: Vec<Address> = match settings.queue.bounce {
         BounceTo::Nobody => Vec::new(),
         BounceTo::Sender => {
