@@ -10,7 +10,7 @@ use super::telling::Telling;
 use crate::config::settings::Pickup;
 use crate::mail::{QueueId, printable, printable_bytes};
 use crate::queue::{FileIdentity, Pending, QueueError};
-use crate::reception::staged_content::RESERVATION;
+use crate::reception::staged_content;
 use crate::unix::folder::{FileKind, Folder};
 use crate::unix::folder_watch::{FolderChanges, FolderWatch};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -320,9 +320,7 @@ impl FolderTask {
         stored: &mut Vec<(FileIdentity, OsString)>,
         goes_on: &mut bool,
     ) -> Option<OwnedSemaphorePermit> {
-        let all = usize::try_from(self.services.settings.borrow().limits.content_memory / 1024);
-        let kib = (RESERVATION / 1024).min(all.unwrap_or(usize::MAX)).max(1);
-        let permits = u32::try_from(kib).unwrap_or(u32::MAX);
+        let permits = staged_content::permits(&self.services.settings.borrow().limits);
         let memory = self.services.content_memory.clone();
         if let Ok(permit) = memory.clone().try_acquire_many_owned(permits) {
             return Some(permit);

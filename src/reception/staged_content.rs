@@ -9,6 +9,7 @@ use super::content::{ContentError, ContentReader};
 use super::disk_space::{DiskSpace, SpaceReservation};
 use super::not_accepted::NotAccepted;
 use crate::config::Settings;
+use crate::config::settings::Limits;
 use crate::mail::header::HeaderScan;
 use crate::mail::{Class, HeaderFacts, QueueId, SenderFacts, SenderScan};
 use crate::queue::{CHUNK_SIZE, MailStore, Pending, QueueError};
@@ -17,7 +18,13 @@ use std::task::Poll;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Memory that one content may hold at a time: the chunk that fills and the one that is being staged.
-pub(crate) const RESERVATION: usize = 2 * CHUNK_SIZE;
+const RESERVATION: usize = 2 * CHUNK_SIZE;
+/// The same in permits of `content_memory`, which are KiB: all that there are where there are fewer.
+pub(crate) fn permits(limits: &Limits) -> u32 {
+    let all = usize::try_from(limits.content_memory / 1024).unwrap_or(usize::MAX);
+    u32::try_from((RESERVATION / 1024).min(all).max(1)).unwrap_or(u32::MAX)
+}
+
 /// A chunk grows by doubling up to this size, then at once to its full size.
 const SMALL: usize = 32 * 1024;
 
@@ -66,8 +73,8 @@ impl Chunks {
 }
 
 impl<'q> StagedContent<'q> {
-    /// Nothing read yet. `needs_author`: its From is to be read, too. `reservation` is the share of `content_memory` for
-    /// [`RESERVATION`], `space` what was reserved on the disk.
+    /// Nothing read yet. `needs_author`: its From is to be read, too. `reservation` is its share of `content_memory`, as
+    /// [`permits`] says, `space` what was reserved on the disk.
     pub(crate) fn new(
         queue: &'q dyn MailStore,
         id: QueueId,

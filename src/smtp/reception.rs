@@ -16,15 +16,13 @@ use crate::reception::not_accepted::NotAccepted;
 use crate::reception::staged_content::StagedContent;
 use tokio::sync::OwnedSemaphorePermit;
 
-pub(super) use crate::reception::staged_content::RESERVATION;
-
 /// Carries one content into the queue.
 pub(super) struct Reception<'q> {
     content: StagedContent<'q>,
 }
 
 impl<'q> Reception<'q> {
-    /// Nothing read yet. `reservation` is the share of `content_memory` for [`RESERVATION`], `space` what was reserved at MAIL.
+    /// Nothing read yet. `reservation` is its share of `content_memory`, `space` what was reserved at MAIL.
     pub(super) fn new(
         server: &'q SmtpServer,
         dialogue: &Dialogue,

@@ -14,7 +14,7 @@ use super::dialogue::{Dialogue, SessionAction};
 use super::handshake_failure;
 use super::inbound_stream::InboundStream;
 use super::passed_content::{PassedContent, PassedOn};
-use super::reception::{RESERVATION, Reception};
+use super::reception::Reception;
 use super::refusal_reason;
 use super::reply::{self, ReplyToClient};
 use super::server::{Shutdown, SmtpServer};
@@ -22,6 +22,7 @@ use super::session_context::SessionContext;
 use crate::config::settings::{BareNewline, Limits, TlsMode};
 use crate::reception::content::ContentReader;
 use crate::reception::disk_space::SpaceReservation;
+use crate::reception::staged_content;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
@@ -410,8 +411,7 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'d, S> {
 
     /// Takes the share of `content_memory` that one content needs; waits for it where all is in use. None: waited in vain.
     async fn reserve_memory(&mut self) -> Result<Option<OwnedSemaphorePermit>, SessionEnd> {
-        let all = usize::try_from(self.limits().content_memory / 1024).unwrap_or(usize::MAX);
-        let permits = u32::try_from((RESERVATION / 1024).min(all).max(1)).unwrap_or(u32::MAX);
+        let permits = staged_content::permits(self.limits());
         let memory = &self.server.content_memory;
         if let Ok(permit) = memory.clone().try_acquire_many_owned(permits) {
             return Ok(Some(permit));
