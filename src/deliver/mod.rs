@@ -35,6 +35,7 @@ mod holding;
 mod login;
 mod lost_sessions;
 mod mode_attempt;
+mod mode_words;
 pub mod oauth2;
 mod old_mail;
 pub mod outgoing;

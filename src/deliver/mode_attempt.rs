@@ -2,6 +2,7 @@
 
 use super::attempt_record;
 use super::context::AttemptContext;
+use super::mode_words;
 use super::settlement::{AttemptOutcome, Deferral, settle};
 use crate::event::outcome::Delays;
 use crate::mail::{Address, EnhancedCode, Grounds, Outcome, Role, Verdict};
@@ -16,12 +17,10 @@ pub(super) async fn run(context: &AttemptContext, claim: &Claim, plan: &Plan) {
         attempt_record::write(context, &claim.message).await;
     }
     let decide: &(dyn Fn(&Address) -> (Outcome, String) + Sync) = match &plan.action {
-        Action::Simulate => {
-            &|address| (Outcome::Deferred, format!("Sending failed for {address} [Simulated error]."))
-        }
+        Action::Simulate => &|address| (Outcome::Deferred, mode_words::simulated(address)),
         Action::LogOnly(debug) => &|address| match context.services.dice.fails(debug) {
-            true => (Outcome::Deferred, format!("Sending failed for {address}")),
-            false => (Outcome::Delivered, "logged only: debug is on, nothing was sent".to_owned()),
+            true => (Outcome::Deferred, mode_words::failed(address)),
+            false => (Outcome::Delivered, mode_words::LOGGED_ONLY.to_owned()),
         },
         _ => &|_| (Outcome::Deferred, "nothing is left to be sent".to_owned()),
     };

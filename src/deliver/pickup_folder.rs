@@ -10,6 +10,7 @@ use super::envelope::OutboundEnvelope;
 use super::outgoing::Outgoing;
 use super::peer_cache::PeerCache;
 use super::session_error::{SessionError, SessionErrorKind};
+use super::transact::OUT_OF_TIME;
 use super::transaction_result::{RecipientAnswer, TransactionResult};
 use super::transcript::Transcript;
 use crate::config::settings::Upstream;
@@ -108,10 +109,7 @@ impl PickupFolder {
         let written = tokio::select! {
             biased;
             written = self.write(envelope, content) => written,
-            () = out_of_time => {
-                let why = "the attempt took too long in all and was ended";
-                Err(self.session_error(SessionErrorKind::OutOfTime, &why))
-            }
+            () = out_of_time => Err(self.session_error(SessionErrorKind::OutOfTime, &OUT_OF_TIME)),
         };
         let named = match written {
             Ok(file) => self.name(file, &name).await,

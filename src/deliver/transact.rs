@@ -35,7 +35,7 @@ const FINAL_REPLY_GRACE: Duration = Duration::from_secs(1);
 
 const FINAL_DOT: &[u8] = b".\r\n";
 
-const OUT_OF_TIME: &str = "the attempt took too long in all and was ended";
+pub(super) const OUT_OF_TIME: &str = "the attempt took too long in all and was ended";
 
 /// Offers one message to the upstream. Never fails: what went wrong is in the answers and in
 /// [`TransactionResult::lost`]. Afterwards see [`Connection::is_reusable`].

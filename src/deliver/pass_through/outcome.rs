@@ -2,9 +2,9 @@
 //! kept.
 
 use super::super::context::AttemptContext;
+use super::super::mode_words;
 use super::super::settlement;
 use super::super::transaction_result::RecipientAnswer;
-use super::replies;
 use super::session::PassedSession;
 use crate::event::Fact;
 use crate::event::outcome::{Delays, OutcomeRecord};
@@ -23,8 +23,8 @@ pub(super) enum PassedKind {
 /// Of a recipient whom no upstream was asked about, or none has answered.
 pub(super) fn refused(address: &Address, reply: &Reply, mode: Option<Mode>) -> RecipientVerdict {
     let said = match mode {
-        Some(Mode::Simulate) => format!("Sending failed for {address} [Simulated error]."),
-        Some(_) => format!("Sending failed for {address}"),
+        Some(Mode::Simulate) => mode_words::simulated(address),
+        Some(_) => mode_words::failed(address),
         None => reply.to_string(),
     };
     let outcome = if reply.is_permanent() { Outcome::Failed } else { Outcome::Deferred };
@@ -34,7 +34,8 @@ pub(super) fn refused(address: &Address, reply: &Reply, mode: Option<Mode>) -> R
 
 /// Of a recipient whose mail debug has taken.
 pub(super) fn logged_only(address: Address) -> RecipientVerdict {
-    let verdict = verdict(Outcome::Delivered, None, replies::LOGGED_ONLY.to_owned(), EnhancedCode(2, 0, 0));
+    let verdict =
+        verdict(Outcome::Delivered, None, mode_words::LOGGED_ONLY.to_owned(), EnhancedCode(2, 0, 0));
     RecipientVerdict { role: Role::Original, address, verdict, mode: Some(Mode::Debug) }
 }
 

@@ -1,6 +1,7 @@
 //! What a client hears in pass-through where no upstream has answered (rule 15). All of it is temporary but for what an
 //! upstream cannot take at all.
 
+use super::super::mode_words;
 use super::super::transaction_result::{Missing, RecipientAnswer};
 use crate::mail::{EnhancedCode, Reply};
 
@@ -63,11 +64,8 @@ pub(super) fn failed_under_debug() -> Reply {
     own(451, EnhancedCode(4, 0, 0), "sending failed: debug is on")
 }
 
-/// The words that a queued message's verdict has, too.
-pub(super) const LOGGED_ONLY: &str = "logged only: debug is on, nothing was sent";
-
 pub(super) fn logged_only() -> Reply {
-    own(250, EnhancedCode(2, 0, 0), LOGGED_ONLY)
+    own(250, EnhancedCode(2, 0, 0), mode_words::LOGGED_ONLY)
 }
 
 /// Nothing was sent, because the final dot was not.
