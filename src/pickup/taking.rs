@@ -3,12 +3,10 @@
 use super::file_envelope::{Completion, FileEnvelope};
 use super::file_list::{FoundFile, identity};
 use super::services::PickupServices;
-use crate::config::Settings;
 use crate::config::settings::{BareNewline, Pickup};
-use crate::event::{EventType, Fact, code, named_site};
-use crate::mail::address_list::mailboxes;
-use crate::mail::{Address, Message, Origin, QueueId, Recipient, ReversePath, SenderFacts};
+use crate::mail::{Address, Message, Origin, QueueId, Recipient, ReversePath};
 use crate::queue::{FileIdentity, Pending};
+use crate::reception::accepted::{queued_fact, site_of};
 use crate::reception::content::ContentReader;
 use crate::reception::not_accepted::NotAccepted;
 use crate::reception::staged_content::StagedContent;
@@ -59,7 +57,7 @@ impl<'a> ReadFile<'a> {
     /// Puts it into the queue. `folder` is what its file is remembered by.
     pub(super) fn put(self, folder: String) -> Pending<'a, ()> {
         let ReadFile { services, content, message, identity } = self;
-        let fact = queued(&message);
+        let fact = queued_fact(&message);
         let (site, recipients, size) = (message.site.clone(), message.recipients.len(), message.size);
         let listener = message.origin.listener.clone();
         let put = move |tail| services.files.put_file(message, tail, vec![fact], &folder, identity);
@@ -209,7 +207,7 @@ fn message(
     let FileEnvelope { reverse_path, recipients, .. } = envelope;
     // Of this moment: mail must not escape a mode that was switched on while its file was read.
     let now_in_force = services.settings.borrow().clone();
-    let site = site(pickup, &now_in_force, &reverse_path, content.author());
+    let site = site_of(&now_in_force, pickup.site.as_deref(), &reverse_path, content.author());
     let handling = now_in_force.handling_of(&site);
     let now = services.files.now_of(&site);
     Message {
@@ -229,41 +227,6 @@ fn message(
     }
 }
 
-/// That of the pickup, else the one that the reverse-path belongs to, or From for `<>` (rule 2).
-fn site(
-    pickup: &Pickup,
-    settings: &Settings,
-    reverse_path: &ReversePath,
-    author: Option<&SenderFacts>,
-) -> String {
-    if let Some(site) = &pickup.site {
-        return site.clone();
-    }
-    let site = match reverse_path {
-        ReversePath::Address(address) => settings.site_of_sender(address),
-        ReversePath::Null => {
-            let from = author.map(|facts| facts.from.as_slice()).unwrap_or_default();
-            let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
-            let addresses = mailboxes.filter_map(|mailbox| mailbox.parse::<Address>().ok());
-            addresses.into_iter().find_map(|address| settings.site_of_sender(&address))
-        }
-    };
-    site.map(|site| site.name.clone()).unwrap_or_default()
-}
-
-fn queued(message: &Message) -> Fact {
-    let (from, count, size) = (message.reverse_path.as_str(), message.recipients.len(), message.size);
-    let text = format!(
-        "from <{from}> for {count} recipient{}, {size} bytes, by {}",
-        if count == 1 { "" } else { "s" },
-        message.origin.listener
-    );
-    let mut fact = Fact::new(message.received_at, EventType::Information, "Mail", code::QUEUED, text);
-    fact.queue_id = Some(message.id);
-    fact.site = named_site(&message.site);
-    fact
-}
-
 /// Runs what may wait for a disk away from the other tasks.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -275,7 +238,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
-    use crate::config::{Sources, load};
+    use crate::config::{Settings, Sources, load};
     use crate::pickup::status::PickupStatus;
     use crate::queue::redb::{Options, RedbQueue};
     use crate::reception::disk_space::DiskSpace;

@@ -3,8 +3,8 @@
 use super::dialogue::{Dialogue, InboundEnvelope};
 use super::session_context::SessionContext;
 use crate::config::Settings;
-use crate::mail::address_list::mailboxes;
-use crate::mail::{Address, Origin, ReversePath, SenderFacts};
+use crate::mail::{Origin, ReversePath, SenderFacts};
+use crate::reception::accepted::site_of;
 
 /// What `Received:` tells of the client.
 pub(super) fn origin(dialogue: &Dialogue, envelope: &InboundEnvelope) -> Origin {
@@ -21,28 +21,14 @@ pub(super) fn origin(dialogue: &Dialogue, envelope: &InboundEnvelope) -> Origin 
     }
 }
 
-/// The site of the user or the listener, else the one that the reverse-path belongs to, or From for `<>`, as far as that is
-/// known yet.
+/// The site of the user or the listener, else the one that the sender belongs to.
 pub(super) fn site(
     context: &SessionContext,
     now: &Settings,
     reverse_path: &ReversePath,
     sender: Option<&SenderFacts>,
 ) -> String {
-    let of_sender = |address: &Address| now.site_of_sender(address);
-    let of_author = || {
-        let from = &sender?.from;
-        let mailboxes = from.iter().flat_map(|value| mailboxes(&String::from_utf8_lossy(value)));
-        mailboxes.filter_map(|mailbox| mailbox.parse().ok()).find_map(|address| of_sender(&address))
-    };
-    if let Some(site) = context.site(now) {
-        return site.to_owned();
-    }
-    let site = match reverse_path {
-        ReversePath::Address(address) => of_sender(address),
-        ReversePath::Null => of_author(),
-    };
-    site.map(|site| site.name.clone()).unwrap_or_default()
+    site_of(now, context.site(now), reverse_path, sender)
 }
 
 /// The transmission type (RFC 3848, RFC 6531): S with TLS, A with AUTH.

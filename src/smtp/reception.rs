@@ -8,8 +8,8 @@ use super::origin;
 use super::reply::{self, ReplyToClient};
 use super::server::SmtpServer;
 use super::session_context::SessionContext;
-use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{Message, QueueId, Recipient, RecipientDsn};
+use crate::reception::accepted::queued_fact;
 use crate::reception::content::ContentReader;
 use crate::reception::disk_space::SpaceReservation;
 use crate::reception::not_accepted::NotAccepted;
@@ -62,7 +62,7 @@ impl<'q> Reception<'q> {
             return reply::not_accepted(why);
         }
         let message = self.message(server, dialogue, envelope);
-        let fact = queued(&message);
+        let fact = queued_fact(&message);
         let (id, size, recipients) = (message.id, message.size, message.recipients.len());
         let site = message.site.clone();
         let put = |tail| server.queue.put(message, tail, vec![fact]);
@@ -117,18 +117,4 @@ fn recipient(rcpt: &RcptCommand) -> Recipient {
     let RecipientDsn { notify, original_recipient } = rcpt.dsn.clone();
     let original_recipient = original_recipient.or_else(|| rcpt.before_alias.clone());
     Recipient { notify, original_recipient, ..Recipient::pending(rcpt.address.clone()) }
-}
-
-fn queued(message: &Message) -> Fact {
-    let recipients = message.recipients.len();
-    let text = format!(
-        "from <{}> for {recipients} recipient{}, {} bytes",
-        message.reverse_path.as_str(),
-        if recipients == 1 { "" } else { "s" },
-        message.size
-    );
-    let mut fact = Fact::new(message.received_at, EventType::Information, "Mail", code::QUEUED, text);
-    fact.queue_id = Some(message.id);
-    fact.site = named_site(&message.site);
-    fact
 }
