@@ -7,6 +7,7 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary has no users: what modules share is pub")]
 
+mod admin;
 mod cases;
 mod circles;
 mod citations;

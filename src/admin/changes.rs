@@ -1,5 +1,6 @@
 //! What is configured, and changes of it. The server makes them, one after the other ([`ConfigRequest`]).
 
+use super::asker::Asker;
 use super::json::{ChangedJson, SettingsJson, UpstreamDetailJson};
 use super::json_body::JsonBody;
 use super::json_response::JsonResponse;
@@ -7,52 +8,17 @@ use super::problem::Problem;
 use super::service;
 use super::state::{AdminState, ConfigRequest};
 use crate::config::{Change, NewValues};
-use crate::unix;
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts, Path, State};
-use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 /// The tables and keys that `GET` and `PATCH /api/v1/settings` are about; of a site, all but the last two.
 const SETTINGS: &[&str] =
     &["sending", "redirect", "debug", "simulate", "sender", "log_emails", "queue.archive_days"];
 const OF_A_SITE: usize = 5;
-/// A name of a client may be that long in an event.
-const MAX_CLIENT: usize = 80;
-
-/// The user behind the other end of the control socket; none where the system does not say.
-#[derive(Clone)]
-pub(crate) struct Peer(Option<u32>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer(stream.io().peer_cred().ok().map(|peer| peer.uid()))
-    }
-}
-
-/// Who asks, in words: `postroom upstream disable, user root, control socket`.
-pub(super) struct Asker(String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Asker {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asker, Infallible> {
-        let client = parts.headers.get(header::USER_AGENT).and_then(|client| client.to_str().ok());
-        let client: String = client.unwrap_or("a client without a name").chars().take(MAX_CLIENT).collect();
-        let peer = ConnectInfo::<Peer>::from_request_parts(parts, state).await.ok();
-        let user = peer.and_then(|ConnectInfo(Peer(user))| user).map(unix::name_of_user);
-        let user = user.map_or_else(|| "unknown user".to_owned(), |user| format!("user {user}"));
-        Ok(Asker(format!("{client}, {user}, control socket")))
-    }
-}
-
 /// `{"name": …}` with the keys of an upstream.
 #[derive(Deserialize)]
 pub(super) struct NewUpstream {

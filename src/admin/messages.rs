@@ -68,7 +68,14 @@ pub(super) async fn raw(
         Err(QueueError::NotFound(_)) => sent::body(&admin, id).await?,
         message => Body::from_stream(chunks(admin.queue.clone(), message?)),
     };
-    Ok(([(header::CONTENT_TYPE, "message/rfc822")], body).into_response())
+    // Whatever stands in it, a browser saves it, and shows it as no document of ours.
+    let headers = [
+        (header::CONTENT_TYPE, "message/rfc822".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.eml\"")),
+        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    Ok((headers, body).into_response())
 }
 
 fn chunks(

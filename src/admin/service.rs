@@ -1,5 +1,6 @@
 //! The service itself: alive, ready, figures, upstreams, reload.
 
+use super::asker::Asker;
 use super::json::{StatsJson, UpstreamJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
@@ -82,10 +83,13 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
 }
 
 /// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
-pub(super) async fn reload(State(admin): State<AdminState>) -> Result<JsonResponse<Value>, Problem> {
+pub(super) async fn reload(
+    State(admin): State<AdminState>,
+    Asker(by): Asker,
+) -> Result<JsonResponse<Value>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
-    admin.requests.send(ConfigRequest::Reload(answer)).await.map_err(|_| stopping())?;
+    admin.requests.send(ConfigRequest::Reload { by, answer }).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
         Ok(changes) => Ok(JsonResponse(json!({ "status": "reloaded", "changes": changes }))),
         Err(errors) => Err(errors.into()),

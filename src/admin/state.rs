@@ -1,5 +1,6 @@
 //! What the routes work with.
 
+use super::logins::Logins;
 use crate::clock::Clock;
 use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
 use crate::deliver::health::UpstreamHealth;
@@ -17,7 +18,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// What the server is asked for: one after the other.
 pub(crate) enum ConfigRequest {
     /// To load the configuration again; answered with what changed, in words, or every error.
-    Reload(oneshot::Sender<Result<Vec<String>, ConfigErrors>>),
+    Reload {
+        /// Who wants it: for people.
+        by: String,
+        answer: oneshot::Sender<Result<Vec<String>, ConfigErrors>>,
+    },
     /// To change the configuration.
     Change {
         change: Change,
@@ -60,6 +65,8 @@ pub(crate) struct AdminState {
     pub(crate) metrics: Arc<Metrics>,
     /// What is wrong with the folders that mail is taken from.
     pub(crate) pickups: Arc<PickupStatus>,
+    /// Who is logged in over TCP.
+    pub(crate) logins: Arc<Logins>,
 }
 
 impl AdminState {

@@ -12,12 +12,15 @@ use crate::unix::Signals;
 use anyhow::Context;
 use clap::Args;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+
+/// Where the routes are served, unless somebody else has the port.
+const ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8025));
 
 /// `postroom demo`.
 #[derive(Args, Debug)]
@@ -45,7 +48,11 @@ pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
         let flaky = sink("flaky", args.refuse).await?;
         let steady = sink("steady", 0.0).await?;
         let file = temporary.path().join("postroom.toml");
-        std::fs::write(&file, configuration(&data_dir, args.listen, flaky.address(), steady.address()))?;
+        let admin = free_admin_address();
+        std::fs::write(
+            &file,
+            configuration(&data_dir, args.listen, admin, flaky.address(), steady.address()),
+        )?;
         let sources = Sources {
             file: Some(file.clone()),
             environment: std::env::var("RUST_LOG")
@@ -60,6 +67,8 @@ pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
         let (log, _end) = Log::start(&loaded.settings.log).context("the log cannot be started")?;
         let server = Server::start(loaded, sources, log).await.context("the demo cannot start")?;
         say(&introduction(args.listen, &file, flaky.address(), steady.address()));
+        say(&admin_introduction(&server, admin));
+        say("What happens shows here; Ctrl-C ends it.\n");
         let events = tokio::spawn(tell(server.queue().subscribe()));
         let result = server.run(signals).await;
         events.abort();
@@ -83,11 +92,24 @@ async fn sink(name: &'static str, refuse: f64) -> std::io::Result<RunningSink> {
     Sink::start(options).await
 }
 
-fn configuration(data_dir: &Path, listen: SocketAddr, flaky: SocketAddr, steady: SocketAddr) -> String {
+/// Where the routes are served; another port where somebody has this one, another demo say.
+fn free_admin_address() -> SocketAddr {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    if std::net::TcpListener::bind(ADMIN).is_ok() { ADMIN } else { any }
+}
+
+fn configuration(
+    data_dir: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    flaky: SocketAddr,
+    steady: SocketAddr,
+) -> String {
     let mut document = toml_edit::DocumentMut::new();
     document["hostname"] = toml_edit::value("demo.localhost");
     document["data_dir"] = toml_edit::value(data_dir.to_string_lossy().into_owned());
     document["listener"]["local"]["address"] = toml_edit::value(listen.to_string());
+    document["admin"]["listen"] = toml_edit::value(admin.to_string());
     document["log"]["level"] = toml_edit::value("error");
     document["log_emails"]["enabled"] = toml_edit::value(true);
     for (name, priority, address) in [("flaky", "high", flaky), ("steady", "normal", steady)] {
@@ -112,9 +134,24 @@ Try, in another terminal:
   {postroom} -c {file} events --follow
   {postroom} -c {file} queue list
   {postroom} -c {file} upstream list
-
-What happens shows here; Ctrl-C ends it.
 "
+    )
+}
+
+fn admin_introduction(server: &Server, wanted: SocketAddr) -> String {
+    let url = server.admin_url().unwrap_or_default();
+    let taken = match wanted.port() {
+        0 => format!(" (somebody else has port {})", ADMIN.port()),
+        _ => String::new(),
+    };
+    // Without a password nobody may change the configuration; who has the link may.
+    let link = server.login_token().map(|token| format!("Log in, once, by {url}/login?token={token}\n"));
+    format!(
+        "HTTP is on {url}{taken}, for everybody on this machine; to change the configuration takes a login.
+{}  curl {url}/api/v1/messages
+  curl --no-buffer {url}/api/v1/events/stream
+",
+        link.unwrap_or_default()
     )
 }
 

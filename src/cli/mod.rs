@@ -114,7 +114,7 @@ enum Verb {
     Upstream(upstream::UpstreamArgs),
     /// Does an upstream work? Connect, TLS, login, a test message: each step with its time, and what to change
     Test(test::TestArgs),
-    /// Read a password, print its hash for password_hash under [user.*]
+    /// Read a password, print its hash for password_hash under [user.*] and [admin]
     #[command(
         after_help = "Examples:\n  postroom hash\n  printf %s \"$PASSWORD\" | postroom hash\n\nA terminal shows nothing of what is typed, and asks twice."
     )]

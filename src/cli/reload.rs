@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let socket = global.control_socket()?;
     let answer: Value = small_runtime()?.block_on(async {
-        Client::must_connect(&socket).await?.post("/api/v1/reload", &Value::Null).await
+        Client::must_connect(&socket).await?.named("reload").post("/api/v1/reload", &Value::Null).await
     })?;
     if global.json {
         say!("{}", to_json(&answer)?);

@@ -43,6 +43,9 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         for (name, address) in server.addresses() {
             tracing::info!("listener {name} on {address}");
         }
+        if let Some(url) = server.admin_url() {
+            tracing::info!("admin listener on {url}");
+        }
         Ok(server.run(signals).await?)
     });
     runtime.shutdown_timeout(LAST_WORK);

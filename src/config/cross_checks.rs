@@ -27,6 +27,14 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
             section.wrong("address", wrong, "give each listener an address or a port of its own");
         }
     }
+    let admin = reader.root().section("admin");
+    let taken = |own: SocketAddr| settings.listeners.iter().find(|one| sockets_conflict(one.address, own));
+    if let Some(own) = settings.admin.listen
+        && let Some(other) = taken(own)
+    {
+        let wrong = format!("{own} is taken by listener {}, which has {}", other.name, other.address);
+        admin.wrong("listen", wrong, "give it an address or a port of its own");
+    }
     let sections = reader.root().named("upstream");
     only_one_default(settings, &sections);
     for (upstream, section) in settings.upstreams.iter().zip(&sections) {

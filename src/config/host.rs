@@ -11,14 +11,14 @@ pub(super) const FORM: &str = "give it as host, host:port, [v6] or [v6]:port";
 
 /// A server, as somebody wrote it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Host {
+pub(crate) struct Host {
     /// Name in lower case, or address without brackets.
-    pub(super) name: String,
-    pub(super) port: u16,
+    pub(crate) name: String,
+    pub(crate) port: u16,
 }
 
 impl Host {
-    pub(super) fn parse(text: &str) -> Result<Host, ValueError> {
+    pub(crate) fn parse(text: &str) -> Result<Host, ValueError> {
         let text = text.trim();
         // A URL with a user may hold a password: it is not shown.
         if text.contains('@') {
@@ -72,12 +72,12 @@ impl Host {
     }
 
     /// The address, where it is one.
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         self.name.parse::<IpAddr>().ok().map(|address| address.to_canonical())
     }
 
     /// It never leaves this machine.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.is_localhost() || self.address().is_some_and(|address| address.is_loopback())
     }
 

@@ -14,6 +14,7 @@
 //! Nothing is looked up in the DNS but this machine's own full name, once, and only while `hostname` is empty.
 
 mod admin_file;
+pub mod admin_settings;
 mod admin_toml;
 #[cfg(test)]
 mod any_depth;
@@ -36,11 +37,15 @@ mod merged;
 mod origin;
 mod parse;
 pub mod password;
+pub mod password_hashing;
 mod proxy_server;
+mod read_admin;
 mod read_auth;
+mod read_certificate;
 mod read_handling;
 mod read_listener;
 mod read_oauth2;
+mod read_password;
 mod read_secret;
 mod read_settings;
 mod read_upstream;

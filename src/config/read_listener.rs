@@ -1,15 +1,12 @@
 //! One `[listener.*]` table is read. What a new key needs stands in [`super::schema`].
 
 use super::parse;
-use super::read_secret::warn_if_others_may_read;
+use super::read_certificate;
 use super::section::{ConfigReader, Section};
-use super::server_certificate::{ServerCertificate, WrongFile};
 use super::settings::{InboundAuth, Listener, TlsMode};
-use crate::clock::{Clock, SystemClock};
 use crate::mail::Class;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 const TLS: &[(&str, TlsMode)] = &[
     ("none", TlsMode::None),
@@ -42,7 +39,8 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>) -> Listener
     let address = section.read("address", form, nowhere, |text: String| parse::socket_address(&text));
     let is_local = address.ip().to_canonical().is_loopback() || !section.is_sound("address");
     let tls = section.choice("tls", TlsMode::None, TLS, &[]);
-    let certificate = certificate(reader, section, tls);
+    let is_needed = tls != TlsMode::None && section.is_sound("tls");
+    let certificate = read_certificate::read(reader, section, is_needed);
     let auth = section.choice("auth", InboundAuth::None, AUTH, &[]);
     let form = r#"give it a list of networks such as ["127.0.0.0/8", "::1", "private"]"#;
     let allow: Vec<IpNet> =
@@ -98,46 +96,5 @@ fn open_relay(
             format!("lets the whole world relay through {address} without AUTH: an open relay"),
             "name your own networks, or set danger_open_relay = true if that is what you want",
         );
-    }
-}
-
-/// Read now, so that sessions find it in memory and a reload reads it again.
-fn certificate(
-    reader: &ConfigReader<'_>,
-    section: &Section<'_>,
-    tls: TlsMode,
-) -> Option<Arc<ServerCertificate>> {
-    let (chain, key) = (section.path_beside("certificate"), section.path_beside("private_key"));
-    let (chain, key) = match (chain, key) {
-        (Some(chain), Some(key)) => (chain, key),
-        (chain, key) => {
-            for (name, path) in [("certificate", &chain), ("private_key", &key)] {
-                let is_needed = tls != TlsMode::None || chain.is_some() || key.is_some();
-                if path.is_none() && is_needed && section.is_sound(name) && section.is_sound("tls") {
-                    let right = "give the paths of two PEM files: the certificate chain, and its private key";
-                    section.wrong(name, "is missing: TLS needs certificate and private_key", right);
-                }
-            }
-            return None;
-        }
-    };
-    match ServerCertificate::read(&chain, &key) {
-        Ok(certificate) => {
-            warn_if_others_may_read(reader, &key);
-            if certificate.is_expired(SystemClock::default().wall()) {
-                let path = section.path_of("certificate");
-                reader.warn(format!("{path}: {} (clients may refuse it)", certificate.describe_end()));
-            }
-            Some(Arc::new(certificate))
-        }
-        Err(WrongFile::Chain(wrong)) => {
-            section.wrong("certificate", wrong, "give the path of a PEM file with the certificate chain");
-            None
-        }
-        Err(WrongFile::Key(wrong)) => {
-            let right = "give the path of a PEM file with the private key of the certificate";
-            section.wrong("private_key", wrong, right);
-            None
-        }
     }
 }

@@ -10,8 +10,8 @@ use super::settings::{
     Aliases, BareNewline, BounceTo, Limits, Listener, LogSettings, Pickup, QueueSettings, Settings,
 };
 use super::{
-    cross_checks, hostname, parse, read_auth, read_handling, read_listener, read_upstream, read_user,
-    unknown_keys,
+    cross_checks, hostname, parse, read_admin, read_auth, read_handling, read_listener, read_upstream,
+    read_user, unknown_keys,
 };
 use crate::mail::printable::is_printable;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         sites,
         upstreams,
         log_emails: log_enabled.then_some(log_path),
+        admin: read_admin::read(&reader, &root.section("admin")),
         events_keep: root.section("events").number("keep", 0, i64::MAX),
         log: log(&root.section("log")),
     };

@@ -2,8 +2,10 @@
 
 use super::error::ConfigError;
 use super::handling::Handling;
+use super::server_certificate::ServerCertificate;
 use super::settings::{Listener, Settings};
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// What a reload must not change: it takes a restart. Empty where nothing of it has changed.
 pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
@@ -22,20 +24,27 @@ pub fn unreloadable(old: &Settings, new: &Settings) -> Vec<ConfigError> {
 
 /// Certificates that have ended, where the ones in force have not: a reload keeps those.
 pub fn expired(old: &Settings, new: &Settings, now: Timestamp) -> Vec<ConfigError> {
-    let ended = |listener: &Listener| {
-        let certificate = listener.certificate.as_ref().filter(|certificate| certificate.is_expired(now))?;
-        let before = old.listeners.iter().find(|before| before.name == listener.name)?;
-        before.certificate.as_ref().filter(|before| !before.is_expired(now))?;
+    let ended = |(key, certificate): (String, &Option<Arc<ServerCertificate>>)| {
+        let certificate = certificate.as_ref().filter(|certificate| certificate.is_expired(now))?;
+        let (_, before) = certificates(old).find(|(before, _)| *before == key)?;
+        before.as_ref().filter(|before| !before.is_expired(now))?;
         Some(ConfigError {
             file: None,
             line: None,
-            key: format!("listener.{}.certificate", listener.name),
+            key,
             wrong: certificate.describe_end(),
             right: "give one that has not ended: the certificate that was read before is still good"
                 .to_owned(),
         })
     };
-    new.listeners.iter().filter_map(ended).collect()
+    certificates(new).filter_map(ended).collect()
+}
+
+/// What is shown to clients, with its key.
+fn certificates(settings: &Settings) -> impl Iterator<Item = (String, &Option<Arc<ServerCertificate>>)> {
+    let of_listener = |one: &'_ Listener| format!("listener.{}.certificate", one.name);
+    let of_listeners = settings.listeners.iter().map(move |one| (of_listener(one), &one.certificate));
+    of_listeners.chain([("admin.certificate".to_owned(), &settings.admin.certificate)])
 }
 
 /// What has changed, in words, for people. Values are not told, they may be secrets.
@@ -55,6 +64,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         sites,
         upstreams,
         log_emails,
+        admin,
         events_keep,
         log,
     } = old;
@@ -73,6 +83,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("simulate", *simulate != new.handling.simulate);
     note("sender", *sender != new.handling.sender);
     note("log_emails", *log_emails != new.log_emails);
+    note("admin", *admin != new.admin);
     note("events", *events_keep != new.events_keep);
     note("log", *log != new.log);
     changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));

@@ -1,6 +1,7 @@
 //! The configuration as it is meant: checked whole, read once, shared unchanged. What a new key needs stands at the head of
 //! `schema.rs`. Whoever holds one needs no other check.
 
+use super::admin_settings::AdminSettings;
 use super::handling::{AddressPattern, Handling, Site};
 use super::password::StoredPassword;
 use super::secret::Secret;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub upstreams: Vec<Arc<Upstream>>,
     /// `logemails.log`; none = not written. Absolute.
     pub log_emails: Option<PathBuf>,
+    /// The routes over TCP.
+    pub admin: AdminSettings,
     /// How many events are kept.
     pub events_keep: u64,
     /// The log on standard error.

@@ -9,7 +9,7 @@ use super::toml_type::{as_table, kind_of};
 use figment::value::{Dict, Value};
 
 /// Keys of Postroom that this version does not have yet. `*` is a name.
-const LATER_KEYS: &[&str] = &["admin", "queue.url", "queue.url_file"];
+const LATER_KEYS: &[&str] = &["queue.url", "queue.url_file"];
 
 /// What is written and should not be: unknown keys, keys of later versions, values in place of tables, bad names.
 pub(super) fn unknown_keys(merged: &Merged) -> Vec<ConfigError> {

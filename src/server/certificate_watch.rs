@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Looks at them when it is asked to.
 pub(super) struct CertificateWatch {
     clock: Arc<dyn Clock>,
-    /// By listener.
+    /// By listener, and `admin`.
     notices: CertificateNotices,
 }
 
@@ -21,12 +21,15 @@ impl CertificateWatch {
     pub(super) fn due(&mut self, settings: &Settings) -> Vec<String> {
         let (now, monotonic) = (self.clock.wall(), self.clock.monotonic());
         let mut due = Vec::new();
-        for listener in &settings.listeners {
-            let Some(certificate) = &listener.certificate else { continue };
-            if self.notices.is_due(&listener.name, certificate.ends, now, monotonic) {
+        let of_listeners = settings
+            .listeners
+            .iter()
+            .map(|listener| (format!("listener {}", listener.name), &listener.certificate));
+        for (whose, certificate) in of_listeners.chain([("admin".to_owned(), &settings.admin.certificate)]) {
+            let Some(certificate) = certificate else { continue };
+            if self.notices.is_due(&whose, certificate.ends, now, monotonic) {
                 due.push(format!(
-                    "listener {}: {} ({}): replace it and reload",
-                    listener.name,
+                    "{whose}: {} ({}): replace it and reload",
                     certificate.describe_end(),
                     describe(certificate.ends, now)
                 ));

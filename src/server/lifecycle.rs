@@ -1,15 +1,17 @@
 //! Start, work, stop.
 
+use super::admin_listener::AdminListener;
 use super::certificate_watch::CertificateWatch;
 use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::{StartError, bind_control, make_data_dir, open_log_emails, open_queue};
 use super::pickups::Pickups;
-use super::reload::Reloader;
+use super::reload::{OpenSockets, Reloader};
 use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
+use super::sockets::Sockets;
 use super::without_proxy::lock_data_dir;
-use crate::admin::{self, AdminState, ConfigRequest, Peer};
+use crate::admin::{self, AdminServer, AdminState, ConfigRequest, Logins, Peer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
@@ -63,7 +65,7 @@ pub(crate) struct Server {
     service_manager: ServiceManager,
     certificates: CertificateWatch,
     reloader: Reloader,
-    listeners: Listeners,
+    sockets: OpenSockets,
     pickups: Pickups,
     /// The listeners are up and nobody has asked for a stop.
     listening: Arc<AtomicBool>,
@@ -142,13 +144,9 @@ impl Server {
         });
         // Before the first client: a start with too little space on the disk says so at once.
         smtp.disk_space.record_changes(&settings);
-        let mut listeners = Listeners::new(smtp, unix::inherited_listeners());
+        let sockets = Arc::new(Sockets::new(unix::inherited_listeners()));
+        let mut listeners = Listeners::new(smtp, sockets.clone());
         listeners.change(&settings.listeners).await.map_err(StartError::Bind)?;
-        for address in listeners.unused() {
-            tracing::warn!(
-                "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
-            );
-        }
         let listening = Arc::new(AtomicBool::new(true));
         let (ask, requests) = mpsc::channel(1);
         let admin = AdminState {
@@ -164,21 +162,32 @@ impl Server {
             pickups: pickup_status,
             metrics: metrics.clone(),
             requests: ask,
+            logins: Arc::new(Logins::new(clock.clone())),
         };
+        let admin_server = AdminServer::new(admin.clone(), admin::tcp_router(admin.clone()));
+        let mut admin_listener = AdminListener::new(admin_server, sockets.clone());
+        let next_admin = admin_listener.prepare(settings.admin.listen).map_err(StartError::Bind)?;
+        admin_listener.change(next_admin);
+        let open = OpenSockets { listeners, admin: admin_listener };
+        for address in sockets.inherited().filter(|address| !open.is_wanted(*address)) {
+            tracing::warn!(
+                "systemd hands over a socket on {address}, which is no listener's address: clients wait there in vain"
+            );
+        }
         pickups.change(&settings.pickups).await;
         let stop = Stop::default();
         let mut server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
             smtp_events: tokio::spawn(record_smtp_events(
-                listeners.smtp_server(),
+                open.listeners.smtp_server(),
                 settings_sender.subscribe(),
             )),
             events: ServiceEvents::new(queue.clone(), clock.clone()),
             service_manager: ServiceManager::new(queue.clone()),
             certificates: CertificateWatch::new(clock.clone()),
             queue: queue.clone(),
-            listeners,
+            sockets: open,
             pickups,
             listening,
             stop,
@@ -215,7 +224,19 @@ impl Server {
 
     /// The name of each listener and where it listens.
     pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.addresses()
+        self.sockets.listeners.addresses()
+    }
+
+    /// Where the admin listener is, where it is on: `http://127.0.0.1:8025`.
+    pub(crate) fn admin_url(&self) -> Option<String> {
+        let is_tls = self.reloader.settings.borrow().admin.certificate.is_some();
+        let scheme = if is_tls { "https" } else { "http" };
+        self.sockets.admin.address().map(|address| format!("{scheme}://{address}"))
+    }
+
+    /// What logs in at the admin listener, once: for a link.
+    pub(crate) fn login_token(&self) -> Option<String> {
+        self.sockets.admin.server().login_token()
     }
 
     /// Its queue, to look into.
@@ -257,10 +278,10 @@ impl Server {
     async fn carry_out(&mut self, request: ConfigRequest) {
         // The client that asked may be gone.
         match request {
-            ConfigRequest::Reload(answer) => drop(answer.send(self.reload("postroom reload").await)),
+            ConfigRequest::Reload { by, answer } => drop(answer.send(self.reload(&by).await)),
             ConfigRequest::Change { change, by, answer } => {
                 self.service_manager.reloading();
-                let result = self.reloader.change(&mut self.listeners, &self.events, &change, &by).await;
+                let result = self.reloader.change(&mut self.sockets, &self.events, &change, &by).await;
                 self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
                 self.follow_settings().await;
                 self.service_manager.ready();
@@ -272,7 +293,7 @@ impl Server {
     /// `by`: who asked for it.
     async fn reload(&mut self, by: &str) -> Result<Vec<String>, ConfigErrors> {
         self.service_manager.reloading();
-        let result = self.reloader.reload(&mut self.listeners, &self.events, by).await;
+        let result = self.reloader.reload(&mut self.sockets, &self.events, by).await;
         self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
         self.follow_settings().await;
         self.service_manager.ready();
@@ -300,13 +321,14 @@ impl Server {
         self.listening.store(false, Ordering::Relaxed);
         let end = Instant::now() + GRACE;
         self.stop.gently.cancel();
-        tokio::join!(self.listeners.close(end, ABORT_GRACE), self.pickups.close(end, ABORT_GRACE));
+        tokio::join!(self.sockets.listeners.close(end, ABORT_GRACE), self.pickups.close(end, ABORT_GRACE));
         // Polled after its end, a task's handle panics.
         if !self.engine.is_finished() && timeout_at(end, &mut self.engine).await.is_err() {
             self.stop.now.cancel();
             let _ = timeout(ABORT_GRACE, &mut self.engine).await;
         }
         self.events.stopped();
+        self.sockets.admin.close(ABORT_GRACE).await;
         self.control.abort();
         self.smtp_events.abort();
         let _ = std::fs::remove_file(self.reloader.settings.borrow().control_socket());

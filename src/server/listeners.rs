@@ -1,26 +1,23 @@
 //! The listeners: opened together, changed by a reload without refusing a client meanwhile, stopped first.
 
+use super::sockets::{Sockets, explain};
 use crate::config::settings::Listener;
 use crate::smtp::{self, Shutdown, SmtpServer};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
 
 /// All listeners of the server, with their sockets.
 pub(super) struct Listeners {
     smtp_server: Arc<SmtpServer>,
     shutdown: Shutdown,
     open: Vec<OpenListener>,
-    /// Opened by systemd for us, with the address they are bound to.
-    inherited: Vec<(SocketAddr, std::net::TcpListener)>,
+    sockets: Arc<Sockets>,
 }
 
 struct OpenListener {
@@ -36,15 +33,12 @@ type KeptSockets = BTreeMap<String, String>;
 
 impl Listeners {
     /// None open yet.
-    pub(super) fn new(
-        smtp_server: SmtpServer,
-        inherited: Vec<(SocketAddr, std::net::TcpListener)>,
-    ) -> Listeners {
+    pub(super) fn new(smtp_server: SmtpServer, sockets: Arc<Sockets>) -> Listeners {
         Listeners {
             smtp_server: Arc::new(smtp_server),
             shutdown: Shutdown::default(),
             open: Vec::new(),
-            inherited,
+            sockets,
         }
     }
 
@@ -59,12 +53,12 @@ impl Listeners {
         let kept = self.kept(wanted);
         let (mut fresh, mut blocked) = (Vec::new(), Vec::new());
         for listener in wanted.iter().filter(|listener| !kept.contains_key(&listener.name)) {
-            match self.socket_for(listener.address) {
+            match self.sockets.open(listener.address) {
                 Ok(socket) => fresh.push((listener.clone(), socket)),
                 Err(error) if error.kind() == ErrorKind::AddrInUse && self.is_blocked(listener, &kept) => {
                     blocked.push(listener.clone());
                 }
-                Err(error) => return Err(explain(listener, &error)),
+                Err(error) => return Err(explain(&key_of(listener), listener.address, &error)),
             }
         }
         fresh.extend(self.bind_in_place_of_unwanted(blocked, &kept).await?);
@@ -134,15 +128,15 @@ impl Listeners {
         }
         let (mut bound, mut failed) = (Vec::new(), None);
         for listener in blocked {
-            match self.socket_for(listener.address) {
+            match self.sockets.open(listener.address) {
                 Ok(socket) => bound.push((listener, socket)),
-                Err(error) => failed = failed.or(Some(explain(&listener, &error))),
+                Err(error) => failed = failed.or(Some(explain(&key_of(&listener), listener.address, &error))),
             }
         }
         let Some(mut failed) = failed else { return Ok(bound) };
         drop(bound);
         for (listener, address) in gone {
-            match self.socket_for(address) {
+            match self.sockets.open(address) {
                 Ok(socket) => self.serve(listener, socket.into()),
                 Err(error) => {
                     let name = &listener.name;
@@ -154,18 +148,6 @@ impl Listeners {
             }
         }
         Err(failed)
-    }
-
-    /// A listening socket: the one that systemd has opened for us, else a new one.
-    fn socket_for(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        match self.inherited.iter().find(|(inherited, _)| *inherited == address) {
-            Some((_, socket)) => {
-                let socket = socket.try_clone()?;
-                socket.set_nonblocking(true)?;
-                TcpListener::from_std(socket)
-            }
-            None => bind(address),
-        }
     }
 
     fn serve(&mut self, listener: Listener, socket: Arc<TcpListener>) {
@@ -187,10 +169,9 @@ impl Listeners {
         self.open.iter().map(|open| (open.listener.name.clone(), open.address)).collect()
     }
 
-    /// Sockets that systemd has opened and no open listener uses: nobody accepts clients there.
-    pub(super) fn unused(&self) -> impl Iterator<Item = SocketAddr> {
-        let addresses = self.inherited.iter().map(|(address, _)| *address);
-        addresses.filter(|address| !self.open.iter().any(|open| open.listener.address == *address))
+    /// Whether a listener of that address is open.
+    pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
+        self.open.iter().any(|open| open.listener.address == address)
     }
 
     /// Lets no new sessions and transactions begin. Those under way may finish until `end`; then they end with 421 within
@@ -211,61 +192,13 @@ fn is_unwanted(open: &OpenListener, kept: &KeptSockets) -> bool {
     !kept.values().any(|name| *name == open.listener.name)
 }
 
+fn key_of(listener: &Listener) -> String {
+    format!("listener.{}.address", listener.name)
+}
+
 /// Ends the task that accepts clients and waits until it no longer uses its socket. Sessions go on: each is a task of its
 /// own.
 async fn stop_accepting(accepting: JoinHandle<()>) {
     accepting.abort();
     let _ = accepting.await;
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the last run to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// What is wrong and what to change (CASES G6).
-fn explain(listener: &Listener, error: &io::Error) -> String {
-    let Listener { name, address, .. } = listener;
-    let hint = match error.kind() {
-        ErrorKind::PermissionDenied => {
-            "only root may listen below port 1024: allow it with `setcap cap_net_bind_service=+ep` on the postroom binary, \
-             let a systemd socket unit open the port, in a container set the sysctl net.ipv4.ip_unprivileged_port_start, or choose \
-             another port such as 2525"
-        }
-        ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
-        ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: name one of its own, or 0.0.0.0 for all"
-        }
-        _ => "name an address and port that can be listened on",
-    };
-    format!("listener.{name}.address: {address} cannot be listened on: {error}; {hint}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::settings::{InboundAuth, TlsMode};
-
-    // CASES G6
-    #[test]
-    fn who_may_not_have_port_25_is_told_three_ways_out() {
-        let listener = Listener {
-            name: "local".into(),
-            address: ([127, 0, 0, 1], 25).into(),
-            tls: TlsMode::None,
-            certificate: None,
-            auth: InboundAuth::None,
-            danger_allow_plaintext_auth: false,
-            allow: vec![],
-            site: None,
-            class: None,
-        };
-        let text = explain(&listener, &ErrorKind::PermissionDenied.into());
-        for word in ["listener.local.address", "127.0.0.1:25", "setcap", "systemd socket", "2525"] {
-            assert!(text.contains(word), "{text}");
-        }
-    }
 }

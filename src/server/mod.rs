@@ -8,6 +8,7 @@
 //! - A stop goes from the outside inwards (rule 11): listeners first, so that no mail comes in that cannot be finished; then
 //!   attempts; the queue last, so that every outcome is stored.
 
+mod admin_listener;
 mod certificate_watch;
 mod content_memory;
 mod lifecycle;
@@ -17,6 +18,7 @@ mod pickups;
 mod reload;
 mod service_events;
 mod service_manager;
+mod sockets;
 mod without_proxy;
 
 pub(crate) use lifecycle::Server;

@@ -1,5 +1,6 @@
 //! A reload (rule 10): the configuration is loaded again, checked whole and put in force at once.
 
+use super::admin_listener::AdminListener;
 use super::content_memory::ContentMemory;
 use super::listeners::Listeners;
 use super::open::open_log_emails;
@@ -20,6 +21,7 @@ use crate::policy::notices::{self, Switch};
 use crate::queue::Queue;
 use crate::unix::staged_file::StagedFile;
 use secrecy::ExposeSecret;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,19 @@ use tokio::sync::watch;
 const ADMIN_FORM: &str = "make data_dir a folder that this user may write";
 const NOT_KEPT: &str = "what is dropped stays so while this proxy runs, and is written with the next reload";
 const LOG_EMAILS_FORM: &str = "make its folder one that this user may write, or name another path";
+
+/// What clients connect to.
+pub(super) struct OpenSockets {
+    pub(super) listeners: Listeners,
+    pub(super) admin: AdminListener,
+}
+
+impl OpenSockets {
+    /// Whether somebody listens on a socket of that address.
+    pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
+        self.listeners.is_wanted(address) || self.admin.wanted() == Some(address)
+    }
+}
 
 /// What a reload changes, but for the listeners.
 pub(super) struct Reloader {
@@ -87,13 +102,13 @@ impl Reloader {
     /// are opened again even then, because logrotate may have moved them.
     pub(super) async fn reload(
         &mut self,
-        listeners: &mut Listeners,
+        sockets: &mut OpenSockets,
         events: &ServiceEvents,
         by: &str,
     ) -> Result<Vec<String>, ConfigErrors> {
         let before = self.settings.borrow().clone();
         let result = match config::load(&self.sources) {
-            Ok(loaded) => self.put_in_force(loaded, listeners, None).await.map_err(|error| match error {
+            Ok(loaded) => self.put_in_force(loaded, sockets, None).await.map_err(|error| match error {
                 ChangeError::Wrong(errors) => errors,
                 // Nothing is stored here.
                 error => ConfigErrors::one("admin.toml", error, ADMIN_FORM),
@@ -136,7 +151,7 @@ impl Reloader {
     /// wants it.
     pub(super) async fn change(
         &mut self,
-        listeners: &mut Listeners,
+        sockets: &mut OpenSockets,
         events: &ServiceEvents,
         change: &Change,
         by: &str,
@@ -150,7 +165,7 @@ impl Reloader {
         }
         let staged = StagedFile::write(&admin.path, admin.text.expose_secret())
             .map_err(|error| not_written(&admin.path, &error))?;
-        let in_force = self.put_in_force(proposal.loaded.clone(), listeners, Some(staged)).await?;
+        let in_force = self.put_in_force(proposal.loaded.clone(), sockets, Some(staged)).await?;
         self.sources.unwritten = None;
         events.changed(&proposal, by);
         let under_way = self.switched(&before, events, by);
@@ -173,7 +188,7 @@ impl Reloader {
     async fn put_in_force(
         &self,
         loaded: Loaded,
-        listeners: &mut Listeners,
+        sockets: &mut OpenSockets,
         staged: Option<StagedFile>,
     ) -> Result<InForceNow, ChangeError> {
         let old = self.settings.borrow().clone();
@@ -190,12 +205,15 @@ impl Reloader {
                 .map_err(|what| ConfigErrors::one("log_emails.path", what, LOG_EMAILS_FORM))?,
         };
         // Everything that can fail is done before anything changes.
-        listeners.change(&new.listeners).await.map_err(|what| {
+        let next_admin = sockets.admin.prepare(new.admin.listen).map_err(|what| {
+            ConfigErrors::one("admin.listen", what, "give it an address of this machine and a free port")
+        })?;
+        sockets.listeners.change(&new.listeners).await.map_err(|what| {
             ConfigErrors::one("listener", what, "give it an address of this machine and a free port")
         })?;
         if let Some(Err(error)) = staged.map(StagedFile::commit) {
             // Nobody listens to what is not in force.
-            let _ = listeners.change(&old.listeners).await;
+            let _ = sockets.listeners.change(&old.listeners).await;
             return Err(not_written(&admin.path, &error));
         }
         for warning in &warnings {
@@ -210,6 +228,8 @@ impl Reloader {
         self.peer_cache.send_modify(|known| *known = Arc::new(known.renewed()));
         self.settings.send_replace(new.clone());
         self.in_force.send_replace(Arc::new(in_force));
+        // Clients there find the new settings, and may not find the old ones.
+        sockets.admin.change(next_admin);
         self.pool.keep_only(&new.upstreams);
         self.health.forget(&gone);
         if new.queue.failed_days != old.queue.failed_days {

@@ -10,23 +10,18 @@ use super::auth_exchange::SentCredentials;
 use super::failed_logins::FailedLogins;
 use super::session_context::SessionContext;
 use crate::clock::Clock;
-use crate::config::Secret;
 use crate::config::password::StoredPassword;
+use crate::config::password_hashing::PasswordHashing;
 use crate::config::settings::InboundAuth;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-
-/// So long a password waits to be checked at most.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Checks passwords for all sessions.
 pub(super) struct Authenticator {
     clock: Arc<dyn Clock>,
-    /// A permit for each hash that may be computed at the same time.
-    hashing: Arc<Semaphore>,
+    hashing: PasswordHashing,
     /// The same for clients that have given the right password for that name before.
-    hashing_for_proven: Arc<Semaphore>,
+    hashing_for_proven: PasswordHashing,
     failed: Mutex<FailedLogins>,
 }
 
@@ -61,8 +56,8 @@ impl Authenticator {
         let at_once = std::thread::available_parallelism().map_or(1, |count| (count.get() / 2).clamp(1, 4));
         Authenticator {
             clock,
-            hashing: Arc::new(Semaphore::new(at_once)),
-            hashing_for_proven: Arc::new(Semaphore::new(1)),
+            hashing: PasswordHashing::new(at_once),
+            hashing_for_proven: PasswordHashing::new(1),
             failed: Mutex::default(),
         }
     }
@@ -102,27 +97,13 @@ impl Authenticator {
         let is_hash = |stored: &&StoredPassword| matches!(stored, StoredPassword::Hash(_));
         let like = users.values().map(|user| &user.password).find(is_hash);
         let hashing = match self.lock().is_proven(context.client, &said.name) {
-            true => self.hashing_for_proven.clone(),
-            false => self.hashing.clone(),
+            true => &self.hashing_for_proven,
+            false => &self.hashing,
         };
-        verify(hashing, stored.cloned(), like.cloned(), said.password.clone()).await
+        hashing.verify(stored.cloned(), like.cloned(), said.password.clone()).await
     }
 
     fn lock(&self) -> MutexGuard<'_, FailedLogins> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn verify(
-    hashing: Arc<Semaphore>,
-    stored: Option<StoredPassword>,
-    like: Option<StoredPassword>,
-    password: Secret,
-) -> Option<bool> {
-    let permit = tokio::time::timeout(CHECK_TIMEOUT, hashing.acquire_owned()).await.ok()?.ok()?;
-    let verifying = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        StoredPassword::verify_hash(stored.as_ref(), like.as_ref(), &password)
-    });
-    verifying.await.ok()
 }

@@ -62,6 +62,7 @@ pub fn settings() -> Settings {
         sites: Default::default(),
         upstreams: Vec::new(),
         log_emails: None,
+        admin: Default::default(),
         events_keep: 1,
         log: LogSettings { level: "info".into(), json: false },
     }

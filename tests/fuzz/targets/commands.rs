@@ -403,6 +403,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
         sites: Default::default(),
         upstreams: Vec::new(),
         log_emails: None,
+        admin: Default::default(),
         events_keep: 1,
         log: LogSettings { level: "info".to_owned(), json: false },
     }

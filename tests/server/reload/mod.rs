@@ -1,6 +1,7 @@
 //! Reload, key by key (rule 10): each key of `conf/postroom.toml` is changed through the running binary, and what it
 //! says is seen, or its change is refused. `[log]` once said "log changed" and nothing had.
 
+mod admin;
 mod doors;
 mod front;
 mod handling;
@@ -109,6 +110,13 @@ const KEYS: &[(&str, fn())] = &[
     ("upstream.*.source_address", upstream::source_address),
     ("credentials.*.username", upstream::shared_username),
     ("credentials.*.password", upstream::shared_password),
+    ("admin.listen", admin::listen),
+    ("admin.password_hash", admin::password_hash),
+    ("admin.password", admin::password),
+    ("admin.token", admin::token),
+    ("admin.hosts", admin::hosts),
+    ("admin.certificate", admin::certificate),
+    ("admin.private_key", admin::private_key),
     ("log_emails.enabled", records::log_emails_enabled),
     ("log_emails.path", records::log_emails_path),
     ("events.keep", records::events_keep),

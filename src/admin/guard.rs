@@ -1,0 +1,250 @@
+//! The guard before all routes over TCP. In this order: by which name it was asked, who asks, whether they may, whether a page of
+//! somebody else made their browser ask, and the body, which is read whole before a route sees it. docs/admin.md has the attacks that
+//! it is for.
+
+use super::asker::{Identity, TcpAsker};
+use super::problem::Problem;
+use super::request_origin::{host_asked_for, no_other_page};
+use super::response_headers;
+use super::rights::{Right, is_safe, needed};
+use super::sessions::fingerprint;
+use super::state::AdminState;
+use super::streams::StreamEnds;
+use crate::config::Settings;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use secrecy::ExposeSecret;
+use std::net::IpAddr;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of the body of a request.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// For the whole of it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The cookie of a session.
+pub(super) const COOKIE: &str = "postroom_session";
+const CSRF_HEADER: &str = "x-csrf-token";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The connection that a request came in by.
+#[derive(Clone)]
+pub(super) struct TcpConnection {
+    pub(super) client: IpAddr,
+    /// Our own address on it.
+    pub(super) local: IpAddr,
+    pub(super) is_tls: bool,
+    /// Cancelled when the listener is closed.
+    pub(super) closed: CancellationToken,
+}
+
+/// See the module.
+pub(super) async fn guard(State(admin): State<AdminState>, request: Request, next: Next) -> Response {
+    // An end that a proxy in front of us sees elsewhere begins no other request here.
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let connection = request.extensions().get::<TcpConnection>().cloned();
+    let mut response = match connection {
+        Some(connection) => {
+            let guarded = let_in(&admin, &connection, request).await;
+            match guarded {
+                Ok((request, ends)) => ends.bound(next.run(request).await),
+                Err(refused) => *refused,
+            }
+        }
+        // No connection of ours: a bug. Nobody is let in.
+        None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the connection is unknown").into_response(),
+    };
+    if is_chunked {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response_headers::add(&mut response);
+    response
+}
+
+/// The request for its route, and what ends a stream that it may be answered with; or a refusal.
+async fn let_in(
+    admin: &AdminState,
+    connection: &TcpConnection,
+    request: Request,
+) -> Result<(Request, StreamEnds), Box<Response>> {
+    let settings = admin.settings.borrow().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let right = needed(request.method(), route.as_deref());
+    let (mut parts, body) = request.into_parts();
+    let refuse = |problem: Problem| Box::new(problem.into_response());
+    let mut identity = Identity::Nobody;
+    if right != Right::Health {
+        let host = host_asked_for(&parts.uri, &parts.headers, &settings, connection.local).map_err(refuse)?;
+        if right != Right::LogIn {
+            let found = identify(admin, &settings, &parts.headers).map_err(refuse)?;
+            identity = found.ok_or_else(|| Box::new(not_logged_in(&parts.headers)))?;
+        }
+        if !identity.may(right) {
+            return Err(refuse(may_not()));
+        }
+        // A page cannot know the token.
+        if !matches!(identity, Identity::Token) {
+            no_other_page(&parts.method, &parts.headers, &host).map_err(refuse)?;
+        }
+    }
+    let body = read_body(&parts.headers, body, BODY_TIMEOUT).await.map_err(refuse)?;
+    if !is_safe(&parts.method) {
+        no_forgery(&identity, right, &parts.headers, &body).map_err(refuse)?;
+    }
+    let before = settings.admin.clone();
+    let ends = StreamEnds::new(admin.clone(), connection.closed.clone(), identity.clone(), before);
+    parts.extensions.insert(TcpAsker { client: connection.client, identity });
+    Ok((Request::from_parts(parts, Body::from(body)), ends))
+}
+
+/// Who asks; none: somebody who has to log in first.
+///
+/// # Errors
+/// A token that is wrong.
+fn identify(
+    admin: &AdminState,
+    settings: &Settings,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, Problem> {
+    if let Some(said) = headers.get(header::AUTHORIZATION) {
+        return match is_token(settings, said) {
+            true => Ok(Some(Identity::Token)),
+            false => Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the token of [admin]")),
+        };
+    }
+    let password = settings.admin.password.as_ref();
+    let session = session_ids(headers).find_map(|id| admin.logins.sessions.find(id, password));
+    Ok(match session {
+        Some(session) => Some(Identity::Session(session)),
+        None => password.is_none().then_some(Identity::Nobody),
+    })
+}
+
+/// Compared by fingerprints, in constant time: neither length nor beginning of the token can be found out.
+fn is_token(settings: &Settings, said: &HeaderValue) -> bool {
+    let said = said.to_str().unwrap_or_default();
+    let said = said.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (Some(token), Some((_, said))) = (&settings.admin.token, said) else { return false };
+    fingerprint(token.expose_secret()).as_slice().ct_eq(fingerprint(said.trim()).as_slice()).into()
+}
+
+/// What stands in cookies of our name: another program on this host may have set one, too.
+fn session_ids(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id).take(4)
+}
+
+fn not_logged_in(headers: &HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/html") {
+        return Redirect::to("/login").into_response();
+    }
+    let detail =
+        "log in at /login with the password of [admin], or send its token (Authorization: Bearer ...)";
+    Problem::new(StatusCode::UNAUTHORIZED, detail).into_response()
+}
+
+fn may_not() -> Problem {
+    let detail = "there is no password, so nobody may change the configuration here: set password_hash in [admin] to what \
+                  `postroom hash` prints, or token for programs; or use the verbs (postroom upstream, reset, reload)";
+    Problem::new(StatusCode::FORBIDDEN, detail)
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body has more than {MAX_BODY} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    let reading = Limited::new(body, MAX_BODY).collect();
+    match tokio::time::timeout(limit, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ends too early or is none")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+}
+
+/// What a browser sends by itself suffices for no change: a page of somebody else can have it sent.
+fn no_forgery(identity: &Identity, right: Right, headers: &HeaderMap, body: &Bytes) -> Result<(), Problem> {
+    let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let is_form = kind.as_deref() == Some(FORM);
+    match identity {
+        Identity::Token => return Ok(()),
+        Identity::Session(session) => {
+            let said = headers.get(CSRF_HEADER).map(|value| value.as_bytes().to_vec());
+            let said =
+                said.or_else(|| form_field(body, "csrf_token").filter(|_| is_form).map(String::into_bytes));
+            if !said.is_some_and(|said| said.ct_eq(session.csrf_token.as_bytes()).into()) {
+                return forbidden(
+                    "who is logged in by a cookie sends csrf_token of GET /api/v1/session with each change: as X-CSRF-Token, \
+                     or in the form",
+                );
+            }
+        }
+        Identity::Nobody => {}
+    }
+    let is_json = kind.as_deref().is_some_and(|kind| kind == "application/json" || kind.ends_with("+json"));
+    let may_be_form = is_form && (right == Right::LogIn || matches!(identity, Identity::Session(_)));
+    match kind.is_none() && body.is_empty() || is_json || may_be_form {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body is JSON, and says so: Content-Type: application/json",
+        )),
+    }
+}
+
+/// A field of a form, decoded.
+pub(super) fn form_field(body: &[u8], name: &str) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let value = text.split('&').filter_map(|pair| pair.split_once('=')).find(|(field, _)| *field == name)?.1;
+    let value = value.replace('+', " ");
+    percent_encoding::percent_decode_str(&value).decode_utf8().ok().map(|value| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_in_time_is_refused() {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+        let body = Body::from_stream(first.chain(futures_util::stream::pending()));
+        let refused = read_body(&HeaderMap::new(), body, Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(refused.status, 408);
+    }
+
+    #[test]
+    fn fields_of_forms_are_decoded() {
+        let body = b"csrf_token=abc&password=a%26b+c%2B%C3%A9&x";
+        assert_eq!(form_field(body, "password").as_deref(), Some("a&b c+\u{e9}"));
+        assert_eq!(form_field(body, "csrf_token").as_deref(), Some("abc"));
+        assert_eq!(form_field(body, "x"), None);
+        assert_eq!(form_field(b"\xff=1", "x"), None);
+    }
+
+    #[test]
+    fn cookies_of_other_names_are_not_ours() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            header::COOKIE,
+            HeaderValue::from_static("a=b; postroom_session=one;postroom_session=two"),
+        );
+        headers.append(header::COOKIE, HeaderValue::from_static("xpostroom_session=no; postroom_session"));
+        assert_eq!(session_ids(&headers).collect::<Vec<_>>(), ["one", "two"]);
+    }
+}
