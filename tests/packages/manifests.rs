@@ -1,5 +1,5 @@
-//! conf/sidecar/compose.yaml and conf/kubernetes, held against the schemas of Compose and Kubernetes, and against what the image
-//! needs.
+//! conf/sidecar/compose.yaml, conf/kubernetes and .github, held against the schemas of Compose, Kubernetes and GitHub, and the first
+//! two against what the image needs.
 
 use super::container::{USER, text};
 use crate::support::{clients, foreign};
@@ -57,5 +57,22 @@ fn the_examples_and_the_image_speak_of_the_same() {
         assert!(text.contains("mountPath: /data"), "{shown}");
         assert!(text.contains("[\"/postroom\", \"ready\"]"), "{shown}");
         assert!(text.contains("2525"), "{shown}");
+    }
+}
+
+/// Workflows, issue forms and what updates dependencies.
+#[test]
+fn github_takes_its_files() {
+    let forms = ["bug", "feature", "question"].map(|name| format!("ISSUE_TEMPLATE/{name}.yml"));
+    for (schema, files) in [
+        ("github-workflows", vec!["workflows/test.yml", "workflows/release.yml"]),
+        ("github-issue-forms", forms.iter().map(String::as_str).collect()),
+        ("github-issue-config", vec!["ISSUE_TEMPLATE/config.yml"]),
+        ("dependabot", vec!["dependabot.yml"]),
+    ] {
+        let Some(mut check) = module("check_jsonschema") else { return };
+        check.args(["--builtin-schema", &format!("vendor.{schema}")]);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github");
+        clients::succeeded(check.args(files.iter().map(|file| folder.join(file))), b"");
     }
 }
