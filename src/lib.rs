@@ -9,7 +9,7 @@
 //! - [`cli`] is the command line, one file a verb.
 //! - `server` starts the parts, reloads the configuration, stops the parts in order.
 //! - `admin` has the HTTP routes on the control socket.
-//! - [`smtp`] takes mail in, [`deliver`] sends it out. Neither knows the other.
+//! - [`smtp`] takes mail in, [`deliver`] sends it out, [`webhook`] tells others of events. None knows the other.
 //! - [`reception`] is what all ways in share: a content on its way into the queue.
 //! - [`pass_through`] is the contract between these two where there is no queue between them (rule 15).
 //! - [`policy`] decides what happens to a message, and what is changed of it on its way out.
@@ -18,7 +18,7 @@
 //! - [`log`] is the log on standard error, for diagnosis.
 //! - [`config`] reads, checks and explains settings.
 //! - [`mail`] has values without I/O.
-//! - [`metrics`] is what is counted, [`clock`] time as a parameter, `unix` what only Unix has.
+//! - [`metrics`] is what is counted, [`clock`] time as a parameter, `unix` what only Unix has, `https` a small client.
 //!
 //! # Life of a message
 //! [`smtp::listen`] accepts a client, [`smtp::session`] reads its commands, [`smtp::dialogue`] decides what they mean,
@@ -41,6 +41,7 @@ pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod event;
+mod https;
 pub mod log;
 pub mod mail;
 pub mod metrics;
@@ -52,3 +53,4 @@ pub mod reception;
 mod server;
 pub mod smtp;
 mod unix;
+pub mod webhook;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["admin"],
-    &["smtp", "pickup", "deliver"],
+    &["smtp", "pickup", "deliver", "webhook"],
     &["pass_through"],
     &["reception"],
     &["policy"],
@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["log"],
     &["config"],
     &["mail"],
-    &["clock", "metrics", "unix"],
+    &["clock", "metrics", "unix", "https"],
 ];
 
 fn layer(module: &str) -> usize {

@@ -33,3 +33,4 @@ mod smtp;
 mod soak;
 mod support;
 mod upstreams;
+mod webhook;

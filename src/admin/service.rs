@@ -36,7 +36,12 @@ pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonRespons
     let upstreams: Vec<Value> = settings.upstreams.iter().map(|upstream| fares(&admin, upstream)).collect();
     // A folder that cannot be read keeps nobody from sending by SMTP.
     let pickups = admin.pickups.troubles();
-    Ok(JsonResponse(json!({ "status": "ready", "modes": modes, "pickups": pickups, "upstreams": upstreams })))
+    // Nor does a receiver of events that does not answer.
+    let webhooks = admin.webhooks.troubles();
+    let ready = json!({
+        "status": "ready", "modes": modes, "pickups": pickups, "upstreams": upstreams, "webhooks": webhooks,
+    });
+    Ok(JsonResponse(ready))
 }
 
 fn fares(admin: &AdminState, upstream: &Upstream) -> Value {

@@ -9,6 +9,7 @@ use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::metrics::Metrics;
 use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
+use crate::webhook::WebhookStatus;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub(crate) struct AdminState {
     pub(crate) pickups: Arc<PickupStatus>,
     /// Who is logged in over TCP.
     pub(crate) logins: Arc<Logins>,
+    /// How webhooks fare.
+    pub(crate) webhooks: Arc<WebhookStatus>,
 }
 
 impl AdminState {

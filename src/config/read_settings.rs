@@ -11,7 +11,7 @@ use super::settings::{
 };
 use super::{
     cross_checks, hostname, parse, read_admin, read_auth, read_handling, read_listener, read_upstream,
-    read_user, unknown_keys,
+    read_user, read_webhook, unknown_keys,
 };
 use crate::mail::printable::is_printable;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,7 @@ pub(super) fn read(merged: &Merged) -> Result<(Settings, Vec<String>, InForce), 
         log_emails: log_enabled.then_some(log_path),
         admin: read_admin::read(&reader, &root.section("admin")),
         events_keep: root.section("events").number("keep", 0, i64::MAX),
+        webhooks: root.named("webhook").iter().map(|section| read_webhook::read(&reader, section)).collect(),
         log: log(&root.section("log")),
     };
     cross_checks::check(&reader, &settings);

@@ -66,6 +66,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         log_emails,
         admin,
         events_keep,
+        webhooks,
         log,
     } = old;
     let Handling { sending_off, simulate, debug, redirect, sender } = handling;
@@ -88,6 +89,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     note("log", *log != new.log);
     changes.extend(changed_tables("listener", listeners, &new.listeners, |listener| &listener.name));
     changes.extend(changed_tables("pickup", pickups, &new.pickups, |pickup| &pickup.name));
+    changes.extend(changed_tables("webhook", webhooks, &new.webhooks, |webhook| &webhook.name));
     let (users, new_users): (Vec<_>, Vec<_>) = (users.values().collect(), new.users.values().collect());
     changes.extend(changed_tables("user", &users, &new_users, |user| &user.name));
     let (sites, new_sites): (Vec<_>, Vec<_>) = (sites.values().collect(), new.sites.values().collect());

@@ -34,7 +34,7 @@ use std::sync::{Arc, LazyLock};
 pub const DEFAULT_FILE: &str = include_str!("../../conf/postroom.toml");
 
 /// Keys whose values are secrets, in whatever table; each may be given as the name of a file that holds the value.
-pub(super) const SECRETS: &[&str] = &["password", "client_secret", "refresh_token", "token"];
+pub(super) const SECRETS: &[&str] = &["password", "client_secret", "refresh_token", "token", "secret"];
 
 /// The keys of a table.
 pub(super) type Keys = BTreeMap<String, Shape>;

@@ -6,10 +6,11 @@ use super::handling::{AddressPattern, Handling, Site};
 use super::password::StoredPassword;
 use super::secret::Secret;
 use super::server_certificate::ServerCertificate;
+use super::topic::Topic;
 use crate::mail::{Address, Class};
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// How many events are kept.
     pub events_keep: u64,
+    /// Who is told of events, sorted by name.
+    pub webhooks: Vec<Webhook>,
     /// The log on standard error.
     pub log: LogSettings,
 }
@@ -413,6 +416,19 @@ impl Auth {
 pub struct RateLimit {
     pub messages: u32,
     pub time: Duration,
+}
+
+/// A server that is told of events: `[webhook.*]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Webhook {
+    /// Made like a listener's.
+    pub name: String,
+    /// https, or http on loopback. Not shown behind its host, where many services have a secret.
+    pub url: Secret,
+    /// Never empty.
+    pub on: BTreeSet<Topic>,
+    /// What signs; never shown. Empty: nothing is signed.
+    pub secret: Secret,
 }
 
 /// The log on standard error: `[log]`.

@@ -4,6 +4,7 @@
 //! Memory: 4 KiB for each recipient that it tells of, three times over, and 50 kB for what is returned.
 
 use super::context::AttemptContext;
+use crate::config::Topic;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::header::{FieldFilter, HeaderScan, fields};
 use crate::mail::{
@@ -283,7 +284,7 @@ fn facts(message: &Message, due: &DueNotice<'_>, notice: &Message) -> Vec<Fact> 
         message.id
     );
     vec![
-        about(message, notice, message.id, code::BOUNCED, told),
+        about(message, notice, message.id, code::BOUNCED, told).on(Topic::Bounced),
         about(message, notice, notice.id, code::QUEUED, queued),
     ]
 }

@@ -5,6 +5,7 @@
 
 use super::remedies::known_remedy;
 use super::session_error::{SessionError, SessionErrorKind};
+use crate::config::Topic;
 use crate::config::settings::Upstream;
 use crate::event::{EventType, Fact, code};
 use jiff::Timestamp;
@@ -44,6 +45,7 @@ impl CircuitChange {
             }
         };
         Fact { upstream: Some(name.clone()), ..Fact::new(now, kind, "Upstream", code, text) }
+            .on(Topic::Circuit)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::{AttemptContext, Services};
 use super::settlement;
-use crate::config::Settings;
+use crate::config::{Settings, Topic};
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{HoldReason, Message};
 use crate::policy::plan::{self, Plan};
@@ -18,7 +18,8 @@ const PAGE: usize = 500;
 pub(super) async fn hold(context: &AttemptContext, claim: &Claim, plan: &Plan, reason: HoldReason) {
     let message = &claim.message;
     let text = format!("message {} is held: {}", message.id, why(reason, message));
-    let fact = about(message, EventType::Warning, code::HELD, text, context.services.clock.wall());
+    let fact =
+        about(message, EventType::Warning, code::HELD, text, context.services.clock.wall()).on(Topic::Held);
     let settlement = Settlement {
         dropped_copies: plan.dropped_copies.clone(),
         mode: plan.mode,
@@ -91,7 +92,8 @@ fn change(settings: &Settings, message: &Message, now: Timestamp) -> Option<Hold
     let mut facts: Vec<Fact> = hold
         .difference(&message.hold)
         .map(|reason| {
-            fact(EventType::Warning, code::HELD, format!("message {id} is held: {}", why(*reason, message)))
+            let text = format!("message {id} is held: {}", why(*reason, message));
+            fact(EventType::Warning, code::HELD, text).on(Topic::Held)
         })
         .collect();
     if hold.is_empty() {

@@ -7,6 +7,7 @@
 use super::own_certificate::OwnCertificates;
 use super::tls_error::describe;
 use crate::config::settings::{TlsMode, Upstream};
+use crate::https;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -82,20 +83,13 @@ fn make(trust: &Trust) -> Result<ClientConfig, String> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         }
         Trust::Roots { extra } => {
-            let mut roots = roots();
+            let mut roots = https::roots();
             let own = extra.as_deref().map_or(Ok(Vec::new()), |file| add(file, &mut roots))?;
             let verifier = Arc::new(OwnCertificates::new(roots, own, provider)?);
             builder.dangerous().with_custom_certificate_verifier(verifier)
         }
     }
     .with_no_client_auth())
-}
-
-fn roots() -> RootCertStore {
-    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    // A machine without certificates, or with odd ones among them, still has those of webpki-roots.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }
 
 /// Adds the certificates of a PEM file, and returns them.

@@ -10,6 +10,7 @@ pub mod outcome;
 
 pub use filter::EventFilter;
 
+use crate::config::Topic;
 use crate::mail::QueueId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ pub struct Fact {
     pub time: Timestamp,
     /// How much it matters.
     pub kind: EventType,
-    /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Pickup`, `Configuration`, `Service`.
+    /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Pickup`, `Configuration`, `Webhook`, `Service`.
     pub source: String,
     /// The recipient's address for facts about a recipient, else one of [`code`]'s words.
     pub code: String,
@@ -58,6 +59,9 @@ pub struct Fact {
     pub reply: Option<String>,
     /// How long it took.
     pub duration_ms: Option<u64>,
+    /// What webhooks know it as; none: they are not told. Not stored, because they follow events as they come.
+    #[serde(skip)]
+    pub topic: Option<Topic>,
 }
 
 impl Fact {
@@ -81,7 +85,13 @@ impl Fact {
             site: None,
             reply: None,
             duration_ms: None,
+            topic: None,
         }
+    }
+
+    /// The same, for webhooks that want to be told of this.
+    pub fn on(self, topic: Topic) -> Fact {
+        Fact { topic: Some(topic), ..self }
     }
 }
 
@@ -163,6 +173,8 @@ pub mod code {
     pub const LOW_DISK: &str = "LOW_DISK";
     /// Sending, redirect, debug, simulate or sender was switched, or a mode is in force at the start.
     pub const MODE: &str = "MODE";
+    /// A webhook cannot be told, or can be again.
+    pub const WEBHOOK: &str = "WEBHOOK";
     /// A certificate of a listener or an upstream ends within two weeks, or has ended.
     pub const CERTIFICATE: &str = "CERTIFICATE";
     /// An upstream was tested for an operator: what came of it.

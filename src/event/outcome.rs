@@ -12,6 +12,7 @@
 //! format quotes and the JSON format escapes: no address and no reply can forge a field or a line.
 
 use super::{EventType, Fact};
+use crate::config::Topic;
 use crate::mail::{Address, Mode, Outcome, QueueId, ReversePath, Role, Verdict, printable};
 use crate::metrics::{CountedOutcome, Metrics};
 use jiff::Timestamp;
@@ -68,6 +69,7 @@ impl OutcomeRecord<'_> {
             site: super::named_site(site),
             reply: Some(printable(&verdict.reply)).filter(|reply| !reply.is_empty() && !self.is_simulated()),
             duration_ms: Some(u64::try_from(took).unwrap_or(u64::MAX)),
+            topic: Some(topic(verdict.outcome)),
             ..Fact::new(time, kind, "Mail", recipient.as_str(), message)
         }
     }
@@ -113,6 +115,15 @@ fn mode_word(mode: Mode) -> &'static str {
         Mode::Simulate => "simulate",
         Mode::Debug => "debug",
         Mode::Redirect => "redirect",
+    }
+}
+
+fn topic(outcome: Outcome) -> Topic {
+    match outcome {
+        Outcome::Delivered => Topic::Delivered,
+        Outcome::Deferred => Topic::Deferred,
+        Outcome::Failed => Topic::Failed,
+        Outcome::Expired => Topic::Expired,
     }
 }
 
@@ -294,6 +305,7 @@ mod tests {
                 site: None,
                 reply: Some("250 2.0.0 ok".to_owned()),
                 duration_ms: Some(304),
+                topic: Some(Topic::Delivered),
             }
         );
     }

@@ -33,6 +33,7 @@ use crate::policy::notices;
 use crate::queue::{Archive, Queue};
 use crate::smtp::SmtpServer;
 use crate::unix::{self, Asked, Signals};
+use crate::webhook::{WebhookStatus, Webhooks};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +68,7 @@ pub(crate) struct Server {
     reloader: Reloader,
     sockets: OpenSockets,
     pickups: Pickups,
+    webhooks: Webhooks,
     /// The listeners are up and nobody has asked for a stop.
     listening: Arc<AtomicBool>,
     stop: Stop,
@@ -132,6 +134,7 @@ impl Server {
         )
         .passing_through(Arc::new(Relay::new(services.clone())))
         .counted_by(metrics.clone());
+        let webhook_status = Arc::new(WebhookStatus::default());
         let pickup_status = Arc::new(PickupStatus::default());
         let mut pickups = Pickups::new(PickupServices {
             settings: settings_receiver.clone(),
@@ -161,6 +164,7 @@ impl Server {
             in_force,
             pickups: pickup_status,
             metrics: metrics.clone(),
+            webhooks: webhook_status.clone(),
             requests: ask,
             logins: Arc::new(Logins::new(clock.clone())),
         };
@@ -175,6 +179,8 @@ impl Server {
             );
         }
         pickups.change(&settings.pickups).await;
+        let mut webhooks = Webhooks::new(queue.clone(), clock.clone(), webhook_status);
+        webhooks.change(&settings.webhooks);
         let stop = Stop::default();
         let mut server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
@@ -189,6 +195,7 @@ impl Server {
             queue: queue.clone(),
             sockets: open,
             pickups,
+            webhooks,
             listening,
             stop,
             requests,
@@ -304,6 +311,7 @@ impl Server {
     async fn follow_settings(&mut self) {
         let settings = self.reloader.settings.borrow().clone();
         self.pickups.change(&settings.pickups).await;
+        self.webhooks.change(&settings.webhooks);
         self.look_at_certificates();
     }
 
@@ -314,7 +322,7 @@ impl Server {
         }
     }
 
-    /// Listeners and folders first, then attempts, then the queue.
+    /// Listeners and folders first, then attempts, then webhooks, which hear of these, then the queue.
     async fn shut_down(mut self) {
         tracing::info!("stopping: transactions and attempts under way may end within {} s", GRACE.as_secs());
         self.service_manager.stopping();
@@ -329,6 +337,7 @@ impl Server {
         }
         self.events.stopped();
         self.sockets.admin.close(ABORT_GRACE).await;
+        self.webhooks.close().await;
         self.control.abort();
         self.smtp_events.abort();
         let _ = std::fs::remove_file(self.reloader.settings.borrow().control_socket());

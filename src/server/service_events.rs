@@ -1,7 +1,7 @@
 //! Events about the proxy itself: each is recorded, and logged too.
 
 use crate::clock::Clock;
-use crate::config::{DroppedChange, Proposal};
+use crate::config::{DroppedChange, Proposal, Topic};
 use crate::event::{EventType, Fact, code, named_site};
 use crate::queue::EventLog;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl ServiceEvents {
     pub(super) fn mode(&self, site: &str, text: String) {
         tracing::warn!(site = (!site.is_empty()).then_some(site), "{text}");
         let fact = Fact::new(self.clock.wall(), EventType::Warning, "Configuration", code::MODE, text);
-        self.events.record(vec![Fact { site: named_site(site), ..fact }]);
+        self.events.record(vec![Fact { site: named_site(site), ..fact }.on(Topic::Mode)]);
     }
 
     /// Somebody changed the configuration; changes of before that do not hold any more are dropped.

@@ -80,7 +80,7 @@ pub fn free_tables() -> Vec<String> {
 }
 
 /// One of each of the tables that have names.
-const TEMPLATES: &str = "[listener.local]\n[user.app1]\npassword = \"x\"\n[upstream.primary]\nhost = \"smtp.example.com\"\n[pickup.web1]\ndirectory = \"in\"\n\
+const TEMPLATES: &str = "[listener.local]\n[user.app1]\npassword = \"x\"\n[upstream.primary]\nhost = \"smtp.example.com\"\n[pickup.web1]\ndirectory = \"in\"\n[webhook.ops]\nurl = \"https://ops.example.com\"\n\
     [credentials.default]\nusername = \"app\"\npassword = \"s3cret\"\n\
     [site.intranet]\nsending.enabled = true\nredirect.enabled = false\ndebug.enabled = false\nsimulate.enabled = false\n\
     sender.rewrite = \"never\"\n";

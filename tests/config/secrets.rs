@@ -125,3 +125,32 @@ fn a_file_with_secrets_that_others_may_read_draws_a_warning() {
     set(&apart, "s", 0o644);
     assert_eq!(warned(&apart, "s"), 1);
 }
+
+#[test]
+fn of_a_webhook_s_url_only_the_host_is_shown() {
+    for (url, shown) in [
+        ("https://ops.test:8443/hooks/t0ken?key=t0ken", "https://ops.test:8443/****"),
+        ("https://ops.test/?t0ken", "https://ops.test/****"),
+        ("https://ops.test", "https://ops.test/"),
+        ("http://127.0.0.1:8080/t0ken", "http://127.0.0.1:8080/****"),
+        ("http://[::1]/t0ken", "http://[::1]/****"),
+        ("http://localhost/t0ken", "http://localhost/****"),
+    ] {
+        let loaded = Desk::with(&format!("[webhook.ops]\nurl = \"{url}\"\nsecret = \"t0ken\"\n")).loaded();
+        assert_eq!(loaded.in_force.to_json()["webhook"]["ops"]["url"], shown, "{url}");
+        assert_eq!(loaded.settings.webhooks[0].url.expose_secret(), url);
+        let all =
+            format!("{:?} {} {}", loaded.settings, loaded.in_force.to_toml(), loaded.in_force.to_json());
+        assert!(!all.contains("t0ken"), "{all}");
+    }
+    for url in [
+        "http://ops.test/t0ken",
+        "https://t0ken@ops.test/",
+        "https://ops.test:t0ken/",
+        "//t0ken/",
+        "ftp://a.test/t0ken",
+    ] {
+        let error = Desk::with(&format!("[webhook.ops]\nurl = \"{url}\"\n")).error();
+        assert!(error.key == "webhook.ops.url" && !error.to_string().contains("t0ken"), "{error}");
+    }
+}

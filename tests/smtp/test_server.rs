@@ -33,6 +33,7 @@ pub fn settings() -> Settings {
             class: None,
         }],
         pickups: Vec::new(),
+        webhooks: Vec::new(),
         users: Default::default(),
         limits: Limits {
             message_size: 25 * 1024 * 1024,

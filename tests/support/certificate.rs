@@ -45,6 +45,11 @@ impl CertificateFiles {
         self.0.path().join("chain.pem")
     }
 
+    /// The file of the key.
+    pub fn key(&self) -> PathBuf {
+        self.0.path().join("key.pem")
+    }
+
     /// The two keys of a listener.
     pub fn config(&self) -> String {
         let path = |name: &str| self.0.path().join(name).display().to_string();

@@ -3,8 +3,8 @@
 use super::request::{Issued, TokenError, request};
 use super::token_file::TokenFile;
 use crate::clock::Clock;
-use crate::config::Secret;
 use crate::config::settings::{OAuth2, Upstream};
+use crate::config::{Secret, Topic};
 use crate::deliver::health::{TokenStatus, UpstreamHealth};
 use crate::deliver::tls::Tls;
 use crate::event::{EventType, Fact, code};
@@ -228,7 +228,8 @@ impl Tokens {
         tracing::warn!(upstream = upstream.name, "{text}");
         if let Some(reports) = &self.reports {
             let fact = Fact::new(self.clock.wall(), kind, "Upstream", code::TOKEN, text);
-            reports.events.record(vec![Fact { upstream: Some(upstream.name.clone()), ..fact }]);
+            let fact = Fact { upstream: Some(upstream.name.clone()), ..fact }.on(Topic::Token);
+            reports.events.record(vec![fact]);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::index_entries::IndexEntries;
 use super::memory_update::MemoryUpdate;
 use super::stored::StoredMessage;
 use crate::clock::Moment;
+use crate::config::Topic;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{HoldReason, Message, QueueId, RecipientState, printable};
 use jiff::Timestamp;
@@ -100,7 +101,7 @@ fn retry(
     readmit(batch, id)?;
     // Removed from the indexes and inserted again, so that an entry that a damaged disk has eaten comes back.
     batch.tables.replace_entries(&mut batch.metadata.counts, id, before, None)?;
-    change(batch, None, stored, code::QUEUED, "was made due by an operator")
+    change(batch, None, stored, (code::QUEUED, None), "was made due by an operator")
 }
 
 fn hold(
@@ -118,7 +119,7 @@ fn hold(
     }
     // From the commit on the attempt that has it begins no transaction.
     batch.memory_updates.push(MemoryUpdate::Held(stored.message.id, true));
-    change(batch, before, stored, code::HELD, "was held by an operator")
+    change(batch, before, stored, (code::HELD, Some(Topic::Held)), "was held by an operator")
 }
 
 fn release(
@@ -140,7 +141,7 @@ fn release(
     }
     message.end_hold(batch.shared.timelines.now_of(&message.site));
     batch.memory_updates.push(MemoryUpdate::Held(stored.message.id, false));
-    change(batch, before, stored, code::RELEASED, "was released by an operator")
+    change(batch, before, stored, (code::RELEASED, None), "was released by an operator")
 }
 
 /// Changes what holds a message, unless something else has changed that first.
@@ -193,7 +194,7 @@ fn change(
     batch: &mut Batch<'_, '_>,
     before: Option<IndexEntries>,
     mut stored: StoredMessage,
-    code: &str,
+    (code, topic): (&str, Option<Topic>),
     what: &str,
 ) -> Result<ActionResult, redb::Error> {
     let (id, site) = (stored.message.id, named_site(&stored.message.site));
@@ -201,7 +202,7 @@ fn change(
     batch.uncache(id);
     batch.store(before, &stored)?;
     let fact = batch.fact(EventType::Information, code, id, format!("message {id} {what}"));
-    batch.record([Fact { site, ..fact }])?;
+    batch.record([Fact { site, topic, ..fact }])?;
     Ok(ActionResult::Done)
 }
 

@@ -374,6 +374,7 @@ fn settings(recipients: usize, errors_per_session: u32, message_size: u64) -> Se
             class: None,
         }],
         pickups: Vec::new(),
+        webhooks: Vec::new(),
         users: Default::default(),
         limits: Limits {
             message_size,

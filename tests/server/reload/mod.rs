@@ -14,6 +14,7 @@ use crate::config::drift::{default_key_patterns, free_tables};
 use crate::pickup::folders;
 use crate::support::proxy::Proxy;
 use crate::support::talk::Talk;
+use crate::webhook::reload as webhooks;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -120,6 +121,9 @@ const KEYS: &[(&str, fn())] = &[
     ("log_emails.enabled", records::log_emails_enabled),
     ("log_emails.path", records::log_emails_path),
     ("events.keep", records::events_keep),
+    ("webhook.*.url", webhooks::url),
+    ("webhook.*.on", webhooks::on),
+    ("webhook.*.secret", webhooks::secret),
     ("log.level", records::log_level),
     ("log.format", records::log_format),
 ];
