@@ -119,19 +119,17 @@ fn verbs_in_all_documents_are_verbs_that_there_are() {
         {
             let mut command = &root;
             for word in span.split_whitespace() {
+                let several: Vec<&str> = word.split('|').map(|one| one.trim_end_matches('\\')).collect();
                 let plain =
-                    |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
-                if !command.has_subcommands()
-                    || !word.split('|').map(|one| one.trim_end_matches('\\')).all(plain)
-                {
+                    |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+                if !command.has_subcommands() || !several.iter().all(plain) {
                     break;
                 }
-                let found = word.split('|').map(|one| one.trim_end_matches('\\')).map(|one| {
-                    command
-                        .find_subcommand(one)
-                        .unwrap_or_else(|| panic!("{name}: `postroom {span}`: no {one}"))
-                });
-                command = found.last().expect("a word");
+                let above = command;
+                for one in several {
+                    let found = above.find_subcommand(one);
+                    command = found.unwrap_or_else(|| panic!("{name}: `postroom {span}`: no {one}"));
+                }
             }
         }
     }
