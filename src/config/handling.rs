@@ -74,9 +74,14 @@ impl Redirect {
         self.report_emails.iter().filter(|one| one.enabled).map(|one| &one.email)
     }
 
-    /// Whether a recipient still gets its own mail.
+    /// Whether a recipient still gets its own mail. A server of an allowed domain may send `ann%example.org@`, `example.org!ann@`
+    /// and `"ann@example.org"@` on to example.org (RFC 5321 appendix C): these are allowed by nothing but their whole address.
     pub fn allows(&self, recipient: &Address) -> bool {
-        self.allow.iter().any(|pattern| pattern.matches(recipient))
+        let may_be_routed = recipient.local_part().contains(['%', '!', '@', ':']);
+        let allows = |pattern: &&AddressPattern| {
+            pattern.matches(recipient) && (matches!(pattern, AddressPattern::Address(_)) || !may_be_routed)
+        };
+        self.allow.iter().any(|pattern| allows(&pattern))
     }
 }
 
@@ -173,6 +178,22 @@ impl fmt::Display for AddressPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_may_be_sent_on_elsewhere_is_allowed_by_its_whole_self_alone() {
+        let redirect = |allow: &str| Redirect { allow: vec![allow.parse().unwrap()], ..Redirect::default() };
+        for address in [
+            "ann%real.example@dev.test",
+            "real.example!ann@dev.test",
+            "\"ann@real.example\"@dev.test",
+            "\"@relay.test:ann\"@dev.test",
+        ] {
+            let parsed: Address = address.parse().unwrap();
+            assert!(!redirect("@dev.test").allows(&parsed), "{address}");
+            assert!(redirect(address).allows(&parsed), "{address}");
+        }
+        assert!(redirect("@dev.test").allows(&"ann+tag@dev.test".parse().unwrap()));
+    }
 
     fn matches(pattern: &str, address: &str) -> bool {
         pattern.parse::<AddressPattern>().unwrap().matches(&address.parse().unwrap())

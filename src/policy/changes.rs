@@ -15,9 +15,12 @@ use email_encoding::headers::{quoted_string, rfc2047};
 /// Where From is replaced.
 const FROM: [Rename; 1] = [Rename { old: "From", new: "X-Original-From" }];
 /// In report copies: whoever reads one must not send a receipt to whom the application asked for one (RFC 8098 section 2.1).
-const RECEIPTS: [Rename; 2] = [
+const RECEIPTS: [Rename; 5] = [
     Rename { old: "Disposition-Notification-To", new: "X-Original-Disposition-Notification-To" },
     Rename { old: "Return-Receipt-To", new: "X-Original-Return-Receipt-To" },
+    Rename { old: "Read-Receipt-To", new: "X-Original-Read-Receipt-To" },
+    Rename { old: "X-Confirm-Reading-To", new: "X-Original-X-Confirm-Reading-To" },
+    Rename { old: "Errors-To", new: "X-Original-Errors-To" },
 ];
 /// In the file of a pickup folder the envelope stands in fields of these names: whoever picks it up must not take the message's
 /// own for more of it.
@@ -26,7 +29,7 @@ const ENVELOPE_FIELDS: [Rename; 2] = [
     Rename { old: "X-Receiver", new: "X-Original-X-Receiver" },
 ];
 /// All that may be renamed for a server: what [`SenderFacts`] must have counted.
-pub const RENAMES: [Rename; 3] = [FROM[0], RECEIPTS[0], RECEIPTS[1]];
+pub const RENAMES: [Rename; 6] = [FROM[0], RECEIPTS[0], RECEIPTS[1], RECEIPTS[2], RECEIPTS[3], RECEIPTS[4]];
 
 /// RFC 5322 section 2.1.1.
 const READABLE_LINE: usize = 78;
