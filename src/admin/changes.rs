@@ -27,7 +27,7 @@ pub(super) struct NewUpstream {
     keys: NewValues,
 }
 
-/// `{"keys": ["redirect", …]}` or `{"all": true}`.
+/// `{"keys": ["redirect", …]}` or `{"all": true}`, with `"confirm": true` where a mode ends.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResetQuery {
@@ -35,12 +35,29 @@ pub(super) struct ResetQuery {
     keys: Vec<String>,
     #[serde(default)]
     all: bool,
+    /// It is meant, also where it ends a mode.
+    #[serde(default)]
+    confirm: bool,
 }
 
-async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<ChangedJson, Problem> {
+async fn change(admin: &AdminState, change: Change, asker: Asker) -> Result<ChangedJson, Problem> {
+    // It names what is to be, so it is meant.
+    confirmed(admin, change, asker, true).await
+}
+
+async fn confirmed(
+    admin: &AdminState,
+    change: Change,
+    Asker(by): Asker,
+    confirmed: bool,
+) -> Result<ChangedJson, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
-    admin.requests.send(ConfigRequest::Change { change, by, answer }).await.map_err(|_| stopping())?;
+    admin
+        .requests
+        .send(ConfigRequest::Change { change, by, confirmed, answer })
+        .await
+        .map_err(|_| stopping())?;
     Ok(answered.await.map_err(|_| stopping())??.into())
 }
 
@@ -118,7 +135,7 @@ pub(super) async fn reset(
         (false, false) => Change::Reset(query.keys),
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name `keys` or `all`, and one of them")),
     };
-    Ok(JsonResponse(change(&admin, wanted, asker).await?))
+    Ok(JsonResponse(confirmed(&admin, wanted, asker, query.confirm).await?))
 }
 
 fn detail(admin: &AdminState, name: &str, done: ChangedJson) -> Result<UpstreamDetailJson, Problem> {

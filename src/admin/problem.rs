@@ -69,6 +69,10 @@ impl From<ChangeError> for Problem {
         let status = match error {
             ChangeError::Wrong(errors) => return errors.into(),
             ChangeError::NotFound(_) => StatusCode::NOT_FOUND,
+            ChangeError::Unconfirmed(ref what) => {
+                let what = serde_json::json!({ "ends": what });
+                return Problem { errors: vec![what], ..Problem::new(StatusCode::CONFLICT, error) };
+            }
             ChangeError::Refused(_) => StatusCode::CONFLICT,
             ChangeError::NotStored(_) => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -164,11 +164,12 @@ fn facts(sent: &Message, new: &Message) -> Vec<Fact> {
         ..Fact::new(new.received_at, EventType::Information, "Mail", code::QUEUED, text)
     };
     let recipients = new.recipients.len();
+    let s = if recipients == 1 { "" } else { "s" };
     vec![
         about(sent, format!("an operator had it sent again, as message {}", new.id)),
         about(
             new,
-            format!("message {} is sent again, to {recipients} recipients, as an operator asked", sent.id),
+            format!("message {} is sent again, to {recipients} recipient{s}, as an operator asked", sent.id),
         ),
     ]
 }

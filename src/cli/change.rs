@@ -1,6 +1,7 @@
 //! A change of the configuration: by the running proxy, or in `admin.toml` for the next start.
 
 use super::client::{Client, query_value};
+use super::confirm::confirm;
 use super::{Failure, Global, small_runtime};
 use crate::admin::json::ChangedJson;
 use crate::admin::safe_json::to_json;
@@ -12,35 +13,30 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// A reset would end these modes, and nobody has said that this is meant.
+#[derive(Debug, thiserror::Error)]
+#[error("this ends {}: mail goes to its addressees then; what waits and was touched by it is held", printable(.0))]
+pub(super) struct EndsModes(pub(super) String);
+
 /// `verb`: its name, for events.
 pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Failure> {
-    let socket = global.control_socket()?;
-    let done = small_runtime()?.block_on(async {
-        if let Some(done) = by_proxy(&socket, verb, change).await? {
-            return Ok::<_, Failure>(done);
+    run_confirmed(global, verb, change, false)
+}
+
+/// The same. Where a reset ends a mode it is asked for, unless it is `confirmed`.
+pub(super) fn run_confirmed(
+    global: &Global,
+    verb: &str,
+    change: &Change,
+    confirmed: bool,
+) -> Result<(), Failure> {
+    let done = match make(global, verb, change, confirmed) {
+        Err(Failure::Failed(error)) if error.is::<EndsModes>() => {
+            confirm(&format!("{error}. Reset?"))?;
+            make(global, verb, change, true)?
         }
-        let by = format!(
-            "postroom {verb}, user {}, without a running proxy",
-            unix::name_of_user(unix::own_user())
-        );
-        match server::change_without_proxy(&global.sources()?, change, &by).await {
-            Ok(Some(done)) => {
-                let folder = socket.parent().unwrap_or(&socket).display().to_string();
-                eprintln!(
-                    "note: no proxy is running in {}; the next start there reads it",
-                    printable(&folder)
-                );
-                Ok(ChangedJson::from(done))
-            }
-            // It has started meanwhile.
-            Ok(None) => {
-                let gone = || anyhow!("the proxy has ended again; try again");
-                Ok(by_proxy(&socket, verb, change).await?.ok_or_else(gone)?)
-            }
-            Err(ChangeError::Wrong(errors)) => Err(Failure::Config(errors)),
-            Err(error) => Err(anyhow!(error).into()),
-        }
-    })?;
+        done => done?,
+    };
     if global.json {
         say!("{}", to_json(&done)?);
         return Ok(());
@@ -60,10 +56,49 @@ pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Fa
     Ok(())
 }
 
+fn make(global: &Global, verb: &str, change: &Change, confirmed: bool) -> Result<ChangedJson, Failure> {
+    let socket = global.control_socket()?;
+    small_runtime()?.block_on(async {
+        if let Some(done) = by_proxy(&socket, verb, change, confirmed).await? {
+            return Ok(done);
+        }
+        let by = format!(
+            "postroom {verb}, user {}, without a running proxy",
+            unix::name_of_user(unix::own_user())
+        );
+        match server::change_without_proxy(&global.sources()?, change, &by, confirmed).await {
+            Ok(Some(done)) => {
+                let folder = socket.parent().unwrap_or(&socket).display().to_string();
+                eprintln!(
+                    "note: no proxy is running in {}; the next start there reads it",
+                    printable(&folder)
+                );
+                Ok(ChangedJson::from(done))
+            }
+            // It has started meanwhile.
+            Ok(None) => {
+                let gone = || anyhow!("the proxy has ended again; try again");
+                Ok(by_proxy(&socket, verb, change, confirmed).await?.ok_or_else(gone)?)
+            }
+            Err(ChangeError::Wrong(errors)) => Err(Failure::Config(errors)),
+            Err(ChangeError::Unconfirmed(what)) => Err(EndsModes(what).into()),
+            Err(error) => Err(anyhow!(error).into()),
+        }
+    })
+}
+
 /// None: no proxy runs.
-async fn by_proxy(socket: &Path, verb: &str, change: &Change) -> Result<Option<ChangedJson>, Failure> {
+async fn by_proxy(
+    socket: &Path,
+    verb: &str,
+    change: &Change,
+    confirmed: bool,
+) -> Result<Option<ChangedJson>, Failure> {
     let Some(client) = Client::connect(socket).await? else { return Ok(None) };
-    let (method, path, body) = request(change);
+    let (method, path, mut body) = request(change);
+    if confirmed {
+        body["confirm"] = true.into();
+    }
     Ok(Some(client.named(verb).ask(method, &path, &body).await?))
 }
 

@@ -1,5 +1,6 @@
 //! A client of the admin routes over the control socket of a running proxy.
 
+use super::change::EndsModes;
 use super::{EXIT_CONFIG, Failure};
 use crate::admin::problem::Problem;
 use crate::mail::printable::printable_lines;
@@ -130,6 +131,9 @@ fn refused(status: StatusCode, problem: &Problem) -> Failure {
     if status == StatusCode::UNPROCESSABLE_ENTITY {
         eprintln!("{}", printable_lines(&problem.detail));
         return Failure::Silent(EXIT_CONFIG);
+    }
+    if let Some(ends) = problem.errors.first().and_then(|error| error["ends"].as_str()) {
+        return EndsModes(ends.to_owned()).into();
     }
     anyhow!("{}", problem.detail).into()
 }

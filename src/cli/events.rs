@@ -13,6 +13,7 @@ use clap::Args;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 /// `postroom events`.
 #[derive(Args, Debug)]
@@ -30,8 +31,8 @@ pub(super) struct EventsArgs {
     #[arg(short, long)]
     follow: bool,
     /// How many of the newest
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[arg(long, default_value = "100")]
+    limit: NonZeroUsize,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -84,13 +85,14 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Result<(), Failure> {
             let mut client = Client::must_connect(&socket).await?;
             let stream = client.open(&format!("/api/v1/events/stream?{parameters}")).await?;
             let seen =
-                list(global, &mut Client::must_connect(&socket).await?, args.limit, &args.filter).await?;
+                list(global, &mut Client::must_connect(&socket).await?, args.limit.get(), &args.filter)
+                    .await?;
             return follow(global, stream, seen).await;
         }
         match Client::connect(&socket).await? {
-            Some(mut client) => list(global, &mut client, args.limit, &args.filter).await.map(drop),
+            Some(mut client) => list(global, &mut client, args.limit.get(), &args.filter).await.map(drop),
             None => {
-                let events = open_file(global)?.events_where(&filter, None, args.limit)?;
+                let events = open_file(global)?.events_where(&filter, None, args.limit.get())?;
                 let events = events.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
                 print(global, &events, false)
             }

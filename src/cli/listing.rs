@@ -8,6 +8,7 @@ use crate::admin::safe_json::to_json;
 use crate::mail::QueueId;
 use crate::queue::QueueError;
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 /// Messages asked for at a time.
 const PAGE: usize = 1000;
@@ -26,12 +27,12 @@ pub(super) struct Listing {
 impl Listing {
     pub(super) fn new(
         json: bool,
-        limit: Option<usize>,
+        limit: Option<NonZeroUsize>,
         columns: &'static [Column],
         row: fn(&MessageJson) -> Vec<String>,
     ) -> Listing {
         let table = (!json).then(|| Table::new(columns));
-        Listing { table, limit: limit.unwrap_or(usize::MAX), row, begun: false, shown: 0 }
+        Listing { table, limit: limit.map_or(usize::MAX, NonZeroUsize::get), row, begun: false, shown: 0 }
     }
 
     /// How many may be on the next page.

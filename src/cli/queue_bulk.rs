@@ -148,8 +148,8 @@ fn question(action: &str, found: &BulkJson) -> Option<String> {
             Some(format!("Delete {} for good?", messages(found.matching)))
         }
         ("release", BulkJson { held_by_mode: held @ 1.., matching, .. }) => Some(format!(
-            "Release {}? {} held not by an operator but because a mode has ended, nobody is there to report to or the site is \
-             gone: released, they may go to the people they are addressed to.",
+            "Release {}? {} held because a mode has ended, nobody is there to report to or the site is gone, whether or not an \
+             operator holds them, too: released, they may go to the people they are addressed to.",
             messages(*matching),
             if held == matching { "All of them are".to_owned() } else { format!("{held} of them are") },
         )),

@@ -11,6 +11,7 @@ use crate::admin::json::{MessageJson, MessagesJson};
 use crate::admin::query;
 use crate::policy::notices;
 use clap::Args;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 #[derive(Args, Debug, Default)]
@@ -23,7 +24,7 @@ pub(super) struct ListArgs {
     filter: Option<String>,
     /// At most that many [default: all]
     #[arg(long)]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// Runs the verb.

@@ -20,10 +20,13 @@ pub(super) struct ResetArgs {
     /// Everything; also where admin.toml cannot be read any more
     #[arg(long)]
     all: bool,
+    /// Do not ask, also where a mode ends and mail goes to its addressees then
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Runs the verb.
 pub(super) fn run(global: &Global, args: ResetArgs) -> Result<(), Failure> {
     let wanted = if args.all { Change::ResetAll } else { Change::Reset(args.keys) };
-    change::run(global, "reset", &wanted)
+    change::run_confirmed(global, "reset", &wanted, args.yes)
 }

@@ -13,6 +13,7 @@ use crate::admin::safe_json::to_json;
 use crate::mail::QueueId;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// `postroom sent`.
@@ -37,7 +38,7 @@ enum SentVerb {
         filter: Option<String>,
         /// At most that many [default: all]
         #[arg(long)]
-        limit: Option<usize>,
+        limit: Option<NonZeroUsize>,
     },
     /// Show one message, what became of each recipient, and where its content is
     Show {
@@ -78,7 +79,7 @@ async fn list(
     global: &Global,
     socket: &Path,
     expression: Option<&str>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 ) -> Result<(), Failure> {
     let filter = expression::parse(expression.unwrap_or_default())?;
     let mut listing = Listing::new(global.json, limit, COLUMNS, row);

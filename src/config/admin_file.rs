@@ -122,7 +122,8 @@ impl AdminFile {
             return Err(ConfigError {
                 wrong: format!("others may write it (mode {mode:04o}), and so decide where mail goes"),
                 right: format!(
-                    "chmod 600 {shown} once you know what stands in it, or `postroom reset --all`"
+                    "chmod 600 {shown} once you know what stands in it; or `postroom reset --all`, which takes all changes back, \
+                     modes that were switched on among them"
                 ),
                 file: Some(shown.to_string()),
                 line: None,
@@ -144,9 +145,10 @@ impl AdminFile {
         bytes: Vec<u8>,
         schema: &Schema,
     ) -> Result<(AdminFile, Vec<ConfigError>), ConfigError> {
-        let text = String::from_utf8_lossy(&bytes).into_owned().into();
+        let text: Secret = String::from_utf8_lossy(&bytes).into_owned().into();
         let file = config_file::of_bytes(path, bytes).map_err(|BrokenFile { error, .. }| ConfigError {
-            right: "`postroom reset --all` takes all changes back; or put the line right".to_owned(),
+            right: "put the line right; or `postroom reset --all` takes all changes back, modes that were switched on among them"
+                .to_owned(),
             ..error
         })?;
         let ConfigFile { path, mut values, lines } = file;
@@ -163,6 +165,11 @@ impl AdminFile {
         };
         let replaced: BTreeMap<KeyPath, String> = table.into_iter().map(digest).collect();
         let changes = leaves(schema, &values);
+        if changes.is_empty() && replaced.is_empty() && !text.expose_secret().starts_with(HEAD) {
+            let right = "bring it back from a backup; or `postroom reset --all` takes all changes back, modes that were switched \
+                         on among them";
+            wrong(&KeyPath::root(), String::new(), "is empty or cut off, as Postroom never leaves it", right);
+        }
         for key in changes.keys().filter(|key| knows(schema, key)) {
             if !may_change(schema, key) {
                 let right = "this file holds what verbs may change; put the key into postroom.toml";
@@ -180,7 +187,10 @@ impl AdminFile {
 
     /// Takes out the changes that do not hold any more.
     pub(super) fn drop_stale(&mut self, below: &Below<'_>) -> Vec<DroppedChange> {
-        let why = |(key, digest): (&KeyPath, &String)| Some((key.clone(), why_stale(key, digest, below)?));
+        let why = |(key, digest): (&KeyPath, &String)| {
+            let of_anywhere = self.keeps_mail_back(key);
+            Some((key.clone(), why_stale(key, digest, below, of_anywhere)?))
+        };
         let mut stale: BTreeMap<KeyPath, String> = self.replaced.iter().filter_map(why).collect();
         let by_itself: Vec<KeyPath> = stale.keys().cloned().collect();
         for key in self.replaced.keys().filter(|key| !by_itself.contains(key)) {
@@ -189,6 +199,37 @@ impl AdminFile {
             }
         }
         stale.iter().map(|(key, why)| self.drop_change(key, why)).collect()
+    }
+
+    /// Whether mail could reach its addressees without this change: then it holds wherever its file lies, as long as that says
+    /// what it said.
+    fn keeps_mail_back(&self, key: &KeyPath) -> bool {
+        let keys: Vec<&str> = key.keys().collect();
+        let is = |value: bool| self.changes.get(key).and_then(Value::to_bool) == Some(value);
+        match keys[..] {
+            ["sending", "enabled"] | ["site", _, "sending", "enabled"] => is(false),
+            ["redirect", "report_emails"] | ["site", _, "redirect", "report_emails"] => true,
+            ["redirect" | "debug" | "simulate", "enabled"]
+            | ["site", _, "redirect" | "debug" | "simulate", "enabled"] => is(true),
+            _ => false,
+        }
+    }
+
+    /// Of those that were made with another configuration file, for people.
+    pub(super) fn modes_made_elsewhere(&self, below: &Below<'_>) -> Vec<String> {
+        let is_elsewhere = |(key, digest): &(&KeyPath, &String)| {
+            self.keeps_mail_back(key) && key.last() == "enabled" && !below.is_of_here(digest)
+        };
+        let told = |(key, _): (&KeyPath, &String)| {
+            format!(
+                "{}: {key} = {} {}; it holds all the same, because without it mail would reach its addressees: `postroom reset \
+                 {key}` if that is meant",
+                self.path.display(),
+                self.shown(key),
+                below.made_elsewhere()
+            )
+        };
+        self.replaced.iter().filter(is_elsewhere).map(told).collect()
     }
 
     /// Takes out all changes of these tables.
@@ -281,19 +322,20 @@ fn put(table: &mut Table, keys: &[&str], value: toml_edit::Value) {
     }
 }
 
-fn why_stale(key: &KeyPath, digest: &str, below: &Below<'_>) -> Option<String> {
+/// `of_anywhere`: wherever it was made.
+fn why_stale(key: &KeyPath, digest: &str, below: &Below<'_>, of_anywhere: bool) -> Option<String> {
     let keys: Vec<&str> = key.keys().collect();
     if let ["upstream", name] = keys[..] {
         let in_file = below.in_file("upstream", name);
         let now = |file: KeyPath| format!("{} has upstream {} now", below.place(&file), file.last());
-        return in_file.map(now).or_else(|| below.why_other(key, digest));
+        return in_file.map(now).or_else(|| below.why_other(key, digest, false));
     }
     if let [kind @ ("upstream" | "site"), name, ..] = keys[..]
         && !below.exists(kind, name)
     {
         return Some(format!("{kind} {name} is not configured any more"));
     }
-    below.why_other(key, digest)
+    below.why_other(key, digest, of_anywhere)
 }
 
 fn belong_together(one: &KeyPath, other: &KeyPath) -> bool {

@@ -17,6 +17,9 @@ use std::path::{Component, Path, PathBuf};
 /// Between what was said and which installation said so.
 const MADE_WITH: &str = " with ";
 
+/// Between the two digests of that.
+const OR: &str = " or ";
+
 /// Enough to tell apart what nobody makes up.
 const INSTALLATION_BYTES: usize = 12;
 
@@ -96,29 +99,46 @@ impl<'a> Below<'a> {
             Said::Plain(text) => plain(unit, &text),
             Said::Secret(text) => password::hash(&text)?,
         };
-        Ok(format!("{said}{MADE_WITH}{}", self.installation()))
+        Ok(format!("{said}{MADE_WITH}{}", self.installation().join(OR)))
     }
 
-    /// Why a change that was stored with this digest does not hold any more.
-    pub(super) fn why_other(&self, unit: &KeyPath, digest: &str) -> Option<String> {
-        let (said, installation) = digest.rsplit_once(MADE_WITH).unwrap_or((digest, ""));
-        if installation != self.installation() {
-            return Some(match self.file {
-                Some(file) => format!("it was not made with {}", file.path.display()),
-                None => format!("it was not made in {} without a file", self.working_dir.display()),
-            });
+    /// Why a change that was stored with this digest does not hold any more. `of_anywhere`: in whatever installation it was made.
+    pub(super) fn why_other(&self, unit: &KeyPath, digest: &str, of_anywhere: bool) -> Option<String> {
+        let said = digest.rsplit_once(MADE_WITH).map_or(digest, |(said, _)| said);
+        if !of_anywhere && !self.is_of_here(digest) {
+            return Some(format!("it {}", self.made_elsewhere()));
         }
         (!self.is_still(unit, said)).then(|| format!("{} says something else now", self.place(unit)))
     }
 
-    /// Tells installations apart: a digest of the path of the configuration file, or of the working folder where there is none. Not
-    /// of the machine: the name of a container is another one at each start.
-    fn installation(&self) -> String {
-        let place = match self.file {
-            Some(file) => format!("file {}", without_dots(&file.path).display()),
-            None => format!("folder {}", without_dots(self.working_dir).display()),
+    /// Whether a change that was stored with this digest was made in this installation.
+    pub(super) fn is_of_here(&self, digest: &str) -> bool {
+        let Some((_, made_with)) = digest.rsplit_once(MADE_WITH) else { return false };
+        made_with.split(OR).zip(self.installation()).any(|(then, now)| then == now)
+    }
+
+    /// In words, of a change that was not.
+    pub(super) fn made_elsewhere(&self) -> String {
+        match self.file {
+            Some(file) => format!("was not made with {}", file.path.display()),
+            None => format!("was not made in {} without a file", self.working_dir.display()),
+        }
+    }
+
+    /// Tells installations apart: a digest of the path of the configuration file, or of the working folder where there is none, as it
+    /// is given, and one of where it leads. Either suffices: a release or a mounted map may change where a link leads, and the same file
+    /// may be given by another path. Not of the machine: the name of a container is another one at each start.
+    fn installation(&self) -> [String; 2] {
+        let (kind, path) = match self.file {
+            Some(file) => ("file", file.path.as_path()),
+            None => ("folder", self.working_dir),
         };
-        BASE64.encode(&digest::digest(&digest::SHA256, place.as_bytes()).as_ref()[..INSTALLATION_BYTES])
+        let given = without_dots(path);
+        let real = path.canonicalize().unwrap_or_else(|_| given.clone());
+        [given, real].map(|place| {
+            let place = format!("{kind} {}", place.display());
+            BASE64.encode(&digest::digest(&digest::SHA256, place.as_bytes()).as_ref()[..INSTALLATION_BYTES])
+        })
     }
 
     fn is_still(&self, unit: &KeyPath, digest: &str) -> bool {
@@ -156,7 +176,7 @@ impl<'a> Below<'a> {
     }
 }
 
-/// The same path, however it was written. Links are not followed: a release or a mounted map may change where they lead.
+/// The same path, however it was written. Links are not followed.
 pub(super) fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -7,6 +7,7 @@ use super::admin_file::AdminFile;
 use super::below::{is_same, unit};
 use super::draft::{Change, ChangeError, Draft};
 use super::error::ConfigErrors;
+use super::handling::Handling;
 use super::holding;
 use super::in_force::{InForce, Shown};
 use super::key_path::{KeyPath, find};
@@ -15,6 +16,7 @@ use super::merged::{BrokenSources, Merged};
 use super::origin::Layer;
 use super::read_settings;
 use super::schema::{SECRETS, Schema};
+use super::settings::Settings;
 use super::sources::Sources;
 use figment::value::Value;
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,19 @@ pub struct Proposal {
     pub warnings: Vec<String>,
     /// `admin.toml` could not be used, so that nobody knows what it had changed.
     pub was_damaged: bool,
+    /// What kept mail from its addressees and would not any more, in words.
+    pub ended_modes: Vec<String>,
+}
+
+/// What keeps mail from its addressees before, and nothing does afterwards, in words: `redirect of site shop`.
+pub fn ended_modes(before: &Settings, after: &Settings) -> Vec<String> {
+    let ended = |(site, handling): (&str, &Handling)| {
+        let what = if handling.sending_off { "sending off" } else { handling.mode()?.word() };
+        let now = after.handling_of(site)?;
+        let of = if site.is_empty() { String::new() } else { format!(" of site {site}") };
+        (!now.sending_off && now.mode().is_none()).then(|| format!("{what}{of}"))
+    };
+    before.handlings().filter_map(ended).collect()
 }
 
 /// Reads the configuration as it would be with a change.
@@ -128,13 +143,19 @@ pub fn propose(sources: &Sources, change: &Change) -> Result<Proposal, ChangeErr
         changed_units.iter().map(|unit| changed_key(unit, &base, &merged)).collect();
     if was_damaged {
         let said = |text: &str| Some(serde_json::Value::from(text));
-        changed.push(ChangedKey { key: path.clone(), old: said("damaged"), new: said("no changes") });
+        changed.push(ChangedKey { key: path.clone(), old: said("not usable"), new: said("no changes") });
     }
     let mut loaded = meant(merged, dropped).map_err(|errors| without_place(errors, &path))?;
     loaded.admin.text = text;
-    let known = read_settings::read(&base).map(|(_, warnings, _)| warnings).unwrap_or_default();
+    let (known, mut ended_modes) = match read_settings::read(&base) {
+        Ok((settings, warnings, _)) => (warnings, ended_modes(&settings, &loaded.settings)),
+        Err(_) => Default::default(),
+    };
+    if was_damaged {
+        ended_modes.push(format!("whatever {path} had switched on, which cannot be told any more"));
+    }
     let warnings = loaded.warnings.iter().filter(|warning| !known.contains(warning)).cloned().collect();
-    Ok(Proposal { loaded, changed, warnings, was_damaged })
+    Ok(Proposal { loaded, changed, warnings, was_damaged, ended_modes })
 }
 
 /// What is not written yet has no lines.

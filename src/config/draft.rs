@@ -53,6 +53,11 @@ pub enum ChangeError {
     /// It cannot be changed here.
     #[error("{0}")]
     Refused(String),
+    /// It ends what keeps mail from its addressees, and nobody has said that this is meant.
+    #[error(
+        "{0} would end, and mail go to its addressees; what waits and was touched by it is held: say \"confirm\": true if that is meant"
+    )]
+    Unconfirmed(String),
     /// The configuration would be wrong.
     #[error("{0}")]
     Wrong(#[from] ConfigErrors),
@@ -66,6 +71,13 @@ pub(super) struct Draft<'a> {
     /// Before.
     pub(super) base: &'a Merged,
     pub(super) after: AdminFile,
+}
+
+impl Change {
+    /// It names what goes back, and not what that comes to.
+    pub fn is_reset(&self) -> bool {
+        matches!(self, Change::Reset(_) | Change::ResetAll)
+    }
 }
 
 impl Draft<'_> {

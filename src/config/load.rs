@@ -49,9 +49,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         errors.extend(holding::errors_without(&merged, &admin));
     }
     let dropped = holding::drop_what_does_not_hold(&merged, sources, &mut admin, &errors);
+    let made_elsewhere = admin.modes_made_elsewhere(&merged.below());
     let mut merged = merged.with_admin(sources, admin.clone());
     merged.errors.extend(errors);
-    meant(merged, dropped).map_err(|errors| with_remedy(errors, &admin))
+    let mut loaded = meant(merged, dropped).map_err(|errors| with_remedy(errors, &admin))?;
+    loaded.warnings.extend(made_elsewhere);
+    Ok(loaded)
 }
 
 /// Reads what is merged.

@@ -67,7 +67,7 @@ mod unknown_keys;
 
 pub use admin_file::DroppedChange;
 pub use admin_toml::AdminToml;
-pub use change::{ChangedKey, Proposal, propose};
+pub use change::{ChangedKey, Proposal, ended_modes, propose};
 pub use draft::{Change, ChangeError, NewValues, is_path_key, is_secret_key};
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use folders::BADMAIL;

@@ -83,7 +83,7 @@ impl OutcomeRecord<'_> {
             from = printable(reverse_path.as_str()),
             to = printable(recipient.as_str()),
             site = (!site.is_empty()).then_some(site),
-            mode = self.mode.map(mode_word),
+            mode = self.mode.map(Mode::word),
             upstream = verdict.upstream.as_deref().unwrap_or("none"),
             delay = Seconds(delays.total()).to_string(),
             delays = delays.to_string(),
@@ -104,17 +104,9 @@ impl OutcomeRecord<'_> {
             upstream: self.verdict.upstream.as_deref().unwrap_or_default(),
             site: self.site,
             result: status(self.verdict.outcome),
-            mode: self.mode.map(mode_word).unwrap_or_default(),
+            mode: self.mode.map(Mode::word).unwrap_or_default(),
             age: self.delays.total(),
         });
-    }
-}
-
-fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Simulate => "simulate",
-        Mode::Debug => "debug",
-        Mode::Redirect => "redirect",
     }
 }
 

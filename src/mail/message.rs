@@ -71,6 +71,17 @@ pub enum Mode {
     Redirect,
 }
 
+impl Mode {
+    /// Its name, as in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Simulate => "simulate",
+            Mode::Debug => "debug",
+            Mode::Redirect => "redirect",
+        }
+    }
+}
+
 /// Why a message is held. The reasons are kept apart, because each is lifted by something else (rule 6).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -286,9 +286,10 @@ impl Server {
         // The client that asked may be gone.
         match request {
             ConfigRequest::Reload { by, answer } => drop(answer.send(self.reload(&by).await)),
-            ConfigRequest::Change { change, by, answer } => {
+            ConfigRequest::Change { change, by, confirmed, answer } => {
                 self.service_manager.reloading();
-                let result = self.reloader.change(&mut self.sockets, &self.events, &change, &by).await;
+                let changing = self.reloader.change(&mut self.sockets, &self.events, &change, &by, confirmed);
+                let result = changing.await;
                 self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
                 self.follow_settings().await;
                 self.service_manager.ready();

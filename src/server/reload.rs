@@ -148,17 +148,23 @@ impl Reloader {
     }
 
     /// Changes the configuration as a verb or a page wants it: what is answered is in `admin.toml` and in force. `by`: who
-    /// wants it.
+    /// wants it. `confirmed`: a reset may end a mode.
     pub(super) async fn change(
         &mut self,
         sockets: &mut OpenSockets,
         events: &ServiceEvents,
         change: &Change,
         by: &str,
+        confirmed: bool,
     ) -> Result<ChangeResult, ChangeError> {
         let before = self.settings.borrow().clone();
         let mut proposal = config::propose(&self.sources, change)?;
         proposal.compare_with(&self.in_force.borrow());
+        // What is in force is known here, also where admin.toml does not tell any more.
+        let ended = config::ended_modes(&before, &proposal.loaded.settings);
+        if change.is_reset() && !confirmed && !ended.is_empty() {
+            return Err(ChangeError::Unconfirmed(ended.join(", ")));
+        }
         let admin = &proposal.loaded.admin;
         if proposal.is_in_force() {
             return Ok(ChangeResult::default());

@@ -80,12 +80,20 @@ struct Said {
     file: BTreeMap<&'static str, Value>,
     /// Of [`TABLES`].
     tables: [bool; 3],
-    /// New value, and what the file said when it was given.
-    clicks: BTreeMap<&'static str, (Value, InFile)>,
-    has_added: bool,
-    /// Where it is, and where the changes in its folder were made.
+    /// New value, what the file said when it was given, and where that was.
+    clicks: BTreeMap<&'static str, (Value, InFile, usize)>,
+    /// Where that was.
+    added_at: Option<usize>,
+    /// Where it is.
     at: usize,
-    made_at: usize,
+}
+
+/// Without it mail could reach its addressees.
+fn keeps_mail_back(key: &str, value: &Value) -> bool {
+    match key {
+        "sending.enabled" => value == &json!(false),
+        key => key.ends_with("debug.enabled") && value == &json!(true),
+    }
 }
 
 impl Said {
@@ -110,14 +118,15 @@ impl Said {
 
     /// A start, a reload or a verb looks at the file.
     fn look(&mut self) {
-        if self.made_at != self.at {
-            // What was clicked elsewhere holds nowhere else.
-            (self.clicks, self.has_added, self.made_at) = (BTreeMap::new(), false, self.at);
-        }
         let mut clicks = std::mem::take(&mut self.clicks);
-        clicks.retain(|key, (_, replaced)| self.has_table_of(key) && *replaced == self.in_file(key));
+        // What was clicked elsewhere holds nowhere else, unless it keeps mail back.
+        clicks.retain(|key, (value, replaced, at)| {
+            self.has_table_of(key)
+                && *replaced == self.in_file(key)
+                && (*at == self.at || keeps_mail_back(key, value))
+        });
         self.clicks = clicks;
-        self.has_added &= !self.tables[1];
+        self.added_at = self.added_at.filter(|at| *at == self.at && !self.tables[1]);
     }
 
     fn click(&mut self, key: &'static str, new: Value) {
@@ -127,13 +136,13 @@ impl Said {
         };
         match says_so {
             true => drop(self.clicks.remove(key)),
-            false => drop(self.clicks.insert(key, (new, self.in_file(key)))),
+            false => drop(self.clicks.insert(key, (new, self.in_file(key), self.at))),
         }
     }
 
     fn in_force(&self, key: &str) -> Value {
         match (self.clicks.get(key), key) {
-            (Some((new, _)), _) => new.clone(),
+            (Some((new, ..)), _) => new.clone(),
             (None, "site.x.debug.enabled") if !self.file.contains_key(key) => self.in_force("debug.enabled"),
             (None, key) => self.by_file(key),
         }
@@ -182,7 +191,7 @@ struct Installation {
 
 impl Installation {
     fn new(at: usize) -> Installation {
-        let said = Said { at, made_at: at, ..Said::default() };
+        let said = Said { at, ..Said::default() };
         let installation = Installation { desk: Desk::new(), said };
         std::fs::create_dir(installation.desk.path("var")).unwrap();
         installation
@@ -231,7 +240,10 @@ impl Installation {
             assert_eq!(found, expected, "{key} of {:?}", self.said);
         }
         let has = |name: &str| settings.upstreams.iter().any(|upstream| upstream.name == name);
-        assert_eq!((has("a"), has("n")), (self.said.tables[0], self.said.tables[1] || self.said.has_added));
+        assert_eq!(
+            (has("a"), has("n")),
+            (self.said.tables[0], self.said.tables[1] || self.said.added_at.is_some())
+        );
     }
 
     fn take(&mut self, step: &Step) {
@@ -257,13 +269,13 @@ impl Installation {
             Step::Add(_) => {
                 let host = NewValues::from_iter([("host".to_owned(), json!("127.0.0.1:11"))]);
                 self.said.look();
-                let is_new = !self.said.tables[1] && !self.said.has_added;
+                let is_new = !self.said.tables[1] && self.said.added_at.is_none();
                 self.try_change(&Change::AddUpstream { name: "n".to_owned(), keys: host }, is_new);
-                self.said.has_added |= is_new;
+                self.said.added_at = self.said.added_at.or(is_new.then_some(self.said.at));
             }
             Step::ResetAll(_) => {
                 self.try_change(&Change::ResetAll, true);
-                (self.said.clicks, self.said.has_added) = (BTreeMap::new(), false);
+                (self.said.clicks, self.said.added_at) = (BTreeMap::new(), None);
             }
             Step::Load(_) => self.load(),
             Step::Copy(_) => unreachable!("it is about two of them"),
@@ -283,9 +295,9 @@ fn play(steps: &[Step]) {
                     true => drop(std::fs::copy(source, target).unwrap()),
                     false => drop(std::fs::remove_file(target)),
                 }
-                let Said { clicks, has_added, made_at, .. } = all[*from].said.clone();
+                let Said { clicks, added_at, .. } = all[*from].said.clone();
                 let said = &mut all[to].said;
-                (said.clicks, said.has_added, said.made_at) = (clicks, has_added, made_at);
+                (said.clicks, said.added_at) = (clicks, added_at);
             }
             Step::Edit(at, ..) | Step::Table(at, ..) | Step::Click(at, ..) | Step::TakeBack(at, _) => {
                 all[*at].take(step)

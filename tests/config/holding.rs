@@ -78,6 +78,40 @@ fn a_click_holds_for_the_file_that_it_was_made_with_and_no_other() {
     assert!(here.upstream("a").enabled);
 }
 
+/// A release in a folder of its own, or a folder that was renamed: mail once reached its addressees then.
+#[test]
+fn a_redirect_that_was_clicked_holds_wherever_its_file_lies_now() {
+    let file = format!("{A}connection_limit = 2\n");
+    let mut desk = Desk::with(&file);
+    let redirect = json!({ "enabled": true, "report_emails": ["qa@a.test"], "allow": ["@dev.test"] });
+    click(&desk, &Change::Settings(keys(json!({ "redirect": redirect }))));
+    click(&desk, &edit("a", json!({ "connection_limit": 7 })));
+    let limit = |desk: &Desk| desk.upstream("a").connection_limit;
+    // The same file by another path.
+    std::os::unix::fs::symlink("postroom.toml", desk.path("link.toml")).unwrap();
+    desk.sources.file = Some("link.toml".into());
+    assert_eq!((dropped(&desk).len(), limit(&desk)), (0, 7));
+    // Another file that says the same.
+    desk.write("release/postroom.toml", &format!("data_dir = \"../var\"\n{file}"));
+    desk.sources.file = Some("release/postroom.toml".into());
+    let loaded = desk.loaded();
+    let redirect = &loaded.settings.handling.redirect;
+    assert!(redirect.enabled && redirect.allow.is_empty(), "{redirect:?}");
+    assert_eq!(redirect.enabled_addresses().count(), 1);
+    assert_eq!(
+        (dropped(&desk), limit(&desk)),
+        (vec!["redirect.allow".into(), "upstream.a.connection_limit".into()], 2)
+    );
+    let is_told = |line: &String| line.contains("redirect.enabled = true was not made with");
+    assert!(loaded.warnings.iter().any(is_told), "{:?}", loaded.warnings);
+    // One that says something else outvotes it.
+    desk.write(
+        "release/postroom.toml",
+        &format!("data_dir = \"../var\"\n{file}[redirect]\nenabled = false\n"),
+    );
+    assert!(!desk.loaded().settings.handling.redirect.enabled);
+}
+
 /// Mail would reach its addressees otherwise.
 #[test]
 fn what_says_where_mail_goes_is_kept_also_where_the_file_is_wrong_with_it() {

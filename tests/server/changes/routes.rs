@@ -53,7 +53,7 @@ fn settings_are_changed_and_taken_back_over_http_for_all_mail_and_for_one_site()
     let (status, done) = ask(&proxy, "POST", "/api/v1/settings/reset", &json!({ "keys": ["redirect"] }));
     assert_eq!((status, &done["changes"][0]["key"]), (200, &json!("redirect.report_emails")), "{done}");
     assert_eq!(ask(&proxy, "POST", "/api/v1/settings/reset", &json!({})).0, 400);
-    proxy.command(&["reset", "--all"]);
+    proxy.command(&["reset", "--all", "--yes"]);
     assert!(!admin_toml(&proxy).contains('='), "{}", admin_toml(&proxy));
 }
 
@@ -121,6 +121,9 @@ fn a_mode_that_is_switched_names_the_transactions_that_go_on() {
     eventually("the message to be sent", || {
         proxy.get("/api/v1/messages")?["messages"].as_array()?.is_empty().then_some(())
     });
-    let said = proxy.command(&["reset", "--all"]);
+    let all = json!({ "all": true });
+    let (status, refused) = ask(&proxy, "POST", "/api/v1/settings/reset", &all);
+    assert_eq!((status, &refused["errors"][0]["ends"]), (409, &json!("debug")), "{refused}");
+    let said = proxy.command(&["reset", "--all", "--yes"]);
     assert!(!stderr(&said).contains("had begun"), "{}", stderr(&said));
 }
