@@ -85,7 +85,7 @@ pub async fn test_upstream(
     let mut failed = None;
     let mut tell = |ended: EndedStep| {
         let EndedStep { step, outcome, ms, detail } = ended;
-        let remedy = (outcome == StepOutcome::Failed).then(|| remedy(upstream, step, &detail));
+        let remedy = (outcome == StepOutcome::Failed).then(|| remedy(upstream, step, &detail)).flatten();
         let step = TestStep { step, outcome, ms, detail, remedy };
         if outcome == StepOutcome::Failed {
             failed = Some(step.clone());
@@ -152,6 +152,9 @@ async fn send_mail(way_out: &mut WayOut, id: QueueId, mail: TestMail) -> (StepOu
         (Some(RecipientAnswer::Accepted(reply)), _) => (StepOutcome::Ok, format!("{path}: {reply}")),
         (Some(RecipientAnswer::Undecided) | None, Some(lost)) => {
             (StepOutcome::Failed, format!("{path}: {lost}"))
+        }
+        (Some(RecipientAnswer::Unknown(what)), _) => {
+            (StepOutcome::Failed, format!("{path}: {what}: it may have arrived"))
         }
         (Some(RecipientAnswer::Refused { step, reply, .. }), _) => {
             (StepOutcome::Failed, format!("{path}: {} refused: {reply}", history::name(*step)))

@@ -45,7 +45,8 @@ fn steps(tested: &Value) -> Vec<String> {
 fn failure(tested: &Value) -> (String, String, String) {
     let last = tested["steps"].as_array().unwrap().last().unwrap();
     assert_eq!(last["outcome"], "failed", "{tested:#}");
-    let text = |key: &str| last[key].as_str().unwrap().to_owned();
+    // Some texts say themselves what to change.
+    let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
     (text("step"), text("detail"), text("remedy"))
 }
 
@@ -148,8 +149,8 @@ fn what_failed_is_told_with_what_to_change() {
             Box::new(|s| s.starttls(&certificate)),
             format!("tls = \"starttls\"\n{ca}"),
             "tls",
-            "is for elsewhere.test and not for 127.0.0.1",
-            "`tls_ca`",
+            "is for elsewhere.test and not for 127.0.0.1; is one of them the right `host`?",
+            "",
         ),
         (
             Box::new(|s| auth(s, office)),
