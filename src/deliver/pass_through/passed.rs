@@ -19,6 +19,8 @@ pub(super) struct Passed {
     pub(super) message: Message,
     /// Everybody whom RCPT named.
     pub(super) asked: Vec<Address>,
+    /// The recipient that is asked about while an upstream is chosen, until one has answered.
+    pub(super) unanswered: Option<Address>,
     pub(super) stage: Stage,
     /// Monotonic.
     pub(super) patient_until: Duration,
@@ -47,6 +49,7 @@ impl Passed {
             context,
             message,
             asked: Vec::new(),
+            unanswered: None,
             stage: Stage::NobodyAsked,
             patient_until: now + patience,
             began_at: now,
@@ -121,6 +124,9 @@ impl Passed {
         }
         if let Some(reply) = told {
             self.break_off(&reply);
+            if let Some(address) = self.unanswered.take() {
+                self.refuse(&address, &reply, None);
+            }
         } else if let Stage::Upstream(session, kind) =
             std::mem::replace(&mut self.stage, Stage::Over(replies::session_lost()))
         {

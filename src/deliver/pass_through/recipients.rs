@@ -61,7 +61,12 @@ impl Passed {
                 replies::recipient_ok()
             }
             Action::Send(envelopes) => match envelopes.into_iter().next() {
-                Some(planned) => self.begin(address, &planned).await,
+                Some(planned) => {
+                    self.unanswered = Some(address.clone());
+                    let reply = self.begin(address, &planned).await;
+                    self.unanswered = None;
+                    reply
+                }
                 None => self.refuse(&address, &replies::nothing_available(), None),
             },
         }
