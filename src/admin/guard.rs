@@ -17,14 +17,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use secrecy::ExposeSecret;
 use std::net::IpAddr;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of the body of a request.
-pub(super) const MAX_BODY: usize = 1 << 20;
+const MAX_BODY: usize = 1 << 20;
+/// Of one that says its length before: any number of these may be read at the same time. Strangers send no larger ones.
+const SMALL_BODY: usize = 16 << 10;
 /// For the whole of it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The cookie of a session.
@@ -92,7 +96,9 @@ async fn let_in(
             no_other_page(&parts.method, &parts.headers, &host).map_err(refuse)?;
         }
     }
-    let body = read_body(&parts.headers, body, BODY_TIMEOUT).await.map_err(refuse)?;
+    let most = if matches!(right, Right::Health | Right::LogIn) { SMALL_BODY } else { MAX_BODY };
+    let large_bodies = &admin.logins.large_bodies;
+    let body = read_body(&parts.headers, body, most, large_bodies, BODY_TIMEOUT).await.map_err(refuse)?;
     if !is_safe(&parts.method) {
         no_forgery(&identity, right, &parts.headers, &body).map_err(refuse)?;
     }
@@ -111,7 +117,8 @@ fn identify(
     settings: &Settings,
     headers: &HeaderMap,
 ) -> Result<Option<Identity>, Problem> {
-    if let Some(said) = headers.get(header::AUTHORIZATION) {
+    // A proxy in front may ask for Basic: that is not for us.
+    if let Some(said) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
         return match is_token(settings, said) {
             true => Ok(Some(Identity::Token)),
             false => Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the token of [admin]")),
@@ -125,12 +132,16 @@ fn identify(
     })
 }
 
+/// The token in a header field of that scheme (RFC 6750).
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ').unwrap_or((value.to_str().ok()?, ""));
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
 /// Compared by fingerprints, in constant time: neither length nor beginning of the token can be found out.
-fn is_token(settings: &Settings, said: &HeaderValue) -> bool {
-    let said = said.to_str().unwrap_or_default();
-    let said = said.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let (Some(token), Some((_, said))) = (&settings.admin.token, said) else { return false };
-    fingerprint(token.expose_secret()).as_slice().ct_eq(fingerprint(said.trim()).as_slice()).into()
+fn is_token(settings: &Settings, said: &str) -> bool {
+    let Some(token) = &settings.admin.token else { return false };
+    fingerprint(token.expose_secret()).as_slice().ct_eq(fingerprint(said).as_slice()).into()
 }
 
 /// What stands in cookies of our name: another program on this host may have set one, too.
@@ -156,17 +167,29 @@ fn may_not() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, detail)
 }
 
-async fn read_body(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, Problem> {
+/// The body, of `most` bytes at most. Large ones, and those that do not say how large they are, wait for a permit of `large`.
+async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+    large: &Semaphore,
+    limit: Duration,
+) -> Result<Bytes, Problem> {
     let too_large = || {
-        let detail = format!("the body has more than {MAX_BODY} bytes");
+        let detail = format!("the body has more than {most} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
-    let length =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MAX_BODY as u64) {
+    let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = text.and_then(|text| text.parse::<usize>().ok());
+    let is_small =
+        most <= SMALL_BODY || body.is_end_stream() || length.is_some_and(|length| length <= SMALL_BODY);
+    if length.is_some_and(|length| length > most) {
         return Err(too_large());
     }
-    let reading = Limited::new(body, MAX_BODY).collect();
+    let reading = async {
+        let _permit = if is_small { None } else { large.acquire().await.ok() };
+        Limited::new(body, most).collect().await
+    };
     match tokio::time::timeout(limit, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -224,7 +247,8 @@ mod tests {
     async fn a_body_that_does_not_come_in_time_is_refused() {
         let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
         let body = Body::from_stream(first.chain(futures_util::stream::pending()));
-        let refused = read_body(&HeaderMap::new(), body, Duration::from_millis(50)).await.unwrap_err();
+        let (large, limit) = (Semaphore::new(1), Duration::from_millis(50));
+        let refused = read_body(&HeaderMap::new(), body, MAX_BODY, &large, limit).await.unwrap_err();
         assert_eq!(refused.status, 408);
     }
 

@@ -55,6 +55,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\nConnection: close\r\n\r\n\
+                        this is HTTPS: https://\n";
+
 type RouterService = TowerToHyperService<Router>;
 
 /// Serves the routes on sockets that others open.
@@ -142,6 +145,10 @@ async fn serve(
     connection: TcpConnection,
     timeouts: Timeouts,
 ) {
+    if tls.is_some() && speaks_http(&stream, timeouts.handshake).await {
+        let _ = socket2::SockRef::from(&stream).send(NO_TLS);
+        return;
+    }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(timeouts.write));
     let stream: Pin<Box<TimeoutStream<TcpStream>>> = Box::pin(stream);
@@ -154,6 +161,12 @@ async fn serve(
             }
         }
     }
+}
+
+/// Whether a client that ought to speak TLS begins a request in clear text.
+async fn speaks_http(stream: &TcpStream, limit: Duration) -> bool {
+    let mut first = [0];
+    matches!(timeout(limit, stream.peek(&mut first)).await, Ok(Ok(1))) && first[0].is_ascii_uppercase()
 }
 
 async fn serve_http<S>(router: RouterService, stream: S, connection: TcpConnection, timeouts: Timeouts)

@@ -17,6 +17,9 @@ use tokio::sync::Semaphore;
 /// Beyond, a reader is told to come back later.
 pub(super) const MAX_STREAMS: usize = 1000;
 
+/// Large bodies that are read at the same time.
+const LARGE_BODIES: usize = 32;
+
 /// Who is logged in, who may try to, and how many follow events.
 pub(crate) struct Logins {
     clock: Arc<dyn Clock>,
@@ -25,6 +28,8 @@ pub(crate) struct Logins {
     limit: Mutex<LoginLimit>,
     /// For event streams.
     pub(super) streams: Arc<Semaphore>,
+    /// For bodies of requests that take much memory.
+    pub(super) large_bodies: Semaphore,
     /// The fingerprint of what logs in once.
     token: Mutex<Option<[u8; 32]>>,
 }
@@ -48,6 +53,7 @@ impl Logins {
             hashing: PasswordHashing::new(1),
             limit: Mutex::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            large_bodies: Semaphore::new(LARGE_BODIES),
             token: Mutex::default(),
             clock,
         }

@@ -21,6 +21,8 @@ fn huge_bodies_are_refused() {
     let whole = admin.post("/api/v1/messages/bulk", &[], &" ".repeat(1 << 20));
     assert_eq!(whole.status, 400, "a MiB is read: {whole:?}");
     let strangers = Admin::start(&with_password());
+    let login = strangers.form("/login", &[], &format!("password={}", "x".repeat(20_000)));
+    login.is_problem(413, "16384 bytes");
     let answer = strangers.say(format!("{post}Content-Length: 1099511627776\r\n\r\n").as_bytes());
     answer.is_problem(401, "log in");
 }

@@ -6,6 +6,7 @@ mod hosts;
 mod http;
 mod limits;
 mod login;
+mod nginx;
 mod rights;
 
 use crate::support::proxy::Proxy;

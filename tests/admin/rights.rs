@@ -95,13 +95,22 @@ fn a_wrong_token_is_refused_also_where_nobody_needs_one() {
             "Bearer ",
             "Bearer wrong",
             &format!("Bearer {TOKEN}0"),
-            &format!("Basic {TOKEN}"),
-            TOKEN,
+            &format!("bearer {}", &TOKEN[1..]),
         ] {
             let refused = admin.get("/api/v1/messages", &[&format!("Authorization: {wrong}")]);
             refused.is_problem(401, "not the token");
         }
     }
+}
+
+#[test]
+fn what_a_proxy_in_front_asks_for_is_not_for_us() {
+    let admin = Admin::start(&with_password());
+    let basic = format!("Authorization: Basic {TOKEN}");
+    admin.get("/api/v1/stats", &[&basic]).is_problem(401, "log in");
+    admin.get("/api/v1/stats", &[&format!("Authorization: {TOKEN}")]).is_problem(401, "log in");
+    let (cookie, _) = admin.log_in();
+    assert_eq!(admin.get("/api/v1/stats", &[&basic, &cookie]).status, 200);
 }
 
 #[test]

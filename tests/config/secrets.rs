@@ -79,6 +79,9 @@ fn no_secret_is_in_an_error_a_warning_or_a_listing() {
         "host = \"hunter2\"\n",
         "[upstream.b]\nhost = \"smtp://u:hunter2@b.test\"",
         "[credentials.default]\npassword = \"hunter2\"",
+        "[admin]\npassword_hash = \"hunter2\"",
+        "[admin]\ntoken = [\"hunter2\"]",
+        "[admin]\nlisten = \"0.0.0.0:1\"\ntoken = \"hunter2\"",
         "[upstream]\nb = \"hunter2\"",
     ];
     for text in wrong {
