@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no users: what modules share is pub")]
 
 mod admin;
+mod api;
 mod cases;
 mod circles;
 mod citations;

@@ -1,20 +1,22 @@
 //! What upstreams were asked about a message and said.
 
+use super::extract::PathPart;
 use super::json_response::JsonResponse;
 use super::problem::Problem;
-use super::query::id;
+use super::query::{MessageId, id};
 use super::state::AdminState;
 use crate::mail::AttemptRecord;
 use crate::mail::attempt::{AttemptAnswer, StepTimes, TlsFacts};
 use crate::queue::QueueError;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One upstream that was asked in an attempt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AttemptJson {
     /// UTC.
     pub at: Timestamp,
@@ -34,7 +36,7 @@ pub(crate) struct AttemptJson {
 }
 
 /// What an upstream said of one recipient.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AnswerJson {
     pub recipient: String,
     /// `MAIL`, `RCPT`, `DATA`, or `content` for the final dot.
@@ -72,18 +74,30 @@ impl From<&AttemptAnswer> for AnswerJson {
     }
 }
 
-/// `GET /api/v1/messages/{id}/attempts`: oldest first.
+/// Show attempts
+///
+/// Which upstreams were asked about a message, and what they said; oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{id}/attempts", tag = "messages", params(MessageId),
+    responses((status = 200, description = "The attempts", body = Vec<AttemptJson>))
+)]
 pub(super) async fn list(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<JsonResponse<Vec<AttemptJson>>, Problem> {
     Ok(JsonResponse(records(&admin, &name).await?.iter().map(AttemptJson::from).collect()))
 }
 
-/// `GET /api/v1/messages/{id}/transcript`: the last dialogue with each upstream, as text.
+/// Show dialogues
+///
+/// The last one with each upstream, as text.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{id}/transcript", tag = "messages", params(MessageId),
+    responses((status = 200, description = "The dialogues", body = String, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn transcript(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<Response, Problem> {
     let text = transcript_of(&records(&admin, &name).await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())

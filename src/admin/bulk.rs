@@ -12,30 +12,27 @@
 //! A client that goes away ends the action: what is done stays done.
 
 use super::bulk_line::BulkLine;
+use super::extract::JsonBody;
 use super::json::BulkJson;
 use super::json_response::JsonResponse;
+use super::lines;
 use super::messages::unconfirmed;
 use super::problem::Problem;
 use super::query::{self, BulkQuery, CountedQuery, QueryError, id};
-use super::safe_json::to_json;
 use super::state::AdminState;
 use crate::mail::{MessageState, QueueId};
 use crate::queue::{ActionResult, Filter, OperatorAction};
-use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use std::collections::HashSet;
-use std::convert::Infallible;
 use tokio::sync::mpsc;
 
 /// Messages that the search looks for, and the actions change, at a time.
 const PAGE: usize = 500;
 /// Lines of progress that a slow reader may be behind.
 const LINES: usize = 16;
-const NDJSON: &str = "application/x-ndjson";
 
 /// Which messages are meant.
 #[derive(Clone)]
@@ -60,11 +57,24 @@ impl Found {
 
 type FoundReceiver = mpsc::UnboundedReceiver<Result<Found, Problem>>;
 
-/// See the module. Answers a [`BulkJson`], or lines ([`BulkLine`]) to who accepts `application/x-ndjson`.
+/// Do one thing to many messages
+///
+/// To those with these `ids`, to those that a `filter` means, or to `all`; exactly one of the three. `dry_run` counts and changes
+/// nothing. With `Accept: application/x-ndjson` the answer is lines as it goes on: `{"progress": …}`, at the end `{"result": …}` or
+/// `{"problem": …}`.
+#[utoipa::path(
+    post, path = "/api/v1/messages/bulk", tag = "messages", request_body = BulkQuery,
+    responses(
+        (status = 200, description = "What it did, or would do", content(
+            (BulkJson = "application/json"), (BulkLine = "application/x-ndjson"),
+        )),
+        (status = 409, description = "A mode holds some of them and `confirm` is not said; or more is meant than was counted"),
+    )
+)]
 pub(super) async fn bulk(
     State(admin): State<AdminState>,
     headers: HeaderMap,
-    Json(query): Json<BulkQuery>,
+    JsonBody(query): JsonBody<BulkQuery>,
 ) -> Result<Response, Problem> {
     let action = query::action(&query.action)?;
     let selection = selection(&admin, &query).await?;
@@ -78,16 +88,12 @@ pub(super) async fn bulk(
         }
     }
     let action = query::confirmed(action, query.confirm);
-    let mut lines = carry_out(admin, action, selection, query.counted);
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    if accepts.is_some_and(|accepts| accepts.contains(NDJSON)) {
-        let body = futures_util::stream::unfold(lines, async |mut lines| {
-            let line = to_json(&lines.recv().await?).unwrap_or_default() + "\n";
-            Some((Ok::<_, Infallible>(line), lines))
-        });
-        return Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response());
+    let mut receiver = carry_out(admin, action, selection, query.counted);
+    if lines::are_accepted(&headers) {
+        let each = async |mut lines: mpsc::Receiver<BulkLine>| Some((lines.recv().await?, lines));
+        return Ok(lines::response(futures_util::stream::unfold(receiver, each)));
     }
-    while let Some(line) = lines.recv().await {
+    while let Some(line) = receiver.recv().await {
         match line {
             BulkLine::Progress(_) => {}
             BulkLine::Result(done) => return Ok(JsonResponse(done).into_response()),

@@ -1,35 +1,40 @@
 //! What is configured, and changes of it. The server makes them, one after the other ([`ConfigRequest`]).
 
 use super::asker::Asker;
+use super::extract::{JsonBody, PathPart};
 use super::json::{ChangedJson, SettingsJson, UpstreamDetailJson};
-use super::json_body::JsonBody;
 use super::json_response::JsonResponse;
 use super::problem::Problem;
+use super::query::UpstreamName;
 use super::service;
 use super::state::{AdminState, ConfigRequest};
 use crate::config::{Change, NewValues};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// The tables and keys that `GET` and `PATCH /api/v1/settings` are about; of a site, all but the last two.
 const SETTINGS: &[&str] =
     &["sending", "redirect", "debug", "simulate", "sender", "log_emails", "queue.archive_days"];
 const OF_A_SITE: usize = 5;
-/// `{"name": …}` with the keys of an upstream.
-#[derive(Deserialize)]
+/// `name`, and the keys of an upstream as in the file.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "backup", "host": "smtp.example.net:587", "priority": "low" }))]
 pub(super) struct NewUpstream {
     name: String,
     #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     keys: NewValues,
 }
 
-/// `{"keys": ["redirect", …]}` or `{"all": true}`, with `"confirm": true` where a mode ends.
-#[derive(Deserialize)]
+/// `keys`, or `all`; with `confirm` where a mode ends.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "keys": ["redirect", "upstream.primary.enabled"] }))]
 pub(super) struct ResetQuery {
     #[serde(default)]
     keys: Vec<String>,
@@ -61,7 +66,17 @@ async fn confirmed(
     Ok(answered.await.map_err(|_| stopping())??.into())
 }
 
-/// `POST /api/v1/upstreams`: one that is in no file.
+/// Add an upstream
+///
+/// One that is in no file, kept in `admin.toml`.
+#[utoipa::path(
+    post, path = "/api/v1/upstreams", tag = "upstreams", request_body = NewUpstream,
+    responses(
+        (status = 201, description = "It is in force", body = UpstreamDetailJson),
+        (status = 409, description = "There is one of that name"),
+        (status = 422, description = "The configuration would be wrong: `errors` says where, and what would be right"),
+    )
+)]
 pub(super) async fn add_upstream(
     State(admin): State<AdminState>,
     asker: Asker,
@@ -71,18 +86,35 @@ pub(super) async fn add_upstream(
     Ok((StatusCode::CREATED, JsonResponse(detail(&admin, &name, done)?)).into_response())
 }
 
-/// `GET /api/v1/upstreams/{name}`: how it fares, how it is configured, and where.
+/// Show an upstream
+///
+/// How it fares, how it is configured, and where.
+#[utoipa::path(
+    get, path = "/api/v1/upstreams/{name}", tag = "upstreams", params(UpstreamName),
+    responses((status = 200, description = "The upstream", body = UpstreamDetailJson))
+)]
 pub(super) async fn upstream(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(UpstreamName { name }): PathPart<UpstreamName>,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
     Ok(JsonResponse(detail(&admin, &name, ChangedJson::default())?))
 }
 
-/// `PATCH /api/v1/upstreams/{name}`: keys with values; null takes a change back.
+/// Change an upstream
+///
+/// Keys with values, as in the file; null takes a change back.
+#[utoipa::path(
+    patch, path = "/api/v1/upstreams/{name}", tag = "upstreams", params(UpstreamName),
+    request_body(content = Object, description = "Keys of the upstream", example = json!({ "enabled": false, "rate_limit": null })),
+    responses(
+        (status = 200, description = "The change is in force", body = UpstreamDetailJson),
+        (status = 409, description = "It is not to be changed here: the environment or the command line gives the key"),
+        (status = 422, description = "The configuration would be wrong: `errors` says where, and what would be right"),
+    )
+)]
 pub(super) async fn edit_upstream(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(UpstreamName { name }): PathPart<UpstreamName>,
     asker: Asker,
     JsonBody(keys): JsonBody<NewValues>,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
@@ -90,31 +122,72 @@ pub(super) async fn edit_upstream(
     Ok(JsonResponse(detail(&admin, &name, done)?))
 }
 
-/// `DELETE /api/v1/upstreams/{name}`: one that was added.
+/// Delete an upstream
+///
+/// One that was added; one of the file can only be disabled.
+#[utoipa::path(
+    delete, path = "/api/v1/upstreams/{name}", tag = "upstreams", params(UpstreamName),
+    responses(
+        (status = 200, description = "It is gone", body = ChangedJson),
+        (status = 409, description = "It stands in the file"),
+        (status = 422, description = "The configuration would be wrong without it"),
+    )
+)]
 pub(super) async fn delete_upstream(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(UpstreamName { name }): PathPart<UpstreamName>,
     asker: Asker,
 ) -> Result<JsonResponse<ChangedJson>, Problem> {
     Ok(JsonResponse(change(&admin, Change::DeleteUpstream(name), asker).await?))
 }
 
-/// `POST /api/v1/upstreams/{name}/reset`: as the file has it.
+/// Reset an upstream
+///
+/// All changes of it are taken back: what the file says holds again.
+#[utoipa::path(
+    post, path = "/api/v1/upstreams/{name}/reset", tag = "upstreams", params(UpstreamName),
+    responses(
+        (status = 200, description = "What the file says is in force", body = UpstreamDetailJson),
+        (status = 409, description = "There is nothing in the file to go back to"),
+        (status = 422, description = "The configuration would be wrong"),
+    )
+)]
 pub(super) async fn reset_upstream(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(UpstreamName { name }): PathPart<UpstreamName>,
     asker: Asker,
 ) -> Result<JsonResponse<UpstreamDetailJson>, Problem> {
     let done = change(&admin, Change::ResetUpstream(name.clone()), asker).await?;
     Ok(JsonResponse(detail(&admin, &name, done)?))
 }
 
-/// `GET /api/v1/settings`: what verbs and pages may change, but for upstreams, and where it is given.
+/// Show settings
+///
+/// What verbs and routes may change, but for upstreams, and where it is given.
+#[utoipa::path(
+    get, path = "/api/v1/settings", tag = "settings",
+    responses((status = 200, description = "The settings in force", body = SettingsJson))
+)]
 pub(super) async fn settings(State(admin): State<AdminState>) -> JsonResponse<SettingsJson> {
     JsonResponse(in_force(&admin, ChangedJson::default()))
 }
 
-/// `PATCH /api/v1/settings`: keys with values; null takes a change back.
+/// Change settings
+///
+/// Tables and keys with values, as in the file, those of sites beneath `site`; null takes a change back.
+#[utoipa::path(
+    patch, path = "/api/v1/settings", tag = "settings",
+    request_body(
+        content = Object, description = "Tables and keys",
+        example = json!({ "redirect": { "enabled": true }, "site": { "intranet": { "debug": null } } })
+    ),
+    responses(
+        (status = 200, description = "The change is in force", body = SettingsJson),
+        (status = 404, description = "There is no such site"),
+        (status = 409, description = "It is not to be changed here: the environment or the command line gives the key"),
+        (status = 422, description = "The configuration would be wrong: `errors` says where, and what would be right"),
+    )
+)]
 pub(super) async fn edit_settings(
     State(admin): State<AdminState>,
     asker: Asker,
@@ -124,7 +197,18 @@ pub(super) async fn edit_settings(
     Ok(JsonResponse(in_force(&admin, done)))
 }
 
-/// `POST /api/v1/settings/reset`: changes at and beneath these keys, those of upstreams among them, or all, are taken back.
+/// Take changes back
+///
+/// Those at and beneath these keys, those of upstreams among them, or all.
+#[utoipa::path(
+    post, path = "/api/v1/settings/reset", tag = "settings", request_body = ResetQuery,
+    responses(
+        (status = 200, description = "What the file says is in force", body = ChangedJson),
+        (status = 404, description = "Nothing was changed there"),
+        (status = 409, description = "A mode would end, and `confirm` is not said; or it is not to be taken back"),
+        (status = 422, description = "The configuration would be wrong"),
+    )
+)]
 pub(super) async fn reset(
     State(admin): State<AdminState>,
     asker: Asker,

@@ -9,14 +9,16 @@ use crate::deliver::waits_for::WaitsFor;
 use crate::event::{encoded_words, named_site};
 use crate::mail::attempt::TlsFacts;
 use crate::mail::{Class, HoldReason, Message, MessageState, Mode, RecipientState, Role};
+use crate::metrics::Totals;
 use crate::queue::{Page, QueueStatus, SentMessage, SentPage, archive};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use utoipa::ToSchema;
 
 /// A message in a listing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct MessageJson {
     pub id: String,
     /// Of the message as a whole.
@@ -62,7 +64,7 @@ pub(crate) struct MessageJson {
 }
 
 /// A recipient in a listing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RecipientJson {
     pub address: String,
     /// `original`, or `report_copy` for a report address that gets the mail in place of others.
@@ -88,7 +90,7 @@ impl RecipientJson {
 }
 
 /// The file of a sent message.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ArchivedJson {
     /// Under `data_dir`.
     pub file: String,
@@ -104,7 +106,7 @@ impl ArchivedJson {
 }
 
 /// A page of messages.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct MessagesJson {
     /// Newest first.
     pub messages: Vec<MessageJson>,
@@ -113,7 +115,7 @@ pub(crate) struct MessagesJson {
 }
 
 /// What a bulk action did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BulkJson {
     /// Messages that are meant, as far as they have been found.
     pub matching: u64,
@@ -136,7 +138,7 @@ pub(crate) struct BulkJson {
 }
 
 /// An upstream in a listing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct UpstreamJson {
     /// Its name in the configuration.
     pub name: String,
@@ -206,11 +208,12 @@ impl UpstreamJson {
 }
 
 /// An upstream as it is configured, and how it fares.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct UpstreamDetailJson {
     #[serde(flatten)]
     pub status: UpstreamJson,
     /// Every key with its value, secrets masked.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub settings: NewValues,
     /// Of each key that is no default: layer and place, and for one in `admin.toml` what would hold without it.
     pub sources: BTreeMap<String, serde_json::Value>,
@@ -220,10 +223,11 @@ pub(crate) struct UpstreamDetailJson {
 }
 
 /// What verbs and pages may change, but for upstreams.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct SettingsJson {
     /// Every key with its value; of sites those that they say themselves.
     #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub values: NewValues,
     /// As [`UpstreamDetailJson::sources`].
     pub sources: BTreeMap<String, serde_json::Value>,
@@ -233,7 +237,7 @@ pub(crate) struct SettingsJson {
 }
 
 /// What a request has changed.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ChangedJson {
     /// Each key, or an upstream that came or went. Empty: it was so already.
     pub changes: Vec<ChangedKey>,
@@ -251,8 +255,53 @@ impl From<ChangeResult> for ChangedJson {
     }
 }
 
+/// The process lives.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct AliveJson {
+    /// `alive`.
+    pub status: String,
+    /// Of Postroom.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+/// The proxy is ready.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ReadyJson {
+    /// `ready`.
+    pub status: String,
+    /// A sentence for each mode that is in force.
+    pub modes: Vec<String>,
+    /// By the name of the pickup, what keeps it from being emptied.
+    pub pickups: BTreeMap<String, String>,
+    /// How upstreams fare.
+    pub upstreams: Vec<UpstreamStateJson>,
+    /// By the name of the webhook, why its receiver has not had all.
+    pub webhooks: BTreeMap<String, String>,
+}
+
+/// How an upstream fares.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct UpstreamStateJson {
+    pub name: String,
+    /// As [`UpstreamJson::state`].
+    pub state: String,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A new configuration is in force.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ReloadedJson {
+    /// `reloaded`.
+    pub status: String,
+    /// What changed, in words.
+    pub changes: Vec<String>,
+}
+
 /// Figures of the queue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StatsJson {
     /// Messages in this state, as [`MessageState::Queued`].
     pub queued: u64,
@@ -268,6 +317,50 @@ pub(crate) struct StatsJson {
     pub in_flight: u64,
     /// The queue can be written.
     pub writable: bool,
+    /// UTC; when the message was received that has been queued longest. Null where none is.
+    #[serde(default)]
+    pub oldest_queued: Option<Timestamp>,
+    /// The same of deferred mail.
+    #[serde(default)]
+    pub oldest_deferred: Option<Timestamp>,
+    /// What came and went since the process started.
+    #[serde(default)]
+    pub since_start: TotalsJson,
+    /// The same of each upstream, and how it fares.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatsJson>,
+}
+
+/// What came and went since the process started. Recipients count each time an attempt decides about them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub(crate) struct TotalsJson {
+    /// Messages; zero of an upstream.
+    pub accepted: u64,
+    /// Recipients.
+    pub delivered: u64,
+    /// Recipients.
+    pub deferred: u64,
+    /// Recipients.
+    pub failed: u64,
+    /// Recipients.
+    pub expired: u64,
+}
+
+impl From<Totals> for TotalsJson {
+    fn from(Totals { accepted, delivered, deferred, failed, expired }: Totals) -> TotalsJson {
+        TotalsJson { accepted, delivered, deferred, failed, expired }
+    }
+}
+
+/// Figures of an upstream.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct UpstreamStatsJson {
+    pub name: String,
+    /// As [`UpstreamJson::state`].
+    pub state: String,
+    /// Connections in use.
+    pub in_flight: usize,
+    pub since_start: TotalsJson,
 }
 
 impl MessageJson {
@@ -328,6 +421,20 @@ impl MessagesJson {
         MessagesJson { messages, next_cursor: page.next.map(|id| id.to_string()) }
     }
 
+    /// This page of the queue and one of sent mail, from the same cursor on, as one page.
+    pub(crate) fn merged(self, sent: MessagesJson, limit: usize) -> MessagesJson {
+        // Behind the first of the two ends only one of them says what there is.
+        let end = self.next_cursor.max(sent.next_cursor);
+        let mut messages = [self.messages, sent.messages].concat();
+        messages.sort_unstable_by(|one, other| other.id.cmp(&one.id));
+        let is_before_end = |message: &MessageJson| end.as_ref().is_none_or(|end| message.id > *end);
+        let certain = messages.partition_point(is_before_end);
+        let cut =
+            messages.get(limit.min(certain)).filter(|_| limit < certain).map(|message| message.id.clone());
+        messages.truncate(limit.min(certain));
+        MessagesJson { messages, next_cursor: cut.or(end) }
+    }
+
     /// A page as it is answered. Damaged records are in it, in a state of their own.
     pub(crate) fn of(page: &Page, wall: impl Fn(&str, Moment) -> Timestamp) -> MessagesJson {
         let damaged = page.damaged.iter().map(|(id, what)| MessageJson {
@@ -368,6 +475,10 @@ impl From<QueueStatus> for StatsJson {
             damaged: status.damaged,
             in_flight: status.claimed,
             writable: status.writable,
+            oldest_queued: None,
+            oldest_deferred: None,
+            since_start: TotalsJson::default(),
+            upstreams: Vec::new(),
         }
     }
 }

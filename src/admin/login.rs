@@ -18,6 +18,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:0 1rem}\
 label,input,button{display:block;width:100%;box-sizing:border-box;font:inherit;margin:.25rem 0;padding:.4rem}\
@@ -32,8 +33,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-/// `GET /api/v1/session`.
-#[derive(Serialize)]
+/// Who asks.
+#[derive(Serialize, ToSchema)]
 pub(super) struct SessionJson {
     /// `session`, `token`, `nobody` (there is no password), or `control socket`.
     identity: &'static str,
@@ -49,7 +50,13 @@ pub(super) struct LoginQuery {
     token: Option<String>,
 }
 
-/// `GET /api/v1/session`: who asks, and what they may do.
+/// Show who asks
+///
+/// And what they may do.
+#[utoipa::path(
+    get, path = "/api/v1/session", tag = "service",
+    responses((status = 200, description = "Who it is", body = SessionJson))
+)]
 pub(super) async fn session(asker: Option<Extension<TcpAsker>>) -> JsonResponse<SessionJson> {
     let identity = asker.map(|Extension(asker)| asker.identity);
     let may = |right| identity.as_ref().is_none_or(|identity| identity.may(right));

@@ -1,9 +1,10 @@
 //! Messages: listed, shown, and what an operator does with them.
 
+use super::extract::{OptionalBody, PathPart, QueryKeys};
 use super::json::{MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
 use super::problem::{Problem, was_sent};
-use super::query::{self, ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, QueryError, id};
+use super::query::{self, ActQuery, LARGEST_PAGE, MessageId, MessagesQuery, id, page};
 use super::sent;
 use super::state::AdminState;
 use crate::config::handling::Handling;
@@ -11,28 +12,46 @@ use crate::deliver::waits_for::waits_for;
 use crate::mail::{Message, Mode, QueueId};
 use crate::queue::{ActionResult, MailStore, OperatorAction, QueueError};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
-/// `GET /api/v1/messages?state=&q=&limit=&cursor=`: newest first; without `state` all but sent.
+/// List messages
+///
+/// Newest first; without `state` all but sent. A page may have fewer messages than `limit`, or none, and a `next_cursor`: a search
+/// for text ends its page after ten thousand messages.
+#[utoipa::path(
+    get, path = "/api/v1/messages", tag = "messages", params(MessagesQuery),
+    responses((status = 200, description = "A page", body = MessagesJson))
+)]
 pub(super) async fn list(
     State(admin): State<AdminState>,
-    Query(query): Query<MessagesQuery>,
+    QueryKeys(query): QueryKeys<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
     let expression = query.q.as_deref().unwrap_or_default();
     let filter = query::states(query.state.as_deref())?.and(admin.filter(expression)?);
     let cursor = query.cursor.as_deref().map(id).transpose()?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
-    let page = admin.queue.list(filter, cursor, limit).await?;
-    Ok(JsonResponse(MessagesJson::of(&page, |site, due| admin.queue.wall_of(site, due))))
+    let limit = page(query.limit, LARGEST_PAGE)?;
+    let queued = admin.queue.list(filter.clone(), cursor, limit).await?;
+    let queued = MessagesJson::of(&queued, |site, due| admin.queue.wall_of(site, due));
+    if !query::names_sent(query.state.as_deref()) {
+        return Ok(JsonResponse(queued));
+    }
+    let sent = MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?);
+    Ok(JsonResponse(queued.merged(sent, limit)))
 }
 
-/// `GET /api/v1/messages/{id}`: one in the queue, or one that was sent and is archived.
+/// Show a message
+///
+/// One in the queue, or one that was sent and is archived.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{id}", tag = "messages", params(MessageId),
+    responses((status = 200, description = "The message", body = MessageJson))
+)]
 pub(super) async fn show(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let id = id(&name)?;
     match admin.queue.show(id).await {
@@ -58,10 +77,19 @@ fn with_progress(admin: &AdminState, message: &Message) -> MessageJson {
     MessageJson { under_way, waits_for, ..shown }
 }
 
-/// `GET /api/v1/messages/{id}/raw`: the content as it was accepted.
+/// Read a message
+///
+/// Its content as it was accepted.
+#[utoipa::path(
+    get, path = "/api/v1/messages/{id}/raw", tag = "messages", params(MessageId),
+    responses(
+        (status = 200, description = "The content", body = String, content_type = "message/rfc822"),
+        (status = 410, description = "Its content is not in the archive any more"),
+    )
+)]
 pub(super) async fn raw(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<Response, Problem> {
     let id = id(&name)?;
     let body = match admin.queue.show(id).await {
@@ -93,10 +121,19 @@ fn chunks(
     })
 }
 
-/// `DELETE /api/v1/messages/{id}`: 202 where it is being sent at this moment, and may leave all the same.
+/// Delete a message
+///
+/// From the queue, at once.
+#[utoipa::path(
+    delete, path = "/api/v1/messages/{id}", tag = "messages", params(MessageId),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 202, description = "It is being sent at this moment, and may leave all the same"),
+    )
+)]
 pub(super) async fn delete(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<StatusCode, Problem> {
     let id = id(&name)?;
     let before = admin.transactions.of(id);
@@ -107,25 +144,63 @@ pub(super) async fn delete(
     }
 }
 
-/// `POST /api/v1/messages/{id}/retry|hold|release`: answers the message as it is then.
-pub(super) async fn act(
+/// Retry a message
+///
+/// It is due now; failed and expired recipients are open again. Held mail is left alone.
+#[utoipa::path(
+    post, path = "/api/v1/messages/{id}/retry", tag = "messages", params(MessageId), request_body = Option<ActQuery>,
+    responses((status = 200, description = "The message as it is then", body = MessageJson))
+)]
+pub(super) async fn retry(
     State(admin): State<AdminState>,
-    Path((name, name_of_action)): Path<(String, String)>,
-    body: Bytes,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
+    OptionalBody(ActQuery { .. }): OptionalBody<ActQuery>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
-    let action = match name_of_action.as_str() {
-        "delete" => Err(QueryError("a message is deleted with DELETE".into())),
-        word => query::action(word),
-    };
-    let (id, action) = (id(&name)?, action?);
-    let query = match body.is_empty() {
-        true => None,
-        false => serde_json::from_slice::<Option<ActQuery>>(&body)
-            .map_err(|error| QueryError(format!("the body is not as it should be: {error}")))?,
-    };
-    act_on(&admin, query::confirmed(action, query.unwrap_or_default().confirm), id).await?;
+    act(&admin, OperatorAction::Retry, &name).await
+}
+
+/// Hold a message
+///
+/// No attempt starts until it is released. One that it is in goes on to its end (`under_way`).
+#[utoipa::path(
+    post, path = "/api/v1/messages/{id}/hold", tag = "messages", params(MessageId), request_body = Option<ActQuery>,
+    responses((status = 200, description = "The message as it is then", body = MessageJson))
+)]
+pub(super) async fn hold(
+    State(admin): State<AdminState>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
+    OptionalBody(ActQuery { .. }): OptionalBody<ActQuery>,
+) -> Result<JsonResponse<MessageJson>, Problem> {
+    act(&admin, OperatorAction::Hold, &name).await
+}
+
+/// Release a message
+///
+/// What a mode holds may go to its addressees then, and needs `"confirm": true`.
+#[utoipa::path(
+    post, path = "/api/v1/messages/{id}/release", tag = "messages", params(MessageId), request_body = Option<ActQuery>,
+    responses(
+        (status = 200, description = "The message as it is then", body = MessageJson),
+        (status = 409, description = "A mode holds it, and `confirm` is not said"),
+    )
+)]
+pub(super) async fn release(
+    State(admin): State<AdminState>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
+    OptionalBody(body): OptionalBody<ActQuery>,
+) -> Result<JsonResponse<MessageJson>, Problem> {
+    act(&admin, query::confirmed(OperatorAction::Release, body.confirm), &name).await
+}
+
+async fn act(
+    admin: &AdminState,
+    action: OperatorAction,
+    name: &str,
+) -> Result<JsonResponse<MessageJson>, Problem> {
+    let id = id(name)?;
+    act_on(admin, action, id).await?;
     let message = admin.queue.show(id).await?;
-    Ok(JsonResponse(with_progress(&admin, &message)))
+    Ok(JsonResponse(with_progress(admin, &message)))
 }
 
 async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<(), Problem> {

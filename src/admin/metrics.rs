@@ -17,7 +17,13 @@ use std::sync::atomic::Ordering;
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /metrics`. Nothing of it scans the queue.
+/// Show figures for Prometheus
+///
+/// Nothing of it scans the queue.
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses((status = 200, description = "In Prometheus' text format", body = String, content_type = "text/plain; version=0.0.4; charset=utf-8"))
+)]
 pub(super) async fn metrics(State(admin): State<AdminState>) -> Response {
     let settings = admin.settings.borrow().clone();
     let page = MetricsPage::default();

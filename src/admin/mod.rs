@@ -11,22 +11,26 @@ mod bulk;
 pub(crate) mod bulk_line;
 mod changes;
 mod events;
+mod extract;
 mod guard;
 pub(crate) mod json;
-mod json_body;
 mod json_response;
+mod known_keys;
+mod lines;
 mod listener;
 mod login;
 mod login_limit;
 mod logins;
 mod messages;
 mod metrics;
+mod openapi;
 pub(crate) mod problem;
 pub(crate) mod query;
 mod request_origin;
 mod response_headers;
 mod rights;
 pub(crate) mod safe_json;
+mod send;
 mod sent;
 mod service;
 mod sessions;
@@ -35,10 +39,14 @@ mod streams;
 pub(crate) mod test_line;
 mod upstream_test;
 
-use axum::Router;
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use openapi::{ApiDocument, document};
 use problem::Problem;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use asker::Peer;
 pub(crate) use listener::AdminServer;
@@ -51,40 +59,57 @@ pub(crate) fn tcp_router(state: AdminState) -> Router {
         .route("/", get(login::home))
         .route("/login", get(login::form).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .method_not_allowed_fallback(no_method)
         .with_state(state.clone())
         .merge(router(state.clone()))
         .layer(from_fn_with_state(state, guard::guard))
 }
 
-/// All routes.
+async fn no_method(method: Method) -> Problem {
+    let detail = format!("the route does not know {method}: the field Allow says which methods it has");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+/// All routes, and their document.
 pub(crate) fn router(state: AdminState) -> Router {
-    Router::new()
-        .route("/livez", get(service::live))
-        .route("/readyz", get(service::ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/messages", get(messages::list))
-        .route("/api/v1/messages/bulk", post(bulk::bulk))
-        .route("/api/v1/messages/{id}", get(messages::show).delete(messages::delete))
-        .route("/api/v1/messages/{id}/raw", get(messages::raw))
-        .route("/api/v1/messages/{id}/attempts", get(attempts::list))
-        .route("/api/v1/messages/{id}/transcript", get(attempts::transcript))
-        .route("/api/v1/messages/{id}/resend", post(sent::resend))
-        .route("/api/v1/messages/{id}/{action}", post(messages::act))
-        .route("/api/v1/sent", get(sent::list))
-        .route("/api/v1/upstreams/{name}/test", post(upstream_test::test))
-        .route("/api/v1/upstreams", get(service::upstreams).post(changes::add_upstream))
-        .route(
-            "/api/v1/upstreams/{name}",
-            get(changes::upstream).patch(changes::edit_upstream).delete(changes::delete_upstream),
-        )
-        .route("/api/v1/upstreams/{name}/reset", post(changes::reset_upstream))
-        .route("/api/v1/settings", get(changes::settings).patch(changes::edit_settings))
-        .route("/api/v1/settings/reset", post(changes::reset))
-        .route("/api/v1/events", get(events::list))
-        .route("/api/v1/events/stream", get(events::stream))
-        .route("/api/v1/session", get(login::session))
-        .route("/api/v1/stats", get(service::stats))
-        .route("/api/v1/reload", post(service::reload))
-        .fallback(async || Problem::new(axum::http::StatusCode::NOT_FOUND, "there is no such route"))
+    let (router, api) = described().split_for_parts();
+    let no_route =
+        async || Problem::new(StatusCode::NOT_FOUND, "there is no such route: see /api/v1/openapi.json");
+    router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(Extension(ApiDocument::new(document(api))))
         .with_state(state)
+}
+
+/// Every route with what its handler says of it, so that the two do not part.
+fn described() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(service::live))
+        .routes(routes!(service::ready))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(openapi::show))
+        .routes(routes!(messages::list))
+        .routes(routes!(bulk::bulk))
+        .routes(routes!(messages::show, messages::delete))
+        .routes(routes!(messages::raw))
+        .routes(routes!(attempts::list))
+        .routes(routes!(attempts::transcript))
+        .routes(routes!(messages::retry))
+        .routes(routes!(messages::hold))
+        .routes(routes!(messages::release))
+        .routes(routes!(sent::resend))
+        .routes(routes!(sent::list))
+        .routes(routes!(send::send))
+        .routes(routes!(service::upstreams, changes::add_upstream))
+        .routes(routes!(changes::upstream, changes::edit_upstream, changes::delete_upstream))
+        .routes(routes!(upstream_test::test))
+        .routes(routes!(changes::reset_upstream))
+        .routes(routes!(changes::settings, changes::edit_settings))
+        .routes(routes!(changes::reset))
+        .routes(routes!(events::list))
+        .routes(routes!(events::stream))
+        .routes(routes!(login::session))
+        .routes(routes!(service::stats))
+        .routes(routes!(service::reload))
 }

@@ -7,9 +7,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// What is wrong, whose fault it is, and what to change.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What is wrong, and what to change (RFC 9457).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Problem {
     pub status: u16,
     /// The status in words.

@@ -7,26 +7,69 @@ use crate::mail::{MessageState, QueueId};
 use crate::queue::{Filter, OperatorAction, parse_time};
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-/// The query of a listing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// A part of a path: a message.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct MessageId {
+    /// Its queue id.
+    #[param(pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", example = "01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+    pub id: String,
+}
+
+/// A part of a path: an upstream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct UpstreamName {
+    /// Its name in the configuration.
+    #[param(example = "primary")]
+    pub name: String,
+}
+
+/// The query of a listing of the queue.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct MessagesQuery {
-    /// One state or several with commas between them.
+    /// One state or several with commas between them: `queued`, `deferred`, `held`, `failed`, `sent`. Without it all but sent.
+    #[param(
+        pattern = "^(|(queued|deferred|held|failed|sent)(,(queued|deferred|held|failed|sent))*)$",
+        example = "failed,held"
+    )]
     pub state: Option<String>,
-    /// In the filter language.
+    /// In the filter language (docs/rules.md#filters).
+    #[param(example = "to:@example.com older:2d")]
     pub q: Option<String>,
-    /// At most that many.
+    /// At most that many on a page: 100 unless it is given, and never more than 1,000.
+    #[param(minimum = 1)]
     pub limit: Option<usize>,
-    /// From a page's `next_cursor`.
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// The query of a listing of sent mail.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SentQuery {
+    /// In the filter language (docs/rules.md#filters).
+    #[param(example = "to:@example.com older:2d")]
+    pub q: Option<String>,
+    /// At most that many on a page: 100 unless it is given, and never more than 1,000.
+    #[param(minimum = 1)]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
 
 /// What `POST /api/v1/messages/bulk` takes: ids, or all that a filter means.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "action": "retry", "filter": "state:failed to:@example.com", "dry_run": true }))]
 pub(crate) struct BulkQuery {
     /// `retry`, `hold`, `release` or `delete`.
+    #[schema(pattern = "^(retry|hold|release|delete)$")]
     pub action: String,
     /// These messages …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -55,7 +98,7 @@ pub(crate) struct BulkQuery {
 }
 
 /// From an answer to a `dry_run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountedQuery {
     pub matching: u64,
@@ -64,7 +107,7 @@ pub(crate) struct CountedQuery {
 }
 
 /// What `POST /api/v1/messages/{id}/release` and `resend` take; `retry` and `hold` take it, too, and need nothing of it.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActQuery {
     /// Releases what a mode holds; sends again what no upstream has taken because of a mode.
@@ -78,18 +121,35 @@ pub(crate) struct ActQuery {
 pub(crate) struct QueryError(pub String);
 
 /// Messages on a page of a listing, where nobody says how many.
-pub(super) const PAGE: usize = 100;
+const PAGE: usize = 100;
 /// And at most.
 pub(super) const LARGEST_PAGE: usize = 1_000;
+
+/// How many messages a page has.
+pub(super) fn page(limit: Option<usize>, largest: usize) -> Result<usize, QueryError> {
+    match limit.unwrap_or(PAGE) {
+        0 => Err(QueryError(format!("`limit` is 0: ask for 1 to {largest}"))),
+        limit => Ok(limit.min(largest)),
+    }
+}
 
 /// A queue id as somebody wrote it.
 pub(crate) fn id(text: &str) -> Result<QueueId, QueryError> {
     text.parse().map_err(|error: NotAQueueId| QueryError(error.to_string()))
 }
 
+/// Words with commas between them.
+fn words(given: Option<&str>) -> impl Iterator<Item = &str> {
+    given.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// Whether `state` names mail that has left the queue.
+pub(super) fn names_sent(state: Option<&str>) -> bool {
+    words(state).any(|word| word == state_word(MessageState::Sent))
+}
+
 /// What `state` means: one state or several with commas between them.
 pub(crate) fn states(state: Option<&str>) -> Result<Filter, QueryError> {
-    let words = state.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
     let known = [
         MessageState::Queued,
         MessageState::Deferred,
@@ -102,7 +162,7 @@ pub(crate) fn states(state: Option<&str>) -> Result<Filter, QueryError> {
         let none = || QueryError(format!("`{word}` is no state: queued, deferred, held, failed or sent"));
         found.ok_or_else(none)
     };
-    Ok(Filter::of_states(words.map(find).collect::<Result<_, _>>()?))
+    Ok(Filter::of_states(words(state).map(find).collect::<Result<_, _>>()?))
 }
 
 /// The filter that the words of a query mean.
@@ -114,14 +174,13 @@ pub(crate) fn event_filter(
     queue_id: Option<&str>,
     now: &Zoned,
 ) -> Result<EventFilter, QueryError> {
-    let words = types.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
     let find = |word: &str| {
         let known = [EventType::Information, EventType::Warning, EventType::Error];
         let found = known.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(word));
         found.ok_or_else(|| QueryError(format!("`{word}` is no type: Information, Warning or Error")))
     };
     Ok(EventFilter {
-        types: words.map(find).collect::<Result<_, _>>()?,
+        types: words(types).map(find).collect::<Result<_, _>>()?,
         code: code.map(str::to_owned),
         source: source.map(str::to_owned),
         since: since.map(|since| parse_time(since, now)).transpose().map_err(QueryError)?,

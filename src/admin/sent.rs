@@ -1,27 +1,33 @@
 //! Sent mail that is archived: listed, shown, read, and sent again.
 
+use super::extract::{OptionalBody, PathPart, QueryKeys};
 use super::json::{ArchivedJson, MessageJson, MessagesJson};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
-use super::query::{ActQuery, LARGEST_PAGE, MessagesQuery, PAGE, id};
+use super::query::{ActQuery, LARGEST_PAGE, MessageId, SentQuery, id, page};
 use super::state::AdminState;
 use crate::event::{EventType, Fact, code, named_site};
 use crate::mail::{Message, QueueId, Recipient};
 use crate::queue::archive::ArchivedContent;
 use crate::queue::{CHUNK_SIZE, MailStore, QueueError, SentMessage};
-use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
-/// `GET /api/v1/sent?q=&limit=&cursor=`: newest first.
+/// List sent mail
+///
+/// What is archived, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/sent", tag = "messages", params(SentQuery),
+    responses((status = 200, description = "A page", body = MessagesJson))
+)]
 pub(super) async fn list(
     State(admin): State<AdminState>,
-    Query(query): Query<MessagesQuery>,
+    QueryKeys(query): QueryKeys<SentQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
     let filter = admin.filter(query.q.as_deref().unwrap_or_default())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let limit = page(query.limit, LARGEST_PAGE)?;
     Ok(JsonResponse(MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?)))
 }
 
@@ -50,12 +56,23 @@ fn unreadable(error: std::io::Error) -> Problem {
     Problem::new(StatusCode::GONE, error)
 }
 
-/// `POST /api/v1/messages/{id}/resend`: a new message for all original recipients, under the modes in force. What no
-/// upstream has taken, because of a mode, is sent again only with `"confirm": true`.
+/// Send an archived message again
+///
+/// A new message for all original recipients, under the modes in force. What no upstream has taken, because of a mode, is sent
+/// again only with `"confirm": true`.
+#[utoipa::path(
+    post, path = "/api/v1/messages/{id}/resend", tag = "messages", params(MessageId), request_body = Option<ActQuery>,
+    responses(
+        (status = 200, description = "The new message", body = MessageJson),
+        (status = 409, description = "It is still in the queue; or a mode kept it from recipients, and `confirm` is not said"),
+        (status = 410, description = "Its content is not in the archive any more"),
+        (status = 507, description = "The queue or the disk is full"),
+    )
+)]
 pub(super) async fn resend(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
-    body: Option<Json<ActQuery>>,
+    PathPart(MessageId { id: name }): PathPart<MessageId>,
+    OptionalBody(body): OptionalBody<ActQuery>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
     let id = id(&name)?;
     let sent = match admin.queue.show_sent(id).await {
@@ -65,8 +82,7 @@ pub(super) async fn resend(
         }
         found => found?,
     };
-    if sent.message.recipients.iter().any(|one| one.mode.is_some()) && !body.is_some_and(|body| body.confirm)
-    {
+    if sent.message.recipients.iter().any(|one| one.mode.is_some()) && !body.confirm {
         let why = format!(
             "message {id} was kept from recipients by redirect or debug: say \"confirm\": true to send it to all of them, also to \
              those who have had it, under the modes that are in force now"

@@ -1,28 +1,48 @@
 //! The service itself: alive, ready, figures, upstreams, reload.
 
 use super::asker::Asker;
-use super::json::{StatsJson, UpstreamJson};
+use super::json::{
+    AliveJson, ReadyJson, ReloadedJson, StatsJson, UpstreamJson, UpstreamStateJson, UpstreamStatsJson,
+};
 use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::state::{AdminState, ConfigRequest};
+use crate::config::Settings;
 use crate::config::settings::Upstream;
+use crate::deliver::health::Availability;
 use crate::deliver::remedies::known_remedy;
 use crate::policy::notices;
+use crate::queue::QueueFigures;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
-/// `GET /livez`: the process runs and answers.
-pub(super) async fn live() -> JsonResponse<Value> {
-    JsonResponse(
-        json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() }),
-    )
+/// Of a folder while there is no queue between clients and upstreams: a client waits for a server's reply, which a folder has
+/// none of. What is queued already goes there all the same.
+const SKIPPED: &str = "skipped";
+
+/// Is the process alive?
+#[utoipa::path(
+    get, path = "/livez", tag = "service",
+    responses((status = 200, description = "It runs and answers", body = AliveJson))
+)]
+pub(super) async fn live() -> JsonResponse<AliveJson> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    JsonResponse(AliveJson { status: "alive".to_owned(), version, pid: std::process::id() })
 }
 
-/// `GET /readyz`: the queue can be written and the listeners are up.
-pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonResponse<Value>, Problem> {
+/// Can it take mail?
+///
+/// The queue can be written and the listeners are up. Upstreams that are down are told, and make nobody restart the proxy.
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    responses(
+        (status = 200, description = "It can", body = ReadyJson),
+        (status = 503, description = "It cannot: `detail` says why"),
+    )
+)]
+pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonResponse<ReadyJson>, Problem> {
     let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
@@ -31,28 +51,51 @@ pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonRespons
         return no("the queue cannot be written; the log says why");
     }
     let settings = admin.settings.borrow().clone();
-    let modes = notices::notices(&settings);
-    // One that is down is told and is no reason to restart us: mail waits for it.
-    let upstreams: Vec<Value> = settings.upstreams.iter().map(|upstream| fares(&admin, upstream)).collect();
-    // A folder that cannot be read keeps nobody from sending by SMTP.
-    let pickups = admin.pickups.troubles();
-    // Nor does a receiver of events that does not answer.
-    let webhooks = admin.webhooks.troubles();
-    let ready = json!({
-        "status": "ready", "modes": modes, "pickups": pickups, "upstreams": upstreams, "webhooks": webhooks,
+    let upstreams = settings.upstreams.iter().map(|upstream| {
+        // One that is down is told and is no reason to restart us: mail waits for it.
+        let status = admin.health.status(upstream);
+        let state = state(&settings, upstream, status.availability);
+        UpstreamStateJson { name: upstream.name.clone(), state, last_error: status.last_error }
     });
-    Ok(JsonResponse(ready))
+    Ok(JsonResponse(ReadyJson {
+        status: "ready".to_owned(),
+        modes: notices::notices(&settings),
+        // A folder that cannot be read keeps nobody from sending by SMTP.
+        pickups: admin.pickups.troubles(),
+        upstreams: upstreams.collect(),
+        // Nor does a receiver of events that does not answer.
+        webhooks: admin.webhooks.troubles(),
+    }))
 }
 
-fn fares(admin: &AdminState, upstream: &Upstream) -> Value {
-    let status = admin.health.status(upstream);
-    let state = status.availability.to_string();
-    json!({ "name": upstream.name, "state": state, "last_error": status.last_error })
-}
-
-/// `GET /api/v1/stats`: from counters, never by a scan.
-pub(super) async fn stats(State(admin): State<AdminState>) -> JsonResponse<StatsJson> {
-    JsonResponse(admin.queue.status().into())
+/// Show figures of the queue
+///
+/// From counters and the ends of indexes, never by a scan.
+#[utoipa::path(
+    get, path = "/api/v1/stats", tag = "service",
+    responses((status = 200, description = "The figures", body = StatsJson))
+)]
+pub(super) async fn stats(State(admin): State<AdminState>) -> Result<JsonResponse<StatsJson>, Problem> {
+    let QueueFigures { oldest_queued, oldest_deferred, .. } = admin.queue.figures().await?;
+    let settings = admin.settings.borrow().clone();
+    let mut totals = admin.metrics.totals_by_upstream();
+    let upstreams = settings.upstreams.iter().map(|upstream| {
+        let since_start = totals.remove(&upstream.name).unwrap_or_default();
+        let status = admin.health.status(upstream);
+        UpstreamStatsJson {
+            name: upstream.name.clone(),
+            state: state(&settings, upstream, status.availability),
+            in_flight: status.in_flight,
+            since_start: since_start.into(),
+        }
+    });
+    Ok(JsonResponse(StatsJson {
+        oldest_queued,
+        oldest_deferred,
+        since_start: admin.metrics.totals().into(),
+        upstreams: upstreams.collect(),
+        ..admin.queue.status().into()
+    }))
 }
 
 /// An upstream of that name.
@@ -60,20 +103,34 @@ pub(super) fn upstream(admin: &AdminState, name: &str) -> Result<UpstreamJson, P
     let settings = admin.settings.borrow().clone();
     let found = settings.upstreams.iter().find(|upstream| upstream.name == name);
     let not_found = || Problem::new(StatusCode::NOT_FOUND, format!("there is no upstream {name}"));
-    Ok(status(admin, found.ok_or_else(not_found)?))
+    Ok(status(admin, &settings, found.ok_or_else(not_found)?))
 }
 
-/// `GET /api/v1/upstreams`: how each of them fares.
+/// List upstreams
+///
+/// How each of them fares.
+#[utoipa::path(
+    get, path = "/api/v1/upstreams", tag = "upstreams",
+    responses((status = 200, description = "All of them", body = Vec<UpstreamJson>))
+)]
 pub(super) async fn upstreams(State(admin): State<AdminState>) -> JsonResponse<Vec<UpstreamJson>> {
     let settings = admin.settings.borrow().clone();
-    JsonResponse(settings.upstreams.iter().map(|upstream| status(&admin, upstream)).collect())
+    JsonResponse(settings.upstreams.iter().map(|upstream| status(&admin, &settings, upstream)).collect())
 }
 
-fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
+/// In a word of docs/rules.md#states-of-an-upstream.
+fn state(settings: &Settings, upstream: &Upstream, availability: Availability) -> String {
+    match !settings.queue.enabled && upstream.pickup_directory.is_some() && upstream.enabled {
+        true => SKIPPED.to_owned(),
+        false => availability.to_string(),
+    }
+}
+
+fn status(admin: &AdminState, settings: &Settings, upstream: &Upstream) -> UpstreamJson {
     let status = admin.health.status(upstream);
     let in_force = admin.in_force.borrow().clone();
     UpstreamJson {
-        state: status.availability.to_string(),
+        state: state(settings, upstream, status.availability),
         in_flight: status.in_flight,
         effective_limit: status.effective_limit,
         remedy: status.last_error.as_ref().and_then(|error| known_remedy(upstream, error)),
@@ -87,16 +144,25 @@ fn status(admin: &AdminState, upstream: &Upstream) -> UpstreamJson {
     }
 }
 
-/// `POST /api/v1/reload`: the configuration is loaded again; 422 names every error, and then nothing has changed.
+/// Load the configuration again
+///
+/// Whole or not at all.
+#[utoipa::path(
+    post, path = "/api/v1/reload", tag = "service",
+    responses(
+        (status = 200, description = "It is in force", body = ReloadedJson),
+        (status = 422, description = "It is wrong, and nothing has changed: `errors` names every error"),
+    )
+)]
 pub(super) async fn reload(
     State(admin): State<AdminState>,
     Asker(by): Asker,
-) -> Result<JsonResponse<Value>, Problem> {
+) -> Result<JsonResponse<ReloadedJson>, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.requests.send(ConfigRequest::Reload { by, answer }).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
-        Ok(changes) => Ok(JsonResponse(json!({ "status": "reloaded", "changes": changes }))),
+        Ok(changes) => Ok(JsonResponse(ReloadedJson { status: "reloaded".to_owned(), changes })),
         Err(errors) => Err(errors.into()),
     }
 }

@@ -9,12 +9,13 @@ use crate::deliver::transactions_under_way::TransactionsUnderWay;
 use crate::metrics::Metrics;
 use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
+use crate::reception::disk_space::DiskSpace;
 use crate::webhook::WebhookStatus;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// What the server is asked for: one after the other.
 pub(crate) enum ConfigRequest {
@@ -66,6 +67,10 @@ pub(crate) struct AdminState {
     pub(crate) in_force: watch::Receiver<Arc<InForce>>,
     pub(crate) requests: mpsc::Sender<ConfigRequest>,
     pub(crate) metrics: Arc<Metrics>,
+    /// In KiB, shared with the ways in and with delivery.
+    pub(crate) content_memory: Arc<Semaphore>,
+    /// Whether there is space for another message.
+    pub(crate) disk_space: Arc<DiskSpace>,
     /// What is wrong with the folders that mail is taken from.
     pub(crate) pickups: Arc<PickupStatus>,
     /// Who is logged in over TCP.

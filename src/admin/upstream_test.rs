@@ -1,45 +1,62 @@
-//! `POST /api/v1/upstreams/{name}/test`: the steps to a session with that upstream, a line of JSON for each when it has ended, and
-//! a test message where the body has `to`.
+//! `POST /api/v1/upstreams/{name}/test`: the steps to a session with that upstream, and a test message where the body has `to`.
 //!
 //! The proxy tests, and not who asks for it, so that OAuth 2 tokens have one owner. A client that goes away does not end the test:
 //! a refresh token that is replaced in it must be kept.
 
+use super::extract::{OptionalBody, PathPart};
+use super::json_response::JsonResponse;
+use super::lines;
 use super::problem::Problem;
-use super::query::QueryError;
-use super::safe_json::to_json;
+use super::query::{QueryError, UpstreamName};
 use super::state::AdminState;
-use super::test_line::{TestLine, TestQuery};
+use super::test_line::{TestLine, TestQuery, TestReport};
 use crate::config::settings::Upstream;
-use crate::deliver::upstream_test::test_upstream;
+use crate::deliver::upstream_test::{TestResult, test_upstream};
 use crate::mail::Address;
 use crate::policy::test_mail::test_mail;
-use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// See the module.
+/// Test an upstream
+///
+/// Connects, greets, and logs in as deliveries do, and sends a test message where the body has `to`, under the modes in force. With
+/// `Accept: application/x-ndjson` the answer is lines as it goes on: `{"step": …}` for each step, at the end `{"result": …}`.
+#[utoipa::path(
+    post, path = "/api/v1/upstreams/{name}/test", tag = "upstreams", params(UpstreamName), request_body = Option<TestQuery>,
+    responses((status = 200, description = "What came of it", content(
+        (TestReport = "application/json"), (TestLine = "application/x-ndjson"),
+    )))
+)]
 pub(super) async fn test(
     State(admin): State<AdminState>,
-    Path(name): Path<String>,
-    Json(query): Json<TestQuery>,
+    PathPart(UpstreamName { name }): PathPart<UpstreamName>,
+    headers: HeaderMap,
+    OptionalBody(query): OptionalBody<TestQuery>,
 ) -> Result<Response, Problem> {
     let upstreams = admin.settings.borrow().upstreams.clone();
     let upstream = upstreams.into_iter().find(|upstream| upstream.name == name);
-    let upstream =
-        upstream.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("no such upstream: {name}")))?;
+    let upstream = upstream
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no upstream {name}")))?;
     let (to, from) = (address(query.to.as_deref())?, address(query.from.as_deref())?);
-    let (lines, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(carry_out(admin, upstream, to, from, lines));
-    let body = futures_util::stream::unfold(receiver, async |mut lines| {
-        let line = to_json(&lines.recv().await?).unwrap_or_default() + "\n";
-        Some((Ok::<_, Infallible>(line), lines))
-    });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    tokio::spawn(carry_out(admin, upstream, to, from, sender));
+    if lines::are_accepted(&headers) {
+        let each = async |mut lines: mpsc::UnboundedReceiver<TestLine>| Some((lines.recv().await?, lines));
+        return Ok(lines::response(futures_util::stream::unfold(receiver, each)));
+    }
+    let mut steps = Vec::new();
+    while let Some(line) = receiver.recv().await {
+        match line {
+            TestLine::Step(step) => steps.push(step),
+            TestLine::Result(TestResult { ok, ms, .. }) => {
+                return Ok(JsonResponse(TestReport { upstream: name, ok, ms, steps }).into_response());
+            }
+        }
+    }
+    Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the test ended without a result"))
 }
 
 fn address(text: Option<&str>) -> Result<Option<Address>, Problem> {

@@ -184,7 +184,7 @@ fn widest(columns: &[Column], rows: &[Vec<String>]) -> Vec<(usize, usize)> {
 pub(super) fn state_colour(state: &str) -> Option<&'static str> {
     match state.split(' ').next().unwrap_or_default() {
         "failed" | "expired" | "damaged" | "open" | "Error" => Some("31"),
-        "held" | "limited" | "probing" | "Warning" => Some("33"),
+        "held" | "limited" | "probing" | "skipped" | "Warning" => Some("33"),
         "deferred" => Some("36"),
         "delivered" | "sent" | "ok" => Some("32"),
         _ => None,

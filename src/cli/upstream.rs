@@ -132,6 +132,11 @@ fn list(global: &Global) -> Result<(), Failure> {
         say!("{}", to_json(&upstreams)?);
         return Ok(());
     }
+    if upstreams.is_empty() {
+        modes::print([
+            "no upstream is configured: mail waits until there is one (`postroom upstream add`)".to_owned()
+        ]);
+    }
     let has_token = |one: &UpstreamJson| one.token_expires_at.is_some() || one.token_error.is_some();
     let has_tokens = upstreams.iter().any(has_token);
     let rows: Vec<Vec<String>> = upstreams

@@ -21,9 +21,10 @@ use super::sources::Sources;
 use figment::value::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
 
 /// A key, or an upstream that came or went, with what it says now. Secrets are masked.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ChangedKey {
     /// Its path.
     pub key: String,

@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use utoipa::ToSchema;
 
 /// What is known of all upstreams, shared by engine and attempts.
 pub struct UpstreamHealth {
@@ -63,7 +64,7 @@ pub(super) struct Slots {
 }
 
 /// Whether an upstream may be given mail now, and why not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
     Ok,

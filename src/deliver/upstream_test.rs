@@ -25,9 +25,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
+use utoipa::ToSchema;
 
 /// A step of a test that has ended.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TestStep {
     pub step: SessionStep,
     pub outcome: StepOutcome,
@@ -41,7 +42,7 @@ pub struct TestStep {
 }
 
 /// What came of a test.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TestResult {
     pub ok: bool,
     /// All of it.

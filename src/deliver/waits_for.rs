@@ -5,9 +5,10 @@ use super::route;
 use crate::config::Settings;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An upstream that cannot be asked at this moment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WaitsFor {
     pub upstream: String,
     pub state: Availability,

@@ -14,9 +14,10 @@ use crate::config::Topic;
 use crate::mail::QueueId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How much an event matters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub enum EventType {
     Information,
     /// An operator may want to look at it.
@@ -36,11 +37,12 @@ impl EventType {
 }
 
 /// What happened, before the event log numbers it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Fact {
     /// Wall clock.
     pub time: Timestamp,
     /// How much it matters.
+    #[schema(rename = "type")]
     pub kind: EventType,
     /// Which part recorded it: `Mail`, `Queue`, `Upstream`, `Listener`, `Pickup`, `Configuration`, `Webhook`, `Service`.
     pub source: String,
@@ -49,6 +51,7 @@ pub struct Fact {
     /// A sentence for people.
     pub message: String,
     /// The message it is about.
+    #[schema(value_type = Option<String>)]
     pub queue_id: Option<QueueId>,
     /// The recipient it is about.
     pub recipient: Option<String>,
@@ -96,10 +99,12 @@ impl Fact {
 }
 
 /// A fact with its number in the event log. Serialized, it is exactly an event of docs/rules.md#events.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, ToSchema)]
 pub struct Event {
     /// Counts up by one, never reused.
     pub id: u64,
+    #[schema(inline)]
+    #[serde(flatten)]
     pub fact: Fact,
 }
 

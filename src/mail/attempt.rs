@@ -5,6 +5,7 @@ use super::reply::EnhancedCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// Records that are kept of a message; older ones are dropped.
 const MOST_RECORDS: usize = 20;
@@ -54,7 +55,7 @@ pub struct AttemptAnswer {
 }
 
 /// Milliseconds of each step; zero where it was not come to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct StepTimes {
     /// To a usable session; zero for one that there was.
     pub connect_ms: u64,
@@ -69,7 +70,7 @@ pub struct StepTimes {
 }
 
 /// What is known of TLS.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TlsFacts {
     /// As `TLSv1.3`.
     pub version: String,

@@ -16,6 +16,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// From a message that leaves at once to one that has waited for five days.
@@ -326,6 +327,27 @@ impl Metrics {
     pub fn commit(&self, operations: usize, took: Duration) {
         self.operations.inc_by(operations as u64);
         self.commits.observe(took.as_secs_f64());
+    }
+
+    /// What has become of recipients since the start, by the upstream that was asked.
+    pub fn totals_by_upstream(&self) -> BTreeMap<String, Totals> {
+        let mut all: BTreeMap<String, Totals> = BTreeMap::new();
+        for family in self.recipients.collect() {
+            for metric in family.get_metric() {
+                let label = |name| metric.get_label().iter().find(|label| label.name() == name);
+                let [Some(upstream), Some(result)] = ["upstream", "result"].map(label) else { continue };
+                let totals = all.entry(upstream.value().to_owned()).or_default();
+                let count = match result.value() {
+                    "delivered" => &mut totals.delivered,
+                    "deferred" => &mut totals.deferred,
+                    "failed" => &mut totals.failed,
+                    "expired" => &mut totals.expired,
+                    _ => continue,
+                };
+                *count += metric.get_counter().get_value() as u64;
+            }
+        }
+        all
     }
 
     /// What has come and gone since the start.

@@ -1,11 +1,14 @@
-//! A test message through one upstream: whether it may leave, and what it says (rule 6).
+//! Test messages, through one upstream or through the queue: whether they may leave, and what they say (rule 6).
 
 use super::added;
 use crate::config::Settings;
-use crate::config::handling::{Handling, RewriteWhen};
+use crate::config::handling::{Handling, Redirect, RewriteWhen};
 use crate::config::settings::Upstream;
 use crate::mail::Address;
 use crate::mail::address::qualified;
+use crate::mail::printable;
+use email_encoding::headers::rfc2047;
+use email_encoding::headers::writer::EmailWriter;
 use jiff::Timestamp;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::content_type::ContentType;
@@ -59,22 +62,28 @@ fn handlings<'a>(settings: &'a Settings, upstream: &'a Upstream) -> Vec<(&'a str
 
 fn kept_by(handling: &Handling, to: &Address) -> Option<String> {
     let Handling { sending_off, simulate, debug, redirect, .. } = handling;
-    let is_report = || redirect.enabled_addresses().any(|one| one.as_str().eq_ignore_ascii_case(to.as_str()));
     if *sending_off {
         Some("sending is off, so that nothing leaves".to_owned())
     } else if *simulate {
         Some("simulate is on, so that nothing leaves".to_owned())
     } else if debug.enabled {
         Some("debug is on, so that nothing leaves".to_owned())
-    } else if redirect.enabled && !redirect.allows(to) && !is_report() {
-        let reports: Vec<&str> = redirect.enabled_addresses().map(Address::as_str).collect();
-        let may = if reports.is_empty() { "nobody is enabled".to_owned() } else { reports.join(", ") };
-        Some(format!(
-            "redirect is on, and {to} is neither an enabled report address ({may}) nor in `allow`; test with one of them"
-        ))
     } else {
-        None
+        kept_by_redirect(redirect, to)
     }
+}
+
+/// Why no test message to that address may leave while redirect is as it is, if none may.
+pub fn kept_by_redirect(redirect: &Redirect, to: &Address) -> Option<String> {
+    let is_report = || redirect.enabled_addresses().any(|one| one.as_str().eq_ignore_ascii_case(to.as_str()));
+    if !redirect.enabled || redirect.allows(to) || is_report() {
+        return None;
+    }
+    let reports: Vec<&str> = redirect.enabled_addresses().map(Address::as_str).collect();
+    let may = if reports.is_empty() { "nobody is enabled".to_owned() } else { reports.join(", ") };
+    Some(format!(
+        "redirect is on, and {to} is neither an enabled report address ({may}) nor in `allow`; test with one of them"
+    ))
 }
 
 /// What real mail through it would have; else what was asked for; else whom the server knows.
@@ -84,11 +93,7 @@ fn sender(
     handling: Option<&Handling>,
     from: Option<&Address>,
 ) -> Result<Address, TestMailRefused> {
-    let rewritten = handling
-        .map(|handling| &handling.sender)
-        .filter(|sender| sender.when == RewriteWhen::Always)
-        .and_then(|sender| sender.address.as_ref())
-        .map(|mailbox| &mailbox.address);
+    let rewritten = handling.and_then(rewritten);
     if let Some(sender) = upstream.sender.as_ref().or(rewritten).or(from) {
         return Ok(sender.clone());
     }
@@ -96,8 +101,26 @@ fn sender(
     if let Some(account) = account.and_then(|name| name.parse().ok()) {
         return Ok(account);
     }
+    postmaster(settings)
+}
+
+/// The sender of a test message of which nobody says who it is from. `handling` is that of its site.
+///
+/// # Errors
+/// There is none.
+pub fn default_sender(settings: &Settings, handling: &Handling) -> Result<Address, TestMailRefused> {
+    rewritten(handling).map_or_else(|| postmaster(settings), |sender| Ok(sender.clone()))
+}
+
+/// The address of `[sender]`, where it replaces every other.
+fn rewritten(handling: &Handling) -> Option<&Address> {
+    let sender = Some(&handling.sender).filter(|sender| sender.when == RewriteWhen::Always)?;
+    sender.address.as_ref().map(|mailbox| &mailbox.address)
+}
+
+fn postmaster(settings: &Settings) -> Result<Address, TestMailRefused> {
     let nobody =
-        |error| TestMailRefused(format!("not sent: there is no sender for it ({error}); give --from"));
+        |error| TestMailRefused(format!("not sent: there is no sender for it ({error}); give one (`from`)"));
     qualified("postmaster", &settings.default_domain).map_err(nobody)
 }
 
@@ -115,16 +138,44 @@ fn content(
          {now}.\n\nThat it is here means that the upstream takes mail from there, and that it arrives.\n",
         env!("CARGO_PKG_VERSION")
     );
+    let subject = format!("Test message through {name}");
+    text_message(hostname, sender, std::slice::from_ref(to), &subject, &text, now)
+}
+
+/// A message of ours that is nothing but a text.
+pub fn text_message(
+    hostname: &str,
+    sender: &Address,
+    to: &[Address],
+    subject: &str,
+    text: &str,
+    now: Timestamp,
+) -> Vec<u8> {
+    let to: Vec<String> = to.iter().map(|address| format!("<{address}>")).collect();
     let builder = MessageBuilder::new()
         .header("Date", Raw::new(added::date(now)))
         .header("From", Raw::new(format!("Postroom <{sender}>")))
-        .header("To", Raw::new(format!("<{to}>")))
-        .header("Subject", Raw::new(format!("Test message through {name}")))
+        .header("To", Raw::new(to.join(", ")))
         .header("Message-ID", Raw::new(format!("<test-{:032x}@{hostname}>", fastrand::u128(..))))
         .header("Auto-Submitted", Raw::new("auto-generated"));
-    let mut content = Vec::new();
+    // Not by the builder, which would fold it once more.
+    let mut content = format!("Subject: {}\r\n", encoded(subject)).into_bytes();
     // Writing to a Vec does not fail.
     let body = MimePart::new(ContentType::new("text/plain").attribute("charset", "utf-8"), text);
     let _ = builder.body(body).write_to(&mut content);
     content
+}
+
+/// The value of a `Subject:`, as encoded words (RFC 2047) where it is not ASCII. Nothing in it ends the field.
+fn encoded(subject: &str) -> String {
+    let subject = printable(subject);
+    if subject.is_ascii() {
+        return subject;
+    }
+    let mut value = String::new();
+    let mut writer = EmailWriter::new(&mut value, "Subject: ".len(), 0, false);
+    // Writing to a String does not fail.
+    let _ = rfc2047::encode(&subject, &mut writer);
+    drop(writer);
+    value
 }

@@ -135,13 +135,14 @@ impl Server {
         .passing_through(Arc::new(Relay::new(services.clone())))
         .counted_by(metrics.clone());
         let webhook_status = Arc::new(WebhookStatus::default());
+        let disk_space = smtp.disk_space.clone();
         let pickup_status = Arc::new(PickupStatus::default());
         let mut pickups = Pickups::new(PickupServices {
             settings: settings_receiver.clone(),
             files: queue.clone(),
             clock: clock.clone(),
             content_memory: content_memory.permits(),
-            disk_space: smtp.disk_space.clone(),
+            disk_space: disk_space.clone(),
             status: pickup_status.clone(),
             metrics: metrics.clone(),
         });
@@ -167,6 +168,8 @@ impl Server {
             webhooks: webhook_status.clone(),
             requests: ask,
             logins: Arc::new(Logins::new(clock.clone())),
+            content_memory: content_memory.permits(),
+            disk_space,
         };
         let admin_server = AdminServer::new(admin.clone(), admin::tcp_router(admin.clone()));
         let mut admin_listener = AdminListener::new(admin_server, sockets.clone());
