@@ -4,6 +4,7 @@ mod document;
 mod errors;
 mod following;
 mod listing;
+mod schemathesis;
 mod send;
 
 use crate::support::PATIENCE;
