@@ -13,6 +13,7 @@ mod layers;
 mod panics;
 mod reload;
 mod secrets;
+mod several_changes;
 mod upstreams;
 
 use postroom::config::settings::Upstream;
