@@ -54,7 +54,7 @@ pub(super) fn read(reader: &ConfigReader<'_>, section: &Section<'_>, key: &str) 
 
 /// Others than the owner may read a secret.
 pub(super) fn warn_if_others_may_read(reader: &ConfigReader<'_>, path: &Path) {
-    if let Some(mode) = secret_file::mode(path).filter(|mode| mode & 0o044 != 0) {
+    if let Some(mode) = secret_file::mode_if_others_may_read(path) {
         let path = path.display();
         let warning =
             format!("{path}: holds a secret and others may read it (mode {mode:04o}); chmod 600 {path}");

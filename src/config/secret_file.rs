@@ -40,3 +40,18 @@ pub(super) fn mode(path: &Path) -> Option<u32> {
 pub(super) fn mode(_: &Path) -> Option<u32> {
     None
 }
+
+/// The rights of a file that others than its owner may read. A group that root has given a file of root's to is not meant:
+/// that is how a service gets one that it may read and not write (packages, Kubernetes).
+#[cfg(unix)]
+pub(super) fn mode_if_others_may_read(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let given_by_root = path.metadata().is_ok_and(|file| file.uid() == 0 && file.gid() != 0);
+    let others = if given_by_root { 0o004 } else { 0o044 };
+    mode(path).filter(|mode| mode & others != 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn mode_if_others_may_read(_: &Path) -> Option<u32> {
+    None
+}

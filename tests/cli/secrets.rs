@@ -186,7 +186,14 @@ fn a_password_that_is_refused_leaves_no_trace_even_if_the_server_repeats_it() {
 fn a_file_with_a_secret_that_others_may_read_draws_a_warning_from_serve_and_check() {
     let server = Scripted::start(|s| s.ehlo(&["AUTH PLAIN"]));
     let mut proxy = Proxy::start(&config(&server, "tls = \"none\""));
-    for (mode, warns) in [(0o644, true), (0o640, true), (0o604, true), (0o600, false), (0o400, false)] {
+    let modes = [(0o644, true), (0o640, true), (0o604, true), (0o600, false), (0o400, false)];
+    // Root may give it to the group of a service.
+    let is_root = rustix::process::geteuid().is_root();
+    let given =
+        [(0o640, false), (0o440, false), (0o644, true)].map(|(mode, warns)| (mode, warns, Some(65532)));
+    let given = given.into_iter().filter(|_| is_root);
+    for (mode, warns, group) in modes.map(|(mode, warns)| (mode, warns, None)).into_iter().chain(given) {
+        std::os::unix::fs::chown(proxy.config_file(), None, group).unwrap();
         std::fs::set_permissions(proxy.config_file(), PermissionsExt::from_mode(mode)).unwrap();
         let checked = String::from_utf8(proxy.command(&["check"]).stderr).unwrap();
         proxy.terminate();
