@@ -100,7 +100,8 @@ impl Debian {
 
     /// Everything in it but what dpkg keeps for itself.
     fn files(&self) -> BTreeSet<String> {
-        let not_ours = ["/proc", "/run", "/var/lib/dpkg", "/var/cache", "/var/log", "/tmp"];
+        let not_ours =
+            ["/proc", "/run", "/var/lib/dpkg", "/var/lib/logrotate", "/var/cache", "/var/log", "/tmp"];
         let mut find = vec!["find", "/"];
         for path in not_ours {
             find.extend(["-path", path, "-prune", "-o"]);
@@ -176,12 +177,14 @@ fn it_installs_upgrades_with_its_mail_is_removed_and_purged() {
 
         // The owner names an upstream, which is down.
         let upstream = free_address();
-        let mut text = std::fs::read_to_string(&config).unwrap();
-        text +=
-            &format!("hostname = \"debian.test\"\n[upstream.one]\nhost = \"{upstream}\"\ntls = \"none\"\n");
-        let text =
-            format!("hostname = \"debian.test\"\n{}", text.replace("hostname = \"debian.test\"\n", ""));
+        let as_installed = std::fs::read_to_string(&config).unwrap();
+        let text = format!(
+            "hostname = \"debian.test\"\n{as_installed}\n[upstream.one]\nhost = \"{upstream}\"\ntls = \"none\"\n\
+             [log_emails]\nenabled = true\n[user.app1]\npassword = \"secret\"\n"
+        );
         std::fs::write(&config, &text).unwrap();
+        let checked = succeeded(&mut debian.command(&["postroom", "check"]), b"").stderr;
+        assert!(!String::from_utf8_lossy(&checked).contains("others may read it"), "{checked:?}");
         let mut service = debian.service();
         let mut sendmail =
             debian.command(&["/usr/sbin/sendmail", "-i", "-f", "shop@example.com", "ann@example.com"]);
@@ -220,6 +223,18 @@ fn it_installs_upgrades_with_its_mail_is_removed_and_purged() {
         let mut service = debian.service();
         debian.run(&["postroom", "queue", "retry", "--all", "--yes"]);
         assert_eq!(recorder.wait(1)[0].rcpt, ["<ann@example.com>"]);
+
+        // logrotate, by the package's file: records go on in a new one.
+        let records = data.join("logemails.log");
+        let first =
+            eventually("a record", || std::fs::read_to_string(&records).ok().filter(|text| !text.is_empty()));
+        debian.run(&["logrotate", "--force", "/etc/logrotate.d/postroom"]);
+        let mut sendmail =
+            debian.command(&["/usr/sbin/sendmail", "-i", "-f", "shop@example.com", "bob@example.com"]);
+        succeeded(&mut sendmail, MAIL);
+        recorder.wait(2);
+        assert_eq!(std::fs::read_to_string(data.join("logemails.log.1")).unwrap(), first);
+        assert!(std::fs::read_to_string(&records).unwrap().starts_with("Timestamp: "));
         stop(&mut service);
 
         debian.run(&["dpkg", "--purge", "postroom"]);
@@ -282,7 +297,7 @@ fn lintian_and_systemd_find_nothing_wrong() {
     // The user is made by the installation, not here.
     let verified = succeeded(
         Command::new("systemd-analyze")
-            .args(["verify", "./postroom.service", "./postroom.socket"])
+            .args(["verify", "--man=no", "./postroom.service", "./postroom.socket"])
             .current_dir(&units),
         b"",
     );

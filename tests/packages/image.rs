@@ -60,6 +60,7 @@ fn without_an_upstream_it_says_so_starts_and_keeps_mail() {
     });
 }
 
+// CASES G10
 #[test]
 fn a_volume_that_cannot_be_written_says_whose_it_must_be() {
     with_a_network_of_its_own(|| {
@@ -80,6 +81,7 @@ fn a_volume_that_cannot_be_written_says_whose_it_must_be() {
     });
 }
 
+// CASES G10
 #[test]
 fn two_containers_do_not_share_a_volume_and_the_first_goes_on() {
     with_a_network_of_its_own(|| {
@@ -115,6 +117,7 @@ fn a_secret_that_is_not_there_is_named() {
     });
 }
 
+// CASES G6
 #[test]
 fn port_25_takes_what_a_pods_sysctl_allows() {
     with_a_network_of_its_own(|| {

@@ -1,7 +1,9 @@
 //! conf/sidecar/compose.yaml, conf/kubernetes and .github, held against the schemas of Compose, Kubernetes and GitHub, and the first
 //! two against what the image needs.
 
-use super::container::{USER, text};
+use super::container::{USER, text as text_of};
+use super::succeed;
+use crate::support::proxy::postroom;
 use crate::support::{clients, foreign};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +16,7 @@ fn conf(path: &str) -> PathBuf {
 #[track_caller]
 fn module(name: &str) -> Option<Command> {
     let folder = foreign::folder().join("manifests");
-    if !foreign::have(&["python3", text(&folder.join(name))]) {
+    if !foreign::have(&["python3", text_of(&folder.join(name))]) {
         return None;
     }
     let mut command = Command::new("python3");
@@ -41,6 +43,31 @@ fn compose_takes_its_file() {
 fn kubernetes_takes_its_files_strictly() {
     let Some(mut check) = module("kubernetes_validate") else { return };
     clients::succeeded(check.arg("--strict").args(kubernetes()), b"");
+}
+
+/// The configuration in gateway.yaml, with its secrets elsewhere.
+#[test]
+fn the_gateways_configuration_is_right() {
+    let text = std::fs::read_to_string(conf("kubernetes/gateway.yaml")).unwrap();
+    let config: Vec<&str> = text
+        .lines()
+        .skip_while(|line| line.trim() != "postroom.toml: |")
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(str::trim)
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    for secret in ["primary", "fallback"] {
+        let file = folder.path().join(secret);
+        std::fs::write(&file, "secret").unwrap();
+        succeed(&["chmod", "600", text_of(&file)]);
+    }
+    let file = folder.path().join("postroom.toml");
+    let config = config.join("\n").replace("/run/secrets/postroom", text_of(folder.path()));
+    std::fs::write(&file, &config).unwrap();
+    let output = clients::succeeded(postroom().arg("check").arg("--config").arg(&file), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(config.contains("[upstream.fallback]") && !said.contains("warning"), "{said}");
 }
 
 /// What is written into both the image and the examples, and has to be the same.
