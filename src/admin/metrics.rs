@@ -62,8 +62,16 @@ fn seconds(time: Timestamp) -> f64 {
 
 fn names(settings: &Settings) -> NamesInForce {
     let pickups = settings.pickups.iter().map(|one| format!("pickup.{}", one.name));
+    // What comes in by a route has a name that no listener can have.
+    let routes = ["admin.send".to_owned()];
     NamesInForce {
-        listeners: settings.listeners.iter().map(|one| one.name.clone()).chain(pickups).collect(),
+        listeners: settings
+            .listeners
+            .iter()
+            .map(|one| one.name.clone())
+            .chain(pickups)
+            .chain(routes)
+            .collect(),
         sites: settings.sites.keys().cloned().collect(),
         upstreams: settings.upstreams.iter().map(|one| one.name.clone()).collect(),
     }
@@ -215,9 +223,10 @@ fn listeners(page: &MetricsPage, settings: &Settings) {
         "When the certificate of the listener ends.",
         &["listener"],
     );
-    for listener in &settings.listeners {
-        if let Some(certificate) = &listener.certificate {
-            ends.set(&[&listener.name], seconds(certificate.ends));
+    let of_listeners = settings.listeners.iter().map(|one| (one.name.as_str(), &one.certificate));
+    for (name, certificate) in of_listeners.chain([("admin.listen", &settings.admin.certificate)]) {
+        if let Some(certificate) = certificate {
+            ends.set(&[name], seconds(certificate.ends));
         }
     }
 }

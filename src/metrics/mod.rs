@@ -8,10 +8,12 @@
 //! - Counters begin at zero with the process, as Prometheus expects, and a reload resets none.
 //! - Labels are names of the configuration, or words of a closed set, never what a client or a server says.
 
+mod labels;
 mod page;
 
 pub use page::{MetricsPage, NamesInForce, PageFamily};
 
+use labels::LabelValues;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -85,14 +87,14 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let registry = Registry::new();
         let counters = |name, help, labels: &[&str]| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), &labels::names(labels)))
         };
         let gauges = |name, help, labels: &[&str]| {
-            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), &labels::names(labels)))
         };
         let histograms = |name, help, labels: &[&str], buckets: &[f64]| {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            registered(&registry, HistogramVec::new(options, labels))
+            registered(&registry, HistogramVec::new(options, &labels::names(labels)))
         };
         let from = &["listener", "site"];
         Metrics {
@@ -212,7 +214,7 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometh
 }
 
 fn add(family: &IntCounterVec, labels: &[&str], by: u64) {
-    if let Ok(counter) = family.get_metric_with_label_values(labels) {
+    if let Ok(counter) = family.get_metric_with_label_values(LabelValues::new(labels).as_slice()) {
         counter.inc_by(by);
     }
 }
@@ -221,14 +223,12 @@ impl Metrics {
     /// Begins series at zero that matter from their first count on: Prometheus sees no increase where there was nothing
     /// before.
     pub fn begin(&self, names: &NamesInForce) {
-        for listener in &names.listeners {
+        // Nobody connects to folders and routes, whose names have a dot.
+        for listener in names.listeners.iter().filter(|name| !name.contains('.')) {
             for family in [&self.accepted_messages, &self.accepted_recipients, &self.accepted_bytes] {
                 add(family, &[listener, ""], 0);
             }
-            // Folders have no sessions.
-            if !listener.starts_with("pickup.") {
-                add(&self.sessions, &[listener], 0);
-            }
+            add(&self.sessions, &[listener], 0);
         }
         for upstream in names.upstreams.iter().map(String::as_str).chain([""]) {
             RESULTS.iter().for_each(|result| add(&self.recipients, &[upstream, "", "", result], 0));
@@ -260,7 +260,8 @@ impl Metrics {
     /// A client was let in; it is there until what is returned is dropped.
     pub fn session(&self, listener: &str) -> OpenSession {
         add(&self.sessions, &[listener], 1);
-        let open = self.open_sessions.get_metric_with_label_values(&[listener]).ok();
+        let open =
+            self.open_sessions.get_metric_with_label_values(LabelValues::new(&[listener]).as_slice()).ok();
         if let Some(open) = &open {
             open.inc();
         }
@@ -282,7 +283,8 @@ impl Metrics {
         let CountedOutcome { upstream, site, result, mode, age } = outcome;
         add(&self.recipients, &[upstream, site, mode, result], 1);
         if result == "delivered"
-            && let Ok(delivery) = self.delivery.get_metric_with_label_values(&[site])
+            && let Ok(delivery) =
+                self.delivery.get_metric_with_label_values(LabelValues::new(&[site]).as_slice())
         {
             delivery.observe(age.as_secs_f64());
         }
@@ -290,7 +292,9 @@ impl Metrics {
 
     /// An upstream has taken so long for a transaction.
     pub fn attempt(&self, upstream: &str, took: Duration) {
-        if let Ok(attempts) = self.attempts.get_metric_with_label_values(&[upstream]) {
+        if let Ok(attempts) =
+            self.attempts.get_metric_with_label_values(LabelValues::new(&[upstream]).as_slice())
+        {
             attempts.observe(took.as_secs_f64());
         }
     }
@@ -298,7 +302,9 @@ impl Metrics {
     /// An upstream has answered a transaction, at that time of the wall clock in seconds.
     pub fn upstream_answered(&self, upstream: &str, at: i64) {
         add(&self.transactions, &[upstream], 1);
-        if let Ok(last) = self.last_success.get_metric_with_label_values(&[upstream]) {
+        if let Ok(last) =
+            self.last_success.get_metric_with_label_values(LabelValues::new(&[upstream]).as_slice())
+        {
             last.set(at);
         }
     }
@@ -375,5 +381,47 @@ impl Drop for OpenSession {
         if let Some(open) = &self.0 {
             open.dec();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_whose_values_are_the_same_letters_in_a_row_are_two() {
+        let metrics = Metrics::default();
+        metrics.accepted("a", "bc", 1, 10);
+        metrics.accepted("ab", "c", 2, 20);
+        let outcome = |upstream, site, mode| CountedOutcome {
+            upstream,
+            site,
+            result: "delivered",
+            mode,
+            age: Duration::from_secs(1),
+        };
+        metrics.outcome(outcome("shop", "", ""));
+        metrics.outcome(outcome("", "shop", ""));
+        metrics.outcome(outcome("", "", "redirect"));
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let names = NamesInForce {
+            listeners: set(&["a", "ab"]),
+            sites: set(&["bc", "c", "shop"]),
+            upstreams: set(&["shop"]),
+        };
+        let page = MetricsPage::default();
+        page.gauges("g", "Two labels.", &["site", "mode"]).set(&["s", "m"], 1.0);
+        let text = page.text(&metrics, &names);
+        for line in [
+            "postroom_accepted_recipients_total{listener=\"a\",site=\"bc\"} 1",
+            "postroom_accepted_recipients_total{listener=\"ab\",site=\"c\"} 2",
+            "postroom_recipients_total{mode=\"\",result=\"delivered\",site=\"\",upstream=\"shop\"} 1",
+            "postroom_recipients_total{mode=\"\",result=\"delivered\",site=\"shop\",upstream=\"\"} 1",
+            "postroom_recipients_total{mode=\"redirect\",result=\"delivered\",site=\"\",upstream=\"\"} 1",
+            "g{mode=\"m\",site=\"s\"} 1",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
+        }
+        assert_eq!(metrics.totals(), Totals { accepted: 2, delivered: 3, ..Totals::default() });
     }
 }

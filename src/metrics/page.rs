@@ -1,6 +1,7 @@
 //! The text that a scrape gets: the counters, and what was read for it.
 
 use super::Metrics;
+use super::labels::{self, LabelValues};
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Counter, GaugeVec, Opts, Registry, TextEncoder};
 use std::collections::HashSet;
@@ -28,7 +29,7 @@ impl NamesInForce {
     }
 }
 
-/// Values that are read for one scrape.
+/// LabelValues that are read for one scrape.
 #[derive(Default)]
 pub struct MetricsPage {
     registry: Registry,
@@ -40,7 +41,7 @@ pub struct PageFamily(Option<GaugeVec>);
 impl MetricsPage {
     /// Without values it is not on the page. The name is one of its own.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> PageFamily {
-        let family = GaugeVec::new(Opts::new(name, help), labels).ok();
+        let family = GaugeVec::new(Opts::new(name, help), &labels::names(labels)).ok();
         PageFamily(family.filter(|family| self.registry.register(Box::new(family.clone())).is_ok()))
     }
 
@@ -68,6 +69,9 @@ impl MetricsPage {
         }
         families.extend(self.registry.gather());
         families.retain(|family| !family.get_metric().is_empty());
+        for family in &mut families {
+            family.mut_metric().iter_mut().for_each(labels::take_separators_out);
+        }
         families.sort_by(|one, other| one.name().cmp(other.name()));
         // Writing to a text cannot fail, and there are no empty families.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
@@ -77,7 +81,10 @@ impl MetricsPage {
 impl PageFamily {
     /// Of these labels, in the order of the family's.
     pub fn set(&self, labels: &[&str], value: f64) {
-        let gauge = self.0.as_ref().and_then(|family| family.get_metric_with_label_values(labels).ok());
+        let gauge = self
+            .0
+            .as_ref()
+            .and_then(|family| family.get_metric_with_label_values(LabelValues::new(labels).as_slice()).ok());
         if let Some(gauge) = gauge {
             gauge.set(value);
         }

@@ -1,15 +1,12 @@
 //! The dashboard and the alerts against a real Prometheus that scrapes the running binary.
 
-use super::stage::Busy;
+use super::stage::{Busy, TOKEN};
 use crate::support::clients::succeeded;
 use crate::support::foreign::have;
-use crate::support::proxy::Proxy;
 use crate::support::{eventually, free_address, spawn};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -31,30 +28,6 @@ impl Drop for Prometheus {
     }
 }
 
-/// The control socket, on a port of loopback: it serves the same routes as the admin listener.
-fn bridge(proxy: &Proxy) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, socket) = (listener.local_addr().unwrap(), proxy.data_dir().join("control.sock"));
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(server) = UnixStream::connect(&socket) else { continue };
-            let (client_reads, server_reads) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || copy(client_reads, server));
-            std::thread::spawn(move || copy(server_reads, client));
-        }
-    });
-    address
-}
-
-fn copy(mut from: impl Read, mut to: impl Write) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..length]).is_err() {
-            return;
-        }
-    }
-}
-
 /// It answers 503 while it reads its own files.
 fn is_ready(address: SocketAddr) -> bool {
     let mut curl = Command::new("curl");
@@ -63,15 +36,23 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 impl Prometheus {
-    /// Scrapes that address each second, with the alerts that are shipped.
-    fn start(target: SocketAddr) -> Prometheus {
+    /// As conf/prometheus/scrape.yaml has it, of that address, each second, with that token.
+    fn start(target: SocketAddr, token: &str) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
-        let config = format!(
-            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files:\n  - {}\n\
-             scrape_configs:\n  - job_name: postroom\n    static_configs:\n      - targets: [\"{target}\"]\n",
-            shipped("prometheus/alerts.yaml").display()
-        );
-        let file = folder.path().join("prometheus.yml");
+        let place = |name: &str| folder.path().join(name);
+        std::fs::write(place("postroom.token"), token).unwrap();
+        std::fs::copy(shipped("prometheus/alerts.yaml"), place("alerts.yaml")).unwrap();
+        let scrape = std::fs::read_to_string(shipped("prometheus/scrape.yaml")).unwrap();
+        let changes = [
+            ("/etc/prometheus/postroom.token", place("postroom.token").display().to_string()),
+            ("127.0.0.1:8025", target.to_string()),
+            ("_interval: 30s", "_interval: 1s".to_owned()),
+        ];
+        let config = changes.iter().fold(scrape, |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+        let file = place("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         for _ in 0..5 {
             let address = free_address();
@@ -169,7 +150,7 @@ fn every_query_of_dashboard_and_alerts_has_data() {
         return;
     }
     let busy = Busy::start();
-    let prometheus = Prometheus::start(bridge(&busy.proxy));
+    let prometheus = Prometheus::start(busy.admin, TOKEN);
     eventually("two scrapes", || prometheus.values("count_over_time(up[10m]) >= 2 and up == 1").pop());
     // Rates need something that happens while they are looked at.
     busy.send_all();

@@ -1,10 +1,11 @@
 //! What is counted is what has happened.
 
 use super::stage::{Busy, Series, series, sum};
-use crate::support::eventually;
+use crate::support::certificate::CertificateFiles;
 use crate::support::proxy::Proxy;
 use crate::support::smtp_sink::SmtpSink;
 use crate::support::talk::Talk;
+use crate::support::{eventually, free_address};
 
 #[test]
 fn what_has_happened_is_counted_once_and_where_it_belongs() {
@@ -90,4 +91,44 @@ fn mail_that_nobody_can_take_grows_overdue() {
     });
     assert_eq!(overdue["postroom_queue_messages{state=\"queued\"}"], 2.0);
     assert!(overdue["postroom_queue_oldest_age_seconds{state=\"queued\"}"] >= 0.5);
+}
+
+#[test]
+fn what_is_passed_through_is_counted_as_what_is_queued() {
+    let upstream = SmtpSink::start(&[]);
+    let proxy = Proxy::start(&format!("[queue]\nenabled = false\n{}", upstream.upstream("one")));
+    send(&proxy, 2);
+    let series = eventually("two deliveries", || Some(series(&proxy)).filter(|now| delivered(now) == 2.0));
+    assert_eq!(sum(&series, "postroom_accepted_messages_total", &["listener="]), 2.0);
+    assert_eq!(sum(&series, "postroom_accepted_recipients_total", &["listener="]), 2.0);
+    // A field of 19 bytes, an empty line, and 66 bytes of text.
+    assert_eq!(sum(&series, "postroom_accepted_bytes_total", &["listener="]), 2.0 * 87.0);
+    assert_eq!(sum(&series, "postroom_upstream_transactions_total", &["upstream=\"one\""]), 2.0);
+    assert_eq!(sum(&series, "postroom_attempt_seconds_count", &["upstream=\"one\""]), 2.0);
+    assert_eq!(sum(&series, "postroom_queue_messages", &[]), 0.0);
+}
+
+#[test]
+fn open_connections_are_counted_while_they_are_open() {
+    let proxy = Proxy::start("[upstream.down]\nhost = \"127.0.0.1:1\"\ntls = \"none\"\n");
+    let open = || sum(&series(&proxy), "postroom_open_sessions", &["listener="]);
+    let clients = [Talk::hello(proxy.address()), Talk::hello(proxy.address())];
+    assert_eq!(open(), 2.0);
+    drop(clients);
+    eventually("nobody to be connected", || (open() == 0.0).then_some(()));
+    assert_eq!(sum(&series(&proxy), "postroom_sessions_total", &["listener="]), 2.0);
+}
+
+#[test]
+fn the_certificate_of_the_admin_listener_is_watched_too() {
+    let (certificate, address) = (CertificateFiles::that_ends_in(30), free_address());
+    let proxy = Proxy::start(&format!(
+        "[admin]\nlisten = \"{address}\"\n{}[sending]\nenabled = false\n",
+        certificate.config()
+    ));
+    let name = "postroom_listener_certificate_expiry_timestamp_seconds";
+    let ends = sum(&series(&proxy), name, &["listener=\"admin.listen\""]);
+    let started = sum(&series(&proxy), "process_start_time_seconds", &[]);
+    let days = (ends - started) / 86_400.0;
+    assert!((28.0..31.0).contains(&days), "{days}");
 }

@@ -2,12 +2,13 @@
 
 use crate::support::certificate::CertificateFiles;
 use crate::support::clients::succeeded;
-use crate::support::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::scripted::{Identity, Scripted};
 use crate::support::token_server::TokenServer;
+use crate::support::{eventually, free_address};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::Command;
 use tempfile::{NamedTempFile, TempDir};
 
@@ -25,9 +26,14 @@ with smtplib.SMTP('127.0.0.1', int(port), local_hostname='client.test', timeout=
     client.docmd('NONSENSE')
 ";
 
+/// Of the admin listener.
+pub const TOKEN: &str = "fedcba9876543210fedcba9876543210";
+
 /// Everything that the proxy of [`Busy::start`] works with.
 pub struct Busy {
     pub proxy: Proxy,
+    /// The admin listener, which wants [`TOKEN`].
+    pub admin: SocketAddr,
     _server: Scripted,
     _tokens: TokenServer,
     _certificate: CertificateFiles,
@@ -53,10 +59,12 @@ impl Busy {
         });
         std::fs::write(pickup.path().join("good.eml"), "To: pat@b.test\nFrom: a@a.test\n\nhello\n").unwrap();
         std::fs::write(pickup.path().join("bad.eml"), "nobody is named here\n").unwrap();
+        let admin = free_address();
         let (port, ca) = (server.port(), trusted.path().display().to_string());
         let config = format!(
             "[queue]\nretry = [\"1h\"]\n\
              [listener.local]\naddress = \"@LISTEN@\"\ntls = \"opportunistic\"\nauth = \"any\"\n{}\
+             [admin]\nlisten = \"{admin}\"\npassword = \"open-Sesame/17\"\ntoken = \"{TOKEN}\"\n\
              [upstream.relay]\nhost = \"127.0.0.1:{port}\"\ntls = \"implicit\"\ntls_ca = \"{ca}\"\n{}\
              [upstream.down]\nhost = \"127.0.0.1:1\"\ntls = \"none\"\npriority = \"high\"\n\
              [site.qa]\nsenders = [\"@qa.test\"]\n\
@@ -69,6 +77,7 @@ impl Busy {
         let proxy = Proxy::start(&config);
         let busy = Busy {
             proxy,
+            admin,
             _server: server,
             _tokens: tokens,
             _certificate: certificate,
