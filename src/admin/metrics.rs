@@ -47,6 +47,7 @@ pub(super) async fn metrics(State(admin): State<AdminState>) -> Response {
     modes(&page, &settings);
     listeners(&page, &settings);
     pickups(&page, &admin, &settings);
+    webhooks(&page, &admin);
     let names = names(&settings);
     admin.metrics.begin(&names);
     ([(CONTENT_TYPE, TEXT_FORMAT)], page.text(&admin.metrics, &names)).into_response()
@@ -242,6 +243,35 @@ fn pickups(page: &MetricsPage, admin: &AdminState, settings: &Settings) {
         let name = format!("pickup.{}", pickup.name);
         trouble.set(&[&name], number(troubles.contains_key(&pickup.name)));
     }
+}
+
+fn webhooks(page: &MetricsPage, admin: &AdminState) {
+    let events = page.counters(
+        "postroom_webhook_events_total",
+        "Events that a webhook was to be told of: taken, given_up after all tries, dropped because too many waited.",
+        &["webhook", "result"],
+    );
+    let failures = page.counters(
+        "postroom_webhook_failures_total",
+        "Requests to a webhook that failed, repeated ones too.",
+        &["webhook"],
+    );
+    let gauges = |name, help| page.gauges(name, help, &["webhook"]);
+    let waiting = gauges("postroom_webhook_waiting_events", "Events that wait for the webhook.");
+    let trouble = gauges("postroom_webhook_trouble", "1 while the webhook fails; `postroom ready` says why.");
+    for (name, counts) in admin.webhooks.counts() {
+        events.set(&[&name, "taken"], counts.taken as f64);
+        events.set(&[&name, "given_up"], counts.given_up as f64);
+        events.set(&[&name, "dropped"], counts.dropped as f64);
+        failures.set(&[&name], counts.failures as f64);
+        waiting.set(&[&name], counts.waiting as f64);
+        trouble.set(&[&name], number(counts.trouble.is_some()));
+    }
+    page.counter(
+        "postroom_webhook_missed_events_total",
+        "Events that came faster than anybody could look whether a webhook wants them.",
+        admin.webhooks.missed() as f64,
+    );
 }
 
 /// Names as every exporter has them, so that dashboards of others work.

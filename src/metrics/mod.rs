@@ -11,7 +11,7 @@
 mod labels;
 mod page;
 
-pub use page::{MetricsPage, NamesInForce, PageFamily};
+pub use page::{MetricsPage, NamesInForce, PageCounters, PageFamily};
 
 use labels::LabelValues;
 use prometheus::core::Collector;

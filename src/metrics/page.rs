@@ -3,7 +3,7 @@
 use super::Metrics;
 use super::labels::{self, LabelValues};
 use prometheus::proto::{Metric, MetricFamily};
-use prometheus::{Counter, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 use std::collections::HashSet;
 
 /// Names that labels may have: a series of a listener, site or upstream that a reload has taken away stops with it, and
@@ -38,6 +38,9 @@ pub struct MetricsPage {
 /// A family of values on a page.
 pub struct PageFamily(Option<GaugeVec>);
 
+/// A family of values that only grow.
+pub struct PageCounters(Option<CounterVec>);
+
 impl MetricsPage {
     /// Without values it is not on the page. The name is one of its own.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> PageFamily {
@@ -52,13 +55,15 @@ impl MetricsPage {
         }
     }
 
-    /// A single value that only grows.
+    /// Values that only grow.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> PageCounters {
+        let family = CounterVec::new(Opts::new(name, help), &labels::names(labels)).ok();
+        PageCounters(family.filter(|family| self.registry.register(Box::new(family.clone())).is_ok()))
+    }
+
+    /// A single one.
     pub fn counter(&self, name: &str, help: &str, value: f64) {
-        if let Ok(counter) = Counter::new(name, help)
-            && self.registry.register(Box::new(counter.clone())).is_ok()
-        {
-            counter.inc_by(value.max(0.0));
-        }
+        self.counters(name, help, &[]).set(&[], value);
     }
 
     /// The text, by name; of the counters, what belongs to names that are in force.
@@ -87,6 +92,18 @@ impl PageFamily {
             .and_then(|family| family.get_metric_with_label_values(LabelValues::new(labels).as_slice()).ok());
         if let Some(gauge) = gauge {
             gauge.set(value);
+        }
+    }
+}
+
+impl PageCounters {
+    /// Of these labels, in the order of the family's; once each.
+    pub fn set(&self, labels: &[&str], value: f64) {
+        let values = LabelValues::new(labels);
+        let counter =
+            self.0.as_ref().and_then(|family| family.get_metric_with_label_values(values.as_slice()).ok());
+        if let Some(counter) = counter {
+            counter.inc_by(value.max(0.0));
         }
     }
 }

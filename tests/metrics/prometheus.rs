@@ -190,6 +190,7 @@ fn every_query_of_dashboard_and_alerts_has_data() {
         let alerts = prometheus.api("alerts", &[]);
         let names = alerts["alerts"].as_array()?.iter().filter_map(|one| one["labels"]["alertname"].as_str());
         let names: BTreeSet<&str> = names.filter(|name| !name.starts_with("PostroomDisk")).collect();
-        (names == BTreeSet::from(["PostroomModeOn", "PostroomUpstreamDown"])).then_some(())
+        (names == BTreeSet::from(["PostroomModeOn", "PostroomUpstreamDown", "PostroomWebhookFails"]))
+            .then_some(())
     });
 }

@@ -69,6 +69,7 @@ impl Busy {
              [upstream.down]\nhost = \"127.0.0.1:1\"\ntls = \"none\"\npriority = \"high\"\n\
              [site.qa]\nsenders = [\"@qa.test\"]\n\
              [site.qa.redirect]\nenabled = true\nreport_emails = [\"report@b.test\"]\n\
+             [webhook.ops]\nurl = \"http://127.0.0.1:1/\"\non = [\"delivered\"]\n\
              [pickup.folder]\ndirectory = \"{}\"\n",
             certificate.config(),
             tokens.keys("first"),

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Labels that there may be.
-const LABELS: &[&str] =
-    &["listener", "site", "upstream", "result", "reason", "mode", "state", "type", "version", "le"];
+const LABELS: &[&str] = &[
+    "listener", "site", "upstream", "result", "reason", "mode", "state", "type", "version", "webhook", "le",
+];
 
 /// By name: type and labels.
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
