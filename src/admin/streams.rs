@@ -7,13 +7,16 @@ use super::problem::Problem;
 use super::state::AdminState;
 use crate::config::Settings;
 use crate::config::admin_settings::AdminSettings;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// A comment, at once: proxies pass on the header of an answer only with the first piece of its body.
+const FIRST: Bytes = Bytes::from_static(b":\n\n");
 
 /// What ends a stream.
 pub(super) struct StreamEnds {
@@ -47,7 +50,8 @@ impl StreamEnds {
             return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
         };
         let (parts, body) = response.into_parts();
-        let pieces = body.into_data_stream().take_until(Box::pin(self.ended()));
+        let first = stream::once(async { Ok(FIRST) });
+        let pieces = first.chain(body.into_data_stream()).take_until(Box::pin(self.ended()));
         // The permit lives as long as the stream.
         let pieces = pieces.map(move |piece| {
             let _permit = &permit;
