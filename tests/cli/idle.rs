@@ -5,6 +5,7 @@ use crate::support::free_address;
 use crate::support::proxy::Proxy;
 use crate::support::recorder::Recorder;
 use crate::support::scripted::Scripted;
+use crate::webhook::receiver::Receiver;
 use std::time::Duration;
 
 /// How often the threads of the process have gone to sleep.
@@ -32,6 +33,21 @@ fn an_upstream_that_failed_keeps_nobody_awake_when_there_is_no_mail_for_it() {
     recorder.wait(1);
     // The circuit is open for one second; behind it the upstream is available again.
     std::thread::sleep(Duration::from_millis(1_500));
+    let before = naps(&proxy);
+    std::thread::sleep(Duration::from_secs(1));
+    let naps = naps(&proxy) - before;
+    assert!(naps < 200, "it woke up {naps} times in a second with nothing to do");
+}
+
+/// Neither one that was told something nor one that cannot be told.
+#[test]
+fn webhooks_keep_nobody_awake_when_there_is_nothing_to_tell() {
+    let receiver = Receiver::start();
+    let webhooks = receiver.webhook("takes", "\"delivered\"") + &receiver.webhook("unused", "\"token\"");
+    let proxy = Proxy::start(&format!("[debug]\nenabled = true\nfailure_rate = 0\n{webhooks}"));
+    let envelope = Envelope { from: "a@a.test", to: &["b@b.test"] };
+    smtplib(proxy.address(), &envelope, b"Subject: t\r\n\r\nx\r\n", &[]);
+    receiver.wait(1);
     let before = naps(&proxy);
     std::thread::sleep(Duration::from_secs(1));
     let naps = naps(&proxy) - before;

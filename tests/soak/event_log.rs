@@ -5,11 +5,13 @@
 
 use super::ledger::Ledger;
 use super::letter;
-use postroom::event::{EventType, Fact, code};
+use postroom::event::{Event, EventType, Fact, code};
 use postroom::mail::QueueId;
+use postroom::mail::printable::escaped_json;
 use postroom::queue::redb::ReadOnlyQueue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Events that the proxy keeps: far more than it writes between two readings.
 pub const KEPT: u64 = 2_000_000;
@@ -20,6 +22,8 @@ const PAGE: usize = 10_000;
 #[derive(Default)]
 pub struct EventLog {
     next: u64,
+    /// Of each event as JSON, by id from 0 on.
+    hashes: Vec<u64>,
     /// How often each queue id is called delivered: to its recipient, to a report address, or by debug.
     pub delivered: HashMap<QueueId, u32>,
     /// How often each queue id is said to have failed.
@@ -43,12 +47,24 @@ impl EventLog {
                 ledger.wrong(format!("of the events from {} on, some are missing", self.next));
             }
             self.next = last.id + 1;
+            events.iter().for_each(|event| self.remember(event));
             for fact in events.into_iter().map(|event| event.fact) {
                 if let Err(what) = self.note(&fact) {
                     ledger.wrong(format!("{}: {what}", fact.message));
                 }
             }
         }
+    }
+
+    fn remember(&mut self, event: &Event) {
+        let json = serde_json::to_string(event).expect("an event can be written as JSON");
+        self.hashes.resize(usize::try_from(event.id).expect("not so many"), 0);
+        self.hashes.push(xxh3_64(escaped_json(&json).as_bytes()));
+    }
+
+    /// A hash of the event as JSON; none where there is no such event.
+    pub fn hash_of(&self, id: u64) -> Option<u64> {
+        self.hashes.get(usize::try_from(id).ok()?).copied()
     }
 
     fn note(&mut self, fact: &Fact) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use super::event_log::{EventLog, KEPT};
 use super::ledger::{End, Ledger};
 use super::upstream::Upstream;
+use super::webhook::EventReceiver;
 use crate::support::proxy::postroom_at;
 use crate::support::spawn;
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +32,8 @@ pub struct House<'a> {
     pub ledger: &'a Ledger,
     /// Where mail goes.
     pub upstreams: [Arc<Upstream>; 2],
+    /// Who is told of events.
+    pub receiver: EventReceiver,
     /// While it runs.
     pub process: Option<Child>,
     /// Read at stops.
@@ -80,6 +83,7 @@ impl House<'_> {
                 dice.u32(4..12)
             ));
         }
+        text.push_str(&self.receiver.config(dice));
         text.push_str(modes);
         // Whoever reads it meanwhile finds the old one or the new one.
         let new = self.folder.join("postroom.toml.new");

@@ -14,6 +14,7 @@ mod judgement;
 mod ledger;
 mod letter;
 mod upstream;
+mod webhook;
 
 use chaos::Chaos;
 use client::Sender;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use upstream::Upstream;
+use webhook::EventReceiver;
 
 /// What the run in the suite has seen at least.
 const KILLS: usize = 30;
@@ -71,6 +73,7 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
         binary,
         ledger: &ledger,
         upstreams: upstreams.clone(),
+        receiver: EventReceiver::start(lasting().0, dice.fork()),
         process: None,
         event_log: Default::default(),
         event_log_read: Instant::now(),
@@ -121,9 +124,13 @@ fn soak(binary: PathBuf, length: Option<Duration>, seed: u64) -> Figures {
     if !house.stop(Duration::from_secs(60)) {
         ledger.wrong("at the end it did not stop well".to_owned());
     }
-    let counters = ledger.counters();
+    let mut counters = ledger.counters();
     let kills = ledger.kills();
-    let found = judgement::judge(ledger.take(), &house.event_log);
+    let mut found = judgement::judge(ledger.take(), &house.event_log);
+    let (requests, told, wrong) = house.receiver.judge(&house.event_log);
+    found.wrong.extend(wrong);
+    counters.insert("requests of webhooks", requests);
+    counters.insert("events that webhooks were told of", told as u64);
     let figures = Figures { seed, found, counters, kills, busy, longest_silence, small_disk: disk.is_some() };
     let log = house.log_file();
     if !figures.found.wrong.is_empty() {

@@ -3,7 +3,7 @@
 mod burst;
 mod faults;
 mod payload;
-mod receiver;
+pub mod receiver;
 pub mod reload;
 mod tls;
 mod verify;

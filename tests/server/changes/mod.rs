@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
 /// Status and JSON body of a request to the control socket.
-fn ask(proxy: &Proxy, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub fn ask(proxy: &Proxy, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let mut stream = UnixStream::connect(proxy.data_dir().join("control.sock")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };

@@ -6,6 +6,7 @@
 
 mod judgement;
 mod passing;
+mod patched;
 mod settings;
 mod upstream;
 
@@ -36,6 +37,7 @@ struct Figures {
     kills: usize,
     stops: usize,
     verbs: usize,
+    patches: usize,
     mails: usize,
     rcpts: usize,
     copies: usize,
@@ -143,19 +145,32 @@ impl Run {
                 45..72 => self.switch(),
                 72..80 => self.kill(),
                 80..83 => self.stop(),
-                83..96 => self.operate(),
+                83..91 => self.operate(),
+                91..96 => self.patch(),
                 _ => self.reload_nonsense(),
             }
         }
         self.end();
-        let Figures { messages, reloads, in_transaction, kills, stops, verbs, mails, rcpts, copies, .. } =
-            self.numbers;
+        let Figures {
+            messages,
+            reloads,
+            in_transaction,
+            kills,
+            stops,
+            verbs,
+            patches,
+            mails,
+            rcpts,
+            copies,
+            ..
+        } = self.numbers;
         figures.messages += messages;
         figures.reloads += reloads;
         figures.in_transaction += in_transaction;
         figures.kills += kills;
         figures.stops += stops;
         figures.verbs += verbs;
+        figures.patches += patches;
         figures.mails += mails;
         figures.rcpts += rcpts;
         figures.copies += copies;
@@ -326,14 +341,19 @@ impl Run {
         self.after_the_end();
     }
 
-    /// Started again, sometimes with another configuration.
-    fn after_the_end(&mut self) {
+    /// The process has ended.
+    fn note_the_end(&mut self) {
         let now = Instant::now();
         self.asked = None;
         self.pooled = None;
         self.book.open();
         self.record.ends.push(now);
         self.record.eras.iter_mut().for_each(|era| era.to = Some(era.to.unwrap_or(now)));
+    }
+
+    /// Started again, sometimes with another configuration.
+    fn after_the_end(&mut self) {
+        self.note_the_end();
         let last = &self.record.eras.last().expect("the first one").settings;
         let settings = if self.dice.bool() { last.clone() } else { last.switched(&mut self.dice) };
         self.proxy.configure(&settings.write(&self.record.house));
