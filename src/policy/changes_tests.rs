@@ -325,14 +325,13 @@ fn reference(content: &[u8], renames: &[Rename]) -> (Vec<u8>, Vec<String>) {
         let is_fold = matches!(line, [b' ' | b'\t', ..]);
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(0);
         let end = line[..colon].trim_ascii_end().len();
-        let is_field = end > 0 && line[..end].iter().all(u8::is_ascii_graphic);
-        if line == b"\r\n" || line == b"\n" || !is_field && names.is_empty() {
+        if is_fold && names.is_empty()
+            || !is_fold && (end == 0 || !line[..end].iter().all(u8::is_ascii_graphic))
+        {
             break;
         }
         let mut rest = line;
-        if !is_fold && !is_field {
-            names.push(String::new());
-        } else if !is_fold {
+        if !is_fold {
             names.push(String::from_utf8_lossy(&line[..end]).to_ascii_lowercase());
             let renamed = renames.iter().find(|one| one.old.eq_ignore_ascii_case(names.last().unwrap()));
             if let Some(rename) = renamed {

@@ -13,7 +13,7 @@ pub struct Rename {
 }
 
 /// Lets a content pass but for its `Bcc:` and `Resent-Bcc:` fields, which must not be relayed, and the names of those that
-/// are renamed. A line among the fields that is none passes, and what follows it is dealt with like what is before it.
+/// are renamed.
 ///
 /// Limit: a renamed line that was nearly 998 bytes long is longer than that when it leaves.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl FieldFilter {
                     self.partial.0.extend_from_slice(&bytes[at..]);
                     return;
                 }
-                let name = self.enter(line, &bytes[at..], false);
+                let name = self.enter(line, &bytes[at..]);
                 (line, name)
             } else {
                 let (taken, line) = self.partial.add(&bytes[at..]);
@@ -71,7 +71,7 @@ impl FieldFilter {
                     continue;
                 }
                 let partial = std::mem::take(&mut self.partial.0);
-                match self.enter(line, &partial, partial.ends_with(b"\n")) {
+                match self.enter(line, &partial) {
                     Some((name, to)) => {
                         pass(to.as_bytes());
                         pass(&partial[name..]);
@@ -105,8 +105,7 @@ impl FieldFilter {
     }
 
     /// A line begins. Where it is renamed: the length of its name, and the new one.
-    /// `is_whole`: `bytes` go on to the end of the line and no further.
-    fn enter(&mut self, line: HeaderLine, bytes: &[u8], is_whole: bool) -> Option<(usize, &'static str)> {
+    fn enter(&mut self, line: HeaderLine, bytes: &[u8]) -> Option<(usize, &'static str)> {
         let mut renamed = None;
         match line {
             HeaderLine::Field { name, .. } => {
@@ -116,11 +115,6 @@ impl FieldFilter {
                 renamed = self.renames.iter().find(is_meant).map(|rename| (name, rename.new));
             }
             HeaderLine::Continuation if !self.first_line => self.position = HeaderPosition::Value,
-            // The empty line alone ends the header.
-            HeaderLine::NotHeader if !self.first_line => {
-                self.dropping = false;
-                self.position = if is_whole { HeaderPosition::LineStart } else { HeaderPosition::Value };
-            }
             _ => {
                 self.dropping = false;
                 self.position = HeaderPosition::Body;

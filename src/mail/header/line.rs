@@ -16,7 +16,7 @@ pub(super) enum HeaderLine {
     Continuation,
     /// The empty line that ends the header.
     Empty,
-    /// Something else.
+    /// Something else: the body begins here.
     NotHeader,
 }
 

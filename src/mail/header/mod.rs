@@ -1,9 +1,8 @@
 //! The header block of a content, read piece by piece (RFC 5322 section 2.2).
 //!
 //! All readers take the content in order, cut anywhere, and keep at most 998 bytes of a line: memory does not follow
-//! the header. The block ends at the first empty line. A line in it that is neither field nor continuation is passed over: whoever
-//! gets the message may read what follows it as fields. Where the first line is one, there is no header (careless
-//! applications send bodies without any).
+//! the header. The block ends at the first empty line, or at the first line that is neither field nor
+//! continuation (careless applications send bodies without any header).
 //!
 //! Limit: a line whose colon is not among its first 998 bytes is no field.
 
@@ -56,10 +55,8 @@ mod tests {
                 && name.bytes().all(|byte| byte.is_ascii_graphic())
             {
                 fields.push((name, line.to_vec()));
-            } else if fields.is_empty() || line == b"\r\n" {
-                break;
             } else {
-                fields.push((String::new(), line.to_vec()));
+                break;
             }
             at += line.len();
         }

@@ -62,7 +62,6 @@ impl FieldReader {
 
     /// Reads the beginning of a line, up to its colon or its first white space. Returns what is left.
     fn begin_line<'a>(&mut self, bytes: &'a [u8], part: &mut impl FnMut(Part<'_>)) -> &'a [u8] {
-        let mut is_whole = false;
         let (line, rest) = if self.partial.0.is_empty() {
             match classify(bytes) {
                 HeaderLine::Unclear => {
@@ -81,7 +80,6 @@ impl FieldReader {
                 return &bytes[taken..];
             }
             let partial = std::mem::take(&mut self.partial.0);
-            is_whole = partial.ends_with(b"\n");
             if let HeaderLine::Field { name, .. } = line {
                 part(Part::Name(&partial[..name]));
             }
@@ -90,11 +88,6 @@ impl FieldReader {
         self.position = match line {
             HeaderLine::Field { .. } => HeaderPosition::Value,
             HeaderLine::Continuation if !self.first_line => HeaderPosition::Value,
-            HeaderLine::NotHeader if !self.first_line => {
-                // Its own name, which no field has: what it says belongs to none.
-                part(Part::Name(b""));
-                if is_whole { HeaderPosition::LineStart } else { HeaderPosition::Value }
-            }
             _ => HeaderPosition::Body,
         };
         if self.first_line {
