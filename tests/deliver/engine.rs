@@ -307,7 +307,8 @@ async fn down_for_longer_than_the_life_time_it_expires_without_an_attempt() {
     assert_eq!((message.state(), message.attempts), (MessageState::Failed, 0));
     for (state, reply) in outcomes(&message) {
         assert_eq!(state, RecipientState::Expired);
-        assert!(reply.contains("no upstream was available"), "{reply}");
+        // By itself, or behind "no upstream was available": a probe may have been under way when its life ended.
+        assert!(reply.contains("Connection refused"), "{reply}");
     }
     stage.stop().await;
 }

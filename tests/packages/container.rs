@@ -178,9 +178,13 @@ impl Container {
 
     /// The id of postroom itself, as seen from outside.
     pub(super) fn pid(&self) -> i32 {
+        eventually("its process", || self.pid_now())
+    }
+
+    fn pid_now(&self) -> Option<i32> {
         let outer = self.process.0.id();
         let children = format!("/proc/{outer}/task/{outer}/children");
-        eventually("its process", || std::fs::read_to_string(&children).ok()?.trim().parse().ok())
+        std::fs::read_to_string(children).ok()?.trim().parse().ok()
     }
 
     /// SIGTERM, as an engine stops it.
@@ -208,6 +212,10 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        // unshare's --kill-child is forgotten by the system when the user changes.
+        if let Some(pid) = self.pid_now().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let _ = Command::new("umount").args(["-l", "-R"]).arg(&self.root).status();
     }
 }

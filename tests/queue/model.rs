@@ -278,7 +278,7 @@ async fn live(steps: Vec<Step>) {
             let expected = model.messages.values().filter(|one| one.state() == state).count();
             assert_eq!((of_state, counted), (expected, expected as u64), "step {number} {step:?} {state:?}");
         }
-        model.events.extend(std::iter::from_fn(|| followed.try_recv().ok()));
+        model.events.extend(std::iter::from_fn(|| followed.try_recv().ok()).map(as_stored));
         assert_eq!(model.events.len(), model.facts, "step {number} {step:?}");
         let kept = model.kept();
         assert_eq!(queue.events(Some(0), 10_000).await.unwrap(), kept, "step {number} {step:?}");
@@ -295,6 +295,12 @@ async fn live(steps: Vec<Step>) {
         assert_eq!(next_due(&queue).await, next, "step {number} {step:?}");
     }
     queue.close().await.unwrap();
+}
+
+/// What webhooks are told by is not stored.
+fn as_stored(mut event: Arc<Event>) -> Arc<Event> {
+    Arc::make_mut(&mut event).fact.topic = None;
+    event
 }
 
 proptest! {

@@ -312,10 +312,13 @@ impl Run {
         loop {
             let path = format!("/api/v1/events?from={}&limit=10000", self.next_event);
             let mut answer = self.proxy.get(&path).expect("the events");
-            let Some(next) = answer["next"].as_u64() else { return };
-            self.next_event = next;
+            let next = answer["next"].as_u64();
             let all = answer["events"].as_array_mut().expect("a list");
+            if all.is_empty() {
+                return;
+            }
             self.events.append(all);
+            self.next_event = next.expect("where to go on");
         }
     }
 
