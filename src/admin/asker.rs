@@ -43,6 +43,18 @@ pub(super) struct TcpAsker {
     pub(super) identity: Identity,
 }
 
+impl TcpAsker {
+    /// In words.
+    pub(super) fn describe(&self, headers: &HeaderMap) -> String {
+        let shown = match self.identity {
+            Identity::Token => "with the token",
+            Identity::Session(_) => "logged in",
+            Identity::Nobody => "without a password",
+        };
+        format!("{}, {shown}, from {}", program(headers), self.client)
+    }
+}
+
 /// Who asks, in words: `postroom upstream disable, user root, control socket` or `curl/8.14.1, with the token, from 192.0.2.7`.
 pub(super) struct Asker(pub(super) String);
 
@@ -50,15 +62,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asker, Infallible> {
-        let program = program(&parts.headers);
-        if let Some(TcpAsker { client, identity }) = parts.extensions.get() {
-            let shown = match identity {
-                Identity::Token => "with the token",
-                Identity::Session(_) => "logged in",
-                Identity::Nobody => "without a password",
-            };
-            return Ok(Asker(format!("{program}, {shown}, from {client}")));
+        if let Some(asker) = parts.extensions.get::<TcpAsker>() {
+            return Ok(Asker(asker.describe(&parts.headers)));
         }
+        let program = program(&parts.headers);
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, state).await.ok();
         let user = peer.and_then(|ConnectInfo(Peer(user))| user).map(unix::name_of_user);
         let user = user.map_or_else(|| "unknown user".to_owned(), |user| format!("user {user}"));

@@ -11,6 +11,7 @@ use super::sessions::fingerprint;
 use super::state::AdminState;
 use super::streams::StreamEnds;
 use crate::config::Settings;
+use crate::mail::printable;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -31,6 +32,8 @@ const MAX_BODY: usize = 1 << 20;
 const SMALL_BODY: usize = 16 << 10;
 /// For the whole of it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A path may be that long in the log.
+const MAX_PATH: usize = 200;
 /// The cookie of a session.
 pub(super) const COOKIE: &str = "postroom_session";
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -56,7 +59,14 @@ pub(super) async fn guard(State(admin): State<AdminState>, request: Request, nex
         Some(connection) => {
             let guarded = let_in(&admin, &connection, request).await;
             match guarded {
-                Ok((request, ends)) => ends.bound(next.run(request).await),
+                Ok((request, ends)) => {
+                    let told = change_of(&request);
+                    let response = ends.bound(next.run(request).await);
+                    if let Some(told) = told.filter(|_| response.status().is_success()) {
+                        tracing::info!(status = response.status().as_u16(), "admin listener: {told}");
+                    }
+                    response
+                }
                 Err(refused) => *refused,
             }
         }
@@ -68,6 +78,13 @@ pub(super) async fn guard(State(admin): State<AdminState>, request: Request, nex
     }
     response_headers::add(&mut response);
     response
+}
+
+/// Who wants what changed, for the log.
+fn change_of(request: &Request) -> Option<String> {
+    let asker = request.extensions().get::<TcpAsker>().filter(|_| !is_safe(request.method()))?;
+    let path: String = printable(request.uri().path()).chars().take(MAX_PATH).collect();
+    Some(format!("{} {path}, by {}", request.method(), asker.describe(request.headers())))
 }
 
 /// The request for its route, and what ends a stream that it may be answered with; or a refusal.
@@ -82,7 +99,15 @@ async fn let_in(
     let (mut parts, body) = request.into_parts();
     let refuse = |problem: Problem| Box::new(problem.into_response());
     let mut identity = Identity::Nobody;
-    if right != Right::Health {
+    let mut is_known = true;
+    if right == Right::Health {
+        // For anybody, by any name; more than that it lives is for whoever may read.
+        let host = host_asked_for(&parts.uri, &parts.headers, &settings, connection.local);
+        let is_own = host.is_ok_and(|host| no_other_page(&parts.method, &parts.headers, &host).is_ok());
+        let found = identify(admin, &settings, &parts.headers).ok().flatten().filter(|_| is_own);
+        is_known = found.is_some();
+        identity = found.unwrap_or(identity);
+    } else {
         let host = host_asked_for(&parts.uri, &parts.headers, &settings, connection.local).map_err(refuse)?;
         if right != Right::LogIn {
             let found = identify(admin, &settings, &parts.headers).map_err(refuse)?;
@@ -104,7 +129,9 @@ async fn let_in(
     }
     let before = settings.admin.clone();
     let ends = StreamEnds::new(admin.clone(), connection.closed.clone(), identity.clone(), before);
-    parts.extensions.insert(TcpAsker { client: connection.client, identity });
+    if is_known {
+        parts.extensions.insert(TcpAsker { client: connection.client, identity });
+    }
     Ok((Request::from_parts(parts, Body::from(body)), ends))
 }
 

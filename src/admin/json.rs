@@ -266,8 +266,8 @@ pub(crate) struct AliveJson {
     pub pid: u32,
 }
 
-/// The proxy is ready.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+/// The proxy is ready. To whom may not read, the first word is all.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ReadyJson {
     /// `ready`.
     pub status: String,

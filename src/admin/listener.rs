@@ -2,21 +2,26 @@
 //! guard's to say.
 //!
 //! Promises: no error of accept ends the loop; a client takes a bounded amount of memory, whatever it sends or does not read; one
-//! that sends nothing, or reads nothing, is disconnected; beyond [`MAX_CONNECTIONS`] a client gets 503.
+//! that sends nothing, or reads nothing, is disconnected; beyond [`MAX_CONNECTIONS`] the oldest that asks for nothing makes place, and
+//! where there is none a client gets 503.
 
 use super::guard::TcpConnection;
 use super::state::AdminState;
 use axum::Router;
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +70,8 @@ pub(crate) struct AdminServer {
     state: AdminState,
     router: RouterService,
     connections: Arc<Semaphore>,
+    /// Those that are served, the oldest first.
+    served: Mutex<VecDeque<Weak<Served>>>,
     tasks: TaskTracker,
     /// Cancelled when no more time is left.
     now: CancellationToken,
@@ -77,6 +84,7 @@ impl AdminServer {
             state,
             router: TowerToHyperService::new(router),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            served: Mutex::default(),
             tasks: TaskTracker::new(),
             now: CancellationToken::new(),
         }
@@ -116,26 +124,72 @@ impl AdminServer {
 
     fn admit(self: Arc<Self>, stream: TcpStream, client: SocketAddr, closed: CancellationToken) {
         let tls = self.state.settings.borrow().admin.certificate.as_ref().map(|one| one.tls.clone());
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+        let permit = self.connections.clone().try_acquire_owned().ok();
+        if permit.is_none() && !self.end_an_idle_one() {
             if tls.is_none() {
                 // The send buffer of a new connection is empty: this does not wait.
                 let _ = socket2::SockRef::from(&stream).send(TOO_MANY);
             }
             return;
-        };
+        }
+        let served = self.remembered();
         let _ = stream.set_nodelay(true);
         let client = client.ip().to_canonical();
         let local = stream.local_addr().map_or(client, |local| local.ip().to_canonical());
         let connection = TcpConnection { client, local, is_tls: tls.is_some(), closed };
         let now = self.now.clone();
         self.tasks.clone().spawn(async move {
-            let _permit = permit;
+            let _permit = match permit {
+                Some(permit) => Ok(permit),
+                // That of the one that was ended for it.
+                None => self.connections.clone().acquire_owned().await,
+            };
             tokio::select! {
                 () = now.cancelled() => {}
-                () = serve(self.router.clone(), stream, tls, connection, TIMEOUTS) => {}
+                () = served.end.cancelled() => {}
+                () = serve(self.router.clone(), stream, tls, connection, &served, TIMEOUTS) => {}
             }
         });
     }
+
+    fn remembered(&self) -> Arc<Served> {
+        let (served, mut all) = (Arc::new(Served::default()), self.lock_served());
+        if all.len() >= 2 * MAX_CONNECTIONS {
+            all.retain(|served| served.strong_count() > 0);
+        }
+        all.push_back(Arc::downgrade(&served));
+        served
+    }
+
+    /// Makes place for another client: who takes all connections and asks for nothing keeps nobody else out, health checks among
+    /// them. False where all are in use.
+    fn end_an_idle_one(&self) -> bool {
+        let mut all = self.lock_served();
+        let mut is_found = false;
+        all.retain(|served| {
+            let Some(served) = served.upgrade() else { return false };
+            let ends = !is_found && !served.is_in_use.load(Ordering::Relaxed);
+            if ends {
+                served.end.cancel();
+            }
+            is_found |= ends;
+            !ends
+        });
+        is_found
+    }
+
+    fn lock_served(&self) -> MutexGuard<'_, VecDeque<Weak<Served>>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection.
+#[derive(Default)]
+struct Served {
+    /// A request is answered, or events are sent.
+    is_in_use: AtomicBool,
+    /// Cancelled for another client's sake.
+    end: CancellationToken,
 }
 
 async fn serve(
@@ -143,6 +197,7 @@ async fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     connection: TcpConnection,
+    served: &Arc<Served>,
     timeouts: Timeouts,
 ) {
     if tls.is_some() && speaks_http(&stream, timeouts.handshake).await {
@@ -153,11 +208,11 @@ async fn serve(
     stream.set_write_timeout(Some(timeouts.write));
     let stream: Pin<Box<TimeoutStream<TcpStream>>> = Box::pin(stream);
     match tls {
-        None => serve_http(router, stream, connection, timeouts).await,
+        None => serve_http(router, stream, connection, served, timeouts).await,
         // What went wrong is the client's to say.
         Some(tls) => {
             if let Ok(Ok(stream)) = timeout(timeouts.handshake, TlsAcceptor::from(tls).accept(stream)).await {
-                serve_http(router, stream, connection, timeouts).await;
+                serve_http(router, stream, connection, served, timeouts).await;
             }
         }
     }
@@ -169,14 +224,29 @@ async fn speaks_http(stream: &TcpStream, limit: Duration) -> bool {
     matches!(timeout(limit, stream.peek(&mut first)).await, Ok(Ok(1))) && first[0].is_ascii_uppercase()
 }
 
-async fn serve_http<S>(router: RouterService, stream: S, connection: TcpConnection, timeouts: Timeouts)
-where
+async fn serve_http<S>(
+    router: RouterService,
+    stream: S,
+    connection: TcpConnection,
+    served: &Arc<Served>,
+    timeouts: Timeouts,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let closed = connection.closed.clone();
+    let served = served.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        router.call(request)
+        served.is_in_use.store(true, Ordering::Relaxed);
+        let (answering, served) = (router.call(request), served.clone());
+        async move {
+            let answer = answering.await;
+            let is_stream = |answer: &Response| {
+                answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
+            };
+            served.is_in_use.store(answer.as_ref().is_ok_and(is_stream), Ordering::Relaxed);
+            answer
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -224,7 +294,8 @@ mod tests {
             is_tls: false,
             closed: CancellationToken::new(),
         };
-        (client, serve(router, stream, None, connection, timeouts))
+        let served = Arc::new(Served::default());
+        (client, async move { serve(router, stream, None, connection, &served, timeouts).await })
     }
 
     #[tokio::test]

@@ -71,6 +71,8 @@ impl Logins {
         if !is_equal
             && !self.hashing.verify(stored.cloned(), None, said).await.ok_or(LoginRefused::NotChecked)?
         {
+            // So many at most as the limit lets through.
+            tracing::warn!(%client, "a wrong password at the admin listener");
             return Err(LoginRefused::Wrong);
         }
         self.limit().give_back(client);

@@ -1,6 +1,7 @@
 //! The service itself: alive, ready, figures, upstreams, reload.
 
-use super::asker::Asker;
+use super::asker::{Asker, TcpAsker};
+use super::guard::TcpConnection;
 use super::json::{
     AliveJson, ReadyJson, ReloadedJson, StatsJson, UpstreamJson, UpstreamStateJson, UpstreamStatsJson,
 };
@@ -13,6 +14,7 @@ use crate::deliver::health::Availability;
 use crate::deliver::remedies::known_remedy;
 use crate::policy::notices;
 use crate::queue::QueueFigures;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use std::sync::atomic::Ordering;
@@ -42,13 +44,21 @@ pub(super) async fn live() -> JsonResponse<AliveJson> {
         (status = 503, description = "It cannot: `detail` says why"),
     )
 )]
-pub(super) async fn ready(State(admin): State<AdminState>) -> Result<JsonResponse<ReadyJson>, Problem> {
+pub(super) async fn ready(
+    State(admin): State<AdminState>,
+    connection: Option<Extension<TcpConnection>>,
+    asker: Option<Extension<TcpAsker>>,
+) -> Result<JsonResponse<ReadyJson>, Problem> {
     let no = |why| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     if !admin.listening.load(Ordering::Relaxed) {
         return no("the listeners are not up");
     }
     if !admin.queue.status().writable {
         return no("the queue cannot be written; the log says why");
+    }
+    if connection.is_some() && asker.is_none() {
+        // Somebody who may not read, or a page of somebody else.
+        return Ok(JsonResponse(ReadyJson { status: "ready".to_owned(), ..ReadyJson::default() }));
     }
     let settings = admin.settings.borrow().clone();
     let upstreams = settings.upstreams.iter().map(|upstream| {

@@ -3,6 +3,7 @@
 use super::admin_file::{AdminFile, find_leaves, knows, may_change, owner};
 use super::below::{is_same, unit};
 use super::error::{ConfigError, ConfigErrors};
+use super::in_force::MASK;
 use super::key_path::KeyPath;
 use super::merged::Merged;
 use super::schema::{NO_KEYS, SECRETS, Schema, Shape};
@@ -241,6 +242,11 @@ impl Draft<'_> {
         let text = value.as_str();
         if SECRETS.contains(&unit(key).last()) && text == Some("") {
             return Err(wrong(key, "is empty", "give it a value; null takes a change back"));
+        }
+        let is_mask = |text: &str| text.len() >= MASK.len() && text.bytes().all(|byte| byte == b'*');
+        if SECRETS.contains(&key.last()) && text.is_some_and(is_mask) {
+            let right = "give the secret, or leave the key out: what is there stays";
+            return Err(wrong(key, "is what stands in place of a secret where it is shown", right));
         }
         if is_path(key) && text.is_some_and(|path| !path.is_empty() && Path::new(path).is_relative()) {
             let right = "give it an absolute one: what is changed here lies in no folder of yours";

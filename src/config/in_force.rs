@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table};
 
 /// In place of a secret.
-const MASK: &str = "****";
+pub(super) const MASK: &str = "****";
 
 /// A value as it is shown.
 #[derive(Clone, PartialEq, Debug, Serialize)]

@@ -47,6 +47,24 @@ fn health_is_told_to_whoever_asks_by_whatever_name() {
     }
 }
 
+/// How things are is for who may read, and not for a page whose name leads here.
+#[test]
+fn health_says_more_to_who_may_read() {
+    let named = |admin: &Admin, headers: &[&str]| {
+        let ready = admin.get("/readyz", headers);
+        assert_eq!(ready.status, 200);
+        ready.json()["modes"].as_array().unwrap().len()
+    };
+    let open = Admin::start("");
+    assert!(named(&open, &[]) > 0);
+    for foreign in [&["Host: evil.test"][..], &["Sec-Fetch-Site: cross-site"]] {
+        assert_eq!(named(&open, foreign), 0, "{foreign:?}");
+    }
+    let closed = Admin::start(&super::with_password());
+    assert_eq!(named(&closed, &[]), 0);
+    assert!(named(&closed, &[&format!("Authorization: Bearer {}", super::TOKEN)]) > 0);
+}
+
 #[test]
 fn a_request_without_a_name_or_with_two_is_refused() {
     let admin = Admin::start("");
