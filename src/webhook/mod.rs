@@ -1,7 +1,7 @@
 //! Webhooks: servers that are told of events by HTTP (`[webhook.*]`, docs/webhooks.md).
 //!
 //! Promises: nobody waits for a webhook, neither reception nor delivery nor another webhook, and a stop only for
-//! [`sender::STOP_GRACE`]; what waits for one is bounded, and what is lost is counted and told; it gets its events in their order;
+//! `STOP_GRACE` of `sender.rs`; what waits for one is bounded, and what is lost is counted and told; it gets its events in their order;
 //! what it is told of a webhook's own troubles is an event of no topic, which is sent to none.
 //!
 //! Limits: what waits is in memory, so a crash loses it; the event log has it all the same.
