@@ -89,7 +89,7 @@ pub(super) struct FollowQuery {
 pub(super) struct EventsJson {
     /// Oldest first.
     events: Vec<Event>,
-    /// The id to go on from (`from`); null while there is no event.
+    /// The id to go on from (`from`): behind the last of them, else what was asked; null where neither is.
     next: Option<u64>,
 }
 

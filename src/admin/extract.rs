@@ -78,10 +78,20 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<(HeaderMap,
     body.map(|body| (headers, body)).map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))
 }
 
-fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// What the body is said to be, without parameters, in lower case; empty where that is not said, or not in ASCII.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether the body is said to be JSON (RFC 6839 section 3.1): what a form of a page cannot say.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = media_type(headers);
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if is_json(headers) {
         return Ok(());
     }
     let detail = "the body has to be JSON, and the request to say so: `Content-Type: application/json`";

@@ -3,6 +3,7 @@
 //! it is for.
 
 use super::asker::{Identity, TcpAsker};
+use super::extract::{is_json, media_type};
 use super::problem::Problem;
 use super::request_origin::{host_asked_for, no_other_page};
 use super::response_headers;
@@ -14,6 +15,7 @@ use crate::config::Settings;
 use crate::mail::printable;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -98,29 +100,12 @@ async fn let_in(
     let right = needed(request.method(), route.as_deref());
     let (mut parts, body) = request.into_parts();
     let refuse = |problem: Problem| Box::new(problem.into_response());
-    let mut identity = Identity::Nobody;
-    let mut is_known = true;
-    if right == Right::Health {
-        // For anybody, by any name; more than that it lives is for whoever may read.
-        let host = host_asked_for(&parts.uri, &parts.headers, &settings, connection.local);
-        let is_own = host.is_ok_and(|host| no_other_page(&parts.method, &parts.headers, &host).is_ok());
-        let found = identify(admin, &settings, &parts.headers).ok().flatten().filter(|_| is_own);
-        is_known = found.is_some();
-        identity = found.unwrap_or(identity);
-    } else {
-        let host = host_asked_for(&parts.uri, &parts.headers, &settings, connection.local).map_err(refuse)?;
-        if right != Right::LogIn {
-            let found = identify(admin, &settings, &parts.headers).map_err(refuse)?;
-            identity = found.ok_or_else(|| Box::new(not_logged_in(&parts.headers)))?;
-        }
-        if !identity.may(right) {
-            return Err(refuse(may_not()));
-        }
-        // A page cannot know the token.
-        if !matches!(identity, Identity::Token) {
-            no_other_page(&parts.method, &parts.headers, &host).map_err(refuse)?;
-        }
-    }
+    // Health is for anybody, by any name; more than that it is ready is for whoever may read.
+    let known = match right {
+        Right::Health => judge(admin, connection, &settings, &parts, Right::Read).ok(),
+        right => Some(judge(admin, connection, &settings, &parts, right)?),
+    };
+    let identity = known.clone().unwrap_or(Identity::Nobody);
     let most = if matches!(right, Right::Health | Right::LogIn) { SMALL_BODY } else { MAX_BODY };
     let large_bodies = &admin.logins.large_bodies;
     let body = read_body(&parts.headers, body, most, large_bodies, BODY_TIMEOUT).await.map_err(refuse)?;
@@ -128,11 +113,38 @@ async fn let_in(
         no_forgery(&identity, right, &parts.headers, &body).map_err(refuse)?;
     }
     let before = settings.admin.clone();
-    let ends = StreamEnds::new(admin.clone(), connection.closed.clone(), identity.clone(), before);
-    if is_known {
+    let ends = StreamEnds::new(admin.clone(), connection.closed.clone(), identity, before);
+    if let Some(identity) = known {
         parts.extensions.insert(TcpAsker { client: connection.client, identity });
     }
     Ok((Request::from_parts(parts, Body::from(body)), ends))
+}
+
+/// Who asks, if they may, and no page of somebody else made their browser do it.
+fn judge(
+    admin: &AdminState,
+    connection: &TcpConnection,
+    settings: &Settings,
+    parts: &Parts,
+    right: Right,
+) -> Result<Identity, Box<Response>> {
+    let refuse = |problem: Problem| Box::new(problem.into_response());
+    let host = host_asked_for(&parts.uri, &parts.headers, settings, connection.local).map_err(refuse)?;
+    let identity = match right {
+        Right::LogIn => Identity::Nobody,
+        _ => {
+            let found = identify(admin, settings, &parts.headers).map_err(refuse)?;
+            found.ok_or_else(|| Box::new(not_logged_in(&parts.headers)))?
+        }
+    };
+    if !identity.may(right) {
+        return Err(refuse(may_not()));
+    }
+    // A page cannot know the token.
+    if !matches!(identity, Identity::Token) {
+        no_other_page(&parts.method, &parts.headers, &host).map_err(refuse)?;
+    }
+    Ok(identity)
 }
 
 /// Who asks; none: somebody who has to log in first.
@@ -228,9 +240,7 @@ async fn read_body(
 /// What a browser sends by itself suffices for no change: a page of somebody else can have it sent.
 fn no_forgery(identity: &Identity, right: Right, headers: &HeaderMap, body: &Bytes) -> Result<(), Problem> {
     let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    let is_form = kind.as_deref() == Some(FORM);
+    let is_form = media_type(headers) == FORM;
     match identity {
         Identity::Token => return Ok(()),
         Identity::Session(session) => {
@@ -246,9 +256,9 @@ fn no_forgery(identity: &Identity, right: Right, headers: &HeaderMap, body: &Byt
         }
         Identity::Nobody => {}
     }
-    let is_json = kind.as_deref().is_some_and(|kind| kind == "application/json" || kind.ends_with("+json"));
     let may_be_form = is_form && (right == Right::LogIn || matches!(identity, Identity::Session(_)));
-    match kind.is_none() && body.is_empty() || is_json || may_be_form {
+    let is_nothing = !headers.contains_key(header::CONTENT_TYPE) && body.is_empty();
+    match is_nothing || is_json(headers) || may_be_form {
         true => Ok(()),
         false => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
