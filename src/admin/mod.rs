@@ -18,6 +18,8 @@ mod json_response;
 mod known_keys;
 mod lines;
 mod listener;
+#[allow(dead_code, reason = "for the pages that follow changes")]
+mod live_changes;
 mod login;
 mod login_limit;
 mod logins;
@@ -50,6 +52,7 @@ use utoipa_axum::routes;
 
 pub(crate) use asker::Peer;
 pub(crate) use listener::AdminServer;
+pub(crate) use live_changes::LiveChanges;
 pub(crate) use logins::Logins;
 pub(crate) use state::{AdminState, ChangeResult, ConfigRequest};
 

@@ -1,5 +1,6 @@
 //! What the routes work with.
 
+use super::live_changes::LiveChanges;
 use super::logins::Logins;
 use crate::clock::Clock;
 use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
@@ -77,6 +78,9 @@ pub(crate) struct AdminState {
     pub(crate) logins: Arc<Logins>,
     /// How webhooks fare.
     pub(crate) webhooks: Arc<WebhookStatus>,
+    /// Tells open pages that something has changed.
+    #[allow(dead_code, reason = "for the pages that follow changes")]
+    pub(crate) live: Arc<LiveChanges>,
 }
 
 impl AdminState {

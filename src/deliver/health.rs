@@ -145,7 +145,7 @@ impl UpstreamHealth {
     }
 
     /// Ready when an upstream may have become available since this was called.
-    pub(super) fn freed(&self) -> impl Future<Output = ()> {
+    pub fn freed(&self) -> impl Future<Output = ()> {
         self.freed.notified()
     }
 

@@ -11,7 +11,7 @@ use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
 use super::sockets::Sockets;
 use super::without_proxy::lock_data_dir;
-use crate::admin::{self, AdminServer, AdminState, ConfigRequest, Logins, Peer};
+use crate::admin::{self, AdminServer, AdminState, ConfigRequest, LiveChanges, Logins, Peer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigErrors, Loaded, Settings, Sources};
 use crate::deliver::context::Services;
@@ -75,6 +75,7 @@ pub(crate) struct Server {
     engine: JoinHandle<()>,
     control: JoinHandle<()>,
     smtp_events: JoinHandle<()>,
+    live_changes: JoinHandle<()>,
     requests: mpsc::Receiver<ConfigRequest>,
     metrics: Arc<Metrics>,
 }
@@ -153,6 +154,7 @@ impl Server {
         listeners.change(&settings.listeners).await.map_err(StartError::Bind)?;
         let listening = Arc::new(AtomicBool::new(true));
         let (ask, requests) = mpsc::channel(1);
+        let live = Arc::new(LiveChanges::default());
         let admin = AdminState {
             queue: queue.clone(),
             archive: archive.clone(),
@@ -166,6 +168,7 @@ impl Server {
             pickups: pickup_status,
             metrics: metrics.clone(),
             webhooks: webhook_status.clone(),
+            live: live.clone(),
             requests: ask,
             logins: Arc::new(Logins::new(clock.clone())),
             content_memory: content_memory.permits(),
@@ -190,6 +193,12 @@ impl Server {
             control: tokio::spawn(serve_control(control, admin)),
             smtp_events: tokio::spawn(record_smtp_events(
                 open.listeners.smtp_server(),
+                settings_sender.subscribe(),
+            )),
+            live_changes: tokio::spawn(live.forward(
+                queue.clone(),
+                health.clone(),
+                clock.clone(),
                 settings_sender.subscribe(),
             )),
             events: ServiceEvents::new(queue.clone(), clock.clone()),
@@ -344,6 +353,7 @@ impl Server {
         self.webhooks.close().await;
         self.control.abort();
         self.smtp_events.abort();
+        self.live_changes.abort();
         let _ = std::fs::remove_file(self.reloader.settings.borrow().control_socket());
         if let Err(error) = self.queue.close().await {
             tracing::error!("the queue did not close well: {error}");
