@@ -41,6 +41,8 @@ pub(super) enum Identity {
 pub(super) struct TcpAsker {
     pub(super) client: IpAddr,
     pub(super) identity: Identity,
+    /// What forms of pages send, so that no page of somebody else can send them.
+    pub(super) csrf_token: String,
 }
 
 impl TcpAsker {

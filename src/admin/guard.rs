@@ -16,11 +16,12 @@ use crate::mail::printable;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use percent_encoding::NON_ALPHANUMERIC;
 use secrecy::ExposeSecret;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -110,12 +111,15 @@ async fn let_in(
     let large_bodies = &admin.logins.large_bodies;
     let body = read_body(&parts.headers, body, most, large_bodies, BODY_TIMEOUT).await.map_err(refuse)?;
     if !is_safe(&parts.method) {
-        no_forgery(&identity, right, &parts.headers, &body).map_err(refuse)?;
+        let csrf_token = csrf_token(admin, &identity);
+        let is_api = parts.uri.path().starts_with("/api/");
+        no_forgery(&identity, csrf_token, right, is_api, &parts.headers, &body).map_err(refuse)?;
     }
     let before = settings.admin.clone();
     let ends = StreamEnds::new(admin.clone(), connection.closed.clone(), identity, before);
     if let Some(identity) = known {
-        parts.extensions.insert(TcpAsker { client: connection.client, identity });
+        let csrf_token = csrf_token(admin, &identity).unwrap_or_default().to_owned();
+        parts.extensions.insert(TcpAsker { client: connection.client, identity, csrf_token });
     }
     Ok((Request::from_parts(parts, Body::from(body)), ends))
 }
@@ -134,7 +138,7 @@ fn judge(
         Right::LogIn => Identity::Nobody,
         _ => {
             let found = identify(admin, settings, &parts.headers).map_err(refuse)?;
-            found.ok_or_else(|| Box::new(not_logged_in(&parts.headers)))?
+            found.ok_or_else(|| Box::new(not_logged_in(&parts.uri, &parts.headers)))?
         }
     };
     if !identity.may(right) {
@@ -190,10 +194,13 @@ fn session_ids(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id).take(4)
 }
 
-fn not_logged_in(headers: &HeaderMap) -> Response {
+fn not_logged_in(uri: &Uri, headers: &HeaderMap) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/html") {
-        return Redirect::to("/login").into_response();
+        let page = uri.path_and_query().map(|page| page.as_str()).filter(|page| *page != "/");
+        let next = page
+            .map(|page| format!("?next={}", percent_encoding::utf8_percent_encode(page, NON_ALPHANUMERIC)));
+        return Redirect::to(&format!("/login{}", next.unwrap_or_default())).into_response();
     }
     let detail =
         "log in at /login with the password of [admin], or send its token (Authorization: Bearer ...)";
@@ -237,28 +244,44 @@ async fn read_body(
     }
 }
 
-/// What a browser sends by itself suffices for no change: a page of somebody else can have it sent.
-fn no_forgery(identity: &Identity, right: Right, headers: &HeaderMap, body: &Bytes) -> Result<(), Problem> {
-    let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    let is_form = media_type(headers) == FORM;
+/// What forms of our pages send. Nobody else can read our pages: a browser shows them to no other origin, and the host is checked.
+fn csrf_token<'a>(admin: &'a AdminState, identity: &'a Identity) -> Option<&'a str> {
     match identity {
-        Identity::Token => return Ok(()),
-        Identity::Session(session) => {
-            let said = headers.get(CSRF_HEADER).map(|value| value.as_bytes().to_vec());
-            let said =
-                said.or_else(|| form_field(body, "csrf_token").filter(|_| is_form).map(String::into_bytes));
-            if !said.is_some_and(|said| said.ct_eq(session.csrf_token.as_bytes()).into()) {
-                return forbidden(
-                    "who is logged in by a cookie sends csrf_token of GET /api/v1/session with each change: as X-CSRF-Token, \
-                     or in the form",
-                );
-            }
-        }
-        Identity::Nobody => {}
+        Identity::Session(session) => Some(&session.csrf_token),
+        Identity::Nobody => admin.logins.csrf_token.as_deref(),
+        Identity::Token => None,
     }
-    let may_be_form = is_form && (right == Right::LogIn || matches!(identity, Identity::Session(_)));
+}
+
+/// What a browser sends by itself suffices for no change: a page of somebody else can have it sent.
+fn no_forgery(
+    identity: &Identity,
+    csrf_token: Option<&str>,
+    right: Right,
+    is_api: bool,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(), Problem> {
+    let is_form = media_type(headers) == FORM && !is_api;
+    let needs_token = match identity {
+        Identity::Token => return Ok(()),
+        Identity::Session(_) => true,
+        // JSON is nothing that a form of somebody else could send.
+        Identity::Nobody => is_form && right != Right::LogIn,
+    };
+    if needs_token {
+        let said = headers.get(CSRF_HEADER).map(|value| value.as_bytes().to_vec());
+        let said =
+            said.or_else(|| form_field(body, "csrf_token").filter(|_| is_form).map(String::into_bytes));
+        let is_equal = |said: Vec<u8>| csrf_token.is_some_and(|token| said.ct_eq(token.as_bytes()).into());
+        if !said.is_some_and(is_equal) {
+            let detail = "who is logged in by a cookie sends csrf_token of GET /api/v1/session with each change: as X-CSRF-Token, or in \
+                          the form. A page that was open for long is to be loaded again";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+    }
     let is_nothing = !headers.contains_key(header::CONTENT_TYPE) && body.is_empty();
-    match is_nothing || is_json(headers) || may_be_form {
+    match is_nothing || is_json(headers) || is_form {
         true => Ok(()),
         false => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -268,7 +291,7 @@ fn no_forgery(identity: &Identity, right: Right, headers: &HeaderMap, body: &Byt
 }
 
 /// A field of a form, decoded.
-pub(super) fn form_field(body: &[u8], name: &str) -> Option<String> {
+fn form_field(body: &[u8], name: &str) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let value = text.split('&').filter_map(|pair| pair.split_once('=')).find(|(field, _)| *field == name)?.1;
     let value = value.replace('+', " ");

@@ -3,6 +3,7 @@
 //! A wrong password costs a hash, also where the password is stored as it is, or where there is none.
 
 use super::login_limit::LoginLimit;
+use super::notices::Notices;
 use super::sessions::{Sessions, fingerprint, random_text};
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -30,6 +31,10 @@ pub(crate) struct Logins {
     pub(super) streams: Arc<Semaphore>,
     /// For bodies of requests that take much memory.
     pub(super) large_bodies: Semaphore,
+    /// What forms send where there is no password, and so no session.
+    pub(super) csrf_token: Option<String>,
+    /// For pages.
+    pub(super) notices: Notices,
     /// The fingerprint of what logs in once.
     token: Mutex<Option<[u8; 32]>>,
 }
@@ -54,6 +59,8 @@ impl Logins {
             limit: Mutex::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             large_bodies: Semaphore::new(LARGE_BODIES),
+            csrf_token: random_text(),
+            notices: Notices::default(),
             token: Mutex::default(),
             clock,
         }

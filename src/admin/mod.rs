@@ -18,14 +18,14 @@ mod json_response;
 mod known_keys;
 mod lines;
 mod listener;
-#[allow(dead_code, reason = "for the pages that follow changes")]
 mod live_changes;
-mod login;
 mod login_limit;
 mod logins;
 mod messages;
 mod metrics;
+mod notices;
 mod openapi;
+mod pages;
 pub(crate) mod problem;
 pub(crate) mod query;
 mod request_origin;
@@ -35,6 +35,7 @@ pub(crate) mod safe_json;
 mod send;
 mod sent;
 mod service;
+mod session;
 mod sessions;
 mod state;
 mod streams;
@@ -42,8 +43,7 @@ pub(crate) mod test_line;
 mod upstream_test;
 
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
 use openapi::{ApiDocument, document};
 use problem::Problem;
@@ -56,16 +56,14 @@ pub(crate) use live_changes::LiveChanges;
 pub(crate) use logins::Logins;
 pub(crate) use state::{AdminState, ChangeResult, ConfigRequest};
 
-/// All routes, over TCP: with the guard before them, and the pages to log in by.
+/// All routes and the pages, over TCP: with the guard before them.
 pub(crate) fn tcp_router(state: AdminState) -> Router {
-    Router::new()
-        .route("/", get(login::home))
-        .route("/login", get(login::form).post(login::log_in))
-        .route("/logout", post(login::log_out))
+    pages::router()
         .method_not_allowed_fallback(no_method)
         .with_state(state.clone())
         .merge(router(state.clone()))
         .layer(from_fn_with_state(state, guard::guard))
+        .layer(from_fn(pages::in_html))
 }
 
 async fn no_method(method: Method) -> Problem {
@@ -112,7 +110,7 @@ fn described() -> OpenApiRouter<AdminState> {
         .routes(routes!(changes::reset))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
-        .routes(routes!(login::session))
+        .routes(routes!(session::session))
         .routes(routes!(service::stats))
         .routes(routes!(service::reload))
 }

@@ -29,6 +29,8 @@ pub(super) fn needed(method: &Method, route: Option<&str>) -> Right {
     match route {
         Some("/livez" | "/readyz") if is_safe => Right::Health,
         Some("/login") => Right::LogIn,
+        // The page to log in by is made of them, too.
+        Some("/assets/{name}") if is_safe => Right::LogIn,
         // For who is logged in, as everybody is who may read.
         Some("/logout") | None => Right::Read,
         Some(_) if is_safe => Right::Read,

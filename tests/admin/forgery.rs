@@ -1,6 +1,6 @@
 //! Requests that a page of somebody else makes a browser send.
 
-use super::{Admin, CHANGE, with_password};
+use super::{Admin, CHANGE, PASSWORD, with_password};
 
 /// What browsers add to requests of pages that are not ours.
 const FROM_ELSEWHERE: &[&[&str]] = &[
@@ -92,4 +92,31 @@ fn a_page_of_another_origin_reads_and_follows_nothing() {
     let preflight = admin.ask("OPTIONS", "/api/v1/settings", &asked, "");
     assert_eq!(preflight.status, 405);
     assert_eq!(preflight.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn forms_of_pages_need_their_token_also_without_a_password() {
+    let admin = Admin::start("");
+    let page = admin.get("/", &["Accept: text/html"]);
+    assert_eq!(page.status, 200);
+    // A page of somebody else cannot read ours, and so does not know what a form has to send.
+    for body in ["", "csrf_token=", "csrf_token=guessed"] {
+        let answer = admin.form("/logout", &["Accept: text/html"], body);
+        assert_eq!(answer.status, 403, "{body}: {answer:?}");
+        assert!(answer.text().starts_with("<!doctype html>"), "{answer:?}");
+    }
+}
+
+#[test]
+fn who_is_not_logged_in_comes_to_the_page_that_was_asked_for() {
+    let admin = Admin::start(&with_password());
+    let answer = admin.get("/queue?q=to:ann", &["Accept: text/html"]);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/login?next=%2Fqueue%3Fq%3Dto%3Aann"))
+    );
+    let answer = admin.form("/login", &[], &format!("password={PASSWORD}&next=%2Fqueue%3Fq%3Dto%3Aann"));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/queue?q=to:ann")));
+    let answer = admin.form("/login", &[], &format!("password={PASSWORD}&next=%2F%2Fevil.test"));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
 }

@@ -78,7 +78,7 @@ fn the_lines_of_the_page_work() {
     admin.proxy.command(&["reload"]);
     assert!(nginx.said("/api/v1/stats", &[]).starts_with("HTTP/1.1 401"));
     let said = nginx.said("/login", &["--data", &format!("password={PASSWORD}")]);
-    assert!(said.starts_with("HTTP/1.1 303") && said.contains("SameSite=Strict; Secure"), "{said}");
+    assert!(said.starts_with("HTTP/1.1 303") && said.contains("SameSite=Lax; Secure"), "{said}");
     let (_, cookie) = said.split_once("postroom_session=").unwrap();
     let cookie = format!("Cookie: postroom_session={}", cookie.split(';').next().unwrap());
     let session = nginx.said("/api/v1/session", &["--header", &cookie]);

@@ -1,0 +1,34 @@
+//! The pages of the web admin: HTML made on the server from templates (`templates/`), with one style sheet and one script of our own,
+//! all of it in the binary. Nothing is fetched from elsewhere.
+//!
+//! # Promises
+//! - Every act works without the script: a link, or a form that is answered with a redirect ("POST, redirect, GET").
+//! - What a page does is what the routes of the API do: it calls the same functions, and has no rules of its own.
+//! - A page that is open follows what happens by one event stream (`GET /live`), and asks for itself again when something has
+//!   changed; nothing polls.
+//! - Texts of mail are escaped; HTML of mail is shown in a sandboxed frame alone.
+
+mod assets;
+mod dashboard;
+mod frame;
+mod html_problem;
+mod live;
+mod login;
+mod modes;
+mod shown;
+
+pub(super) use html_problem::in_html;
+
+use super::state::AdminState;
+use axum::Router;
+use axum::routing::{get, post};
+
+/// Every page and every act of a page.
+pub(super) fn router() -> Router<AdminState> {
+    Router::new()
+        .route("/", get(dashboard::show))
+        .route("/assets/{name}", get(assets::file))
+        .route("/live", get(live::changes))
+        .route("/login", get(login::form).post(login::log_in))
+        .route("/logout", post(login::log_out))
+}

@@ -1,0 +1,89 @@
+//! Values as pages show them.
+
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A time: for programs, and for readers without the script, in UTC. The script shows it in the zone of the reader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ShownTime {
+    /// RFC 3339.
+    pub(super) iso: String,
+    /// `2026-11-22 14:03:05 UTC`.
+    pub(super) utc: String,
+}
+
+impl From<Timestamp> for ShownTime {
+    fn from(time: Timestamp) -> ShownTime {
+        ShownTime { iso: format!("{time:.3}"), utc: time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string() }
+    }
+}
+
+/// `1.2 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+/// `3 d 4 h`, `12 min`, `8 s`: the two largest units.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, 0, _) => format!("{days} d"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// The first characters of a text, with an ellipsis where there are more.
+pub(super) fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+/// `1 message`, `12 messages`.
+pub(super) fn count(number: u64, one: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {one}{s}", thousands(number))
+}
+
+/// `100,000`.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_short_and_clear() {
+        assert_eq!(
+            [0, 7, 999, 1000, 100_000, 1_234_567].map(thousands),
+            ["0", "7", "999", "1,000", "100,000", "1,234,567"]
+        );
+        let spans =
+            [0, 59, 60, 3599, 3600, 3660, 86_400, 100_000].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["0 s", "59 s", "1 min", "59 min", "1 h", "1 h 1 min", "1 d", "1 d 3 h"]);
+        assert_eq!(
+            (short("ä".repeat(5).as_str(), 5).as_str(), short("äääääa", 5).as_str()),
+            ("äääää", "ääää…")
+        );
+        assert_eq!(
+            (count(1, "message"), count(2000, "message")),
+            ("1 message".into(), "2,000 messages".into())
+        );
+    }
+}
