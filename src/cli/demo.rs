@@ -15,7 +15,6 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -80,14 +79,10 @@ pub(super) fn run(global: &Global, args: DemoArgs) -> Result<(), Failure> {
 
 async fn sink(name: &'static str, refuse: f64) -> std::io::Result<RunningSink> {
     let options = SinkOptions {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         refuse,
-        reject: 0.0,
-        delay: Duration::ZERO,
-        seed: 0,
-        dump: None,
         name: format!("{name}.localhost"),
         say: Arc::new(move |line| say(&format!("   [{name}] {line}"))),
+        ..SinkOptions::default()
     };
     Sink::start(options).await
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 #[command(after_help = "Examples:\n  \
     postroom sink                                    take everything on 127.0.0.1:2526\n  \
     postroom sink --refuse 0.3 --delay 200ms         a flaky upstream\n  \
+    postroom sink --reject-to unknown --refuse-to full     to unknown@ it fails, to full@ it waits\n  \
     postroom sink --listen 127.0.0.1:2527 --dump var/got   keep each message as a file")]
 pub struct SinkArgs {
     /// Address and port to listen on
@@ -33,6 +34,12 @@ pub struct SinkArgs {
     /// Share of recipients answered 550 (refused for good), 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     pub reject: f64,
+    /// Always answer 452 to recipients with this local part (before the @), for example full; may be given several times
+    #[arg(long, value_name = "LOCAL-PART")]
+    pub refuse_to: Vec<String>,
+    /// Always answer 550 to recipients with this local part, for example unknown; may be given several times
+    #[arg(long, value_name = "LOCAL-PART")]
+    pub reject_to: Vec<String>,
     /// Wait that long before the answer to the end of a message, for example 200ms
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub delay: Duration,
@@ -68,6 +75,8 @@ pub async fn run(arguments: SinkArgs) -> io::Result<()> {
         listen: arguments.listen,
         refuse: arguments.refuse,
         reject: arguments.reject,
+        refuse_to: arguments.refuse_to,
+        reject_to: arguments.reject_to,
         delay: arguments.delay,
         seed: arguments.seed,
         dump: arguments.dump,

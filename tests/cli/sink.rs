@@ -99,6 +99,28 @@ fn refusals_come_in_their_share_and_the_same_each_time() {
 }
 
 #[test]
+fn some_recipients_are_always_refused() {
+    let options = || SinkOptions {
+        refuse_to: vec!["full".to_owned(), "slow".to_owned()],
+        reject_to: vec!["unknown".to_owned()],
+        ..SinkOptions::default()
+    };
+    let stage = stage(options());
+    let mut client = Dialogue::with(&stage.sink);
+    client.say("EHLO c.test", "250");
+    client.say("MAIL FROM:<a@x.test>", "250");
+    for (to, answer) in [
+        ("full@y.test", "452 4.2.2"),
+        ("slow@z.test", "452 4.2.2"),
+        ("unknown@y.test", "550 5.1.1"),
+        ("not.unknown@y.test", "250"),
+        ("ann@full", "250"),
+    ] {
+        client.say(&format!("RCPT TO:<{to}>"), answer);
+    }
+}
+
+#[test]
 fn pieces_of_a_long_line_keep_their_dots() {
     // Lines so long that they are handed on in pieces of 64 KiB, with dots at every place where a piece may begin.
     for shift in 0..3 {

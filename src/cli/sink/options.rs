@@ -14,6 +14,10 @@ pub struct SinkOptions {
     pub refuse: f64,
     /// Share of recipients answered 550.
     pub reject: f64,
+    /// Recipients with one of these local parts are always answered 452.
+    pub refuse_to: Vec<String>,
+    /// Recipients with one of these local parts are always answered 550.
+    pub reject_to: Vec<String>,
     /// Before the answer to the end of a message.
     pub delay: Duration,
     /// Of the refusals; 0 = random.
@@ -31,6 +35,8 @@ impl Default for SinkOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             refuse: 0.0,
             reject: 0.0,
+            refuse_to: Vec::new(),
+            reject_to: Vec::new(),
             delay: Duration::ZERO,
             seed: 0,
             dump: None,

@@ -65,10 +65,14 @@ impl Handler for Receiver {
     }
 
     fn rcpt(&mut self, to: &str) -> Response {
-        let SinkOptions { refuse, reject, .. } = self.shared.options;
+        let SinkOptions { refuse, reject, refuse_to, reject_to, .. } = &self.shared.options;
+        let local_part = to.rsplit_once('@').map_or(to, |(local_part, _)| local_part);
+        let is_one_of = |local_parts: &[String]| local_parts.iter().any(|one| one == local_part);
         let dice = self.shared.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
         let (code, text) = match dice {
-            _ if dice < reject => (550, "5.1.1 This sink rejects some recipients, and this is one"),
+            _ if is_one_of(reject_to) => (550, "5.1.1 No such mailbox"),
+            _ if is_one_of(refuse_to) => (452, "4.2.2 The mailbox is full"),
+            _ if dice < *reject => (550, "5.1.1 This sink rejects some recipients, and this is one"),
             _ if dice < reject + refuse => {
                 (451, "4.3.0 This sink refuses some recipients for now, and this is one")
             }
