@@ -9,6 +9,7 @@ use std::path::Path;
 /// Folders of `src` that hold to it.
 const FOLDERS: &[&str] = &[
     "admin",
+    "cli/demo",
     "cli/sendmail",
     "cli/sink",
     "config",

@@ -63,7 +63,7 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  postroom demo                            watch failover on one machine
+  postroom demo                            try it on one machine, with the web admin
   postroom serve -c postroom.toml          run the proxy
   postroom check -c postroom.toml          is the configuration right?
   postroom queue list --state deferred     what waits, and why
@@ -91,7 +91,7 @@ enum Verb {
         after_help = "Examples:\n  postroom serve -c postroom.toml\n  RELAYHOST=mail.example.com:587 postroom serve --data-dir /var/lib/postroom"
     )]
     Serve,
-    /// Run the whole thing on one machine: proxy, two built-in upstreams, the first of them flaky
+    /// Try it on one machine: proxy, web admin, two sites, built-in upstreams of which some fail, mail under way
     Demo(demo::DemoArgs),
     /// Run a throw-away upstream that prints what it gets
     Sink(sink::SinkArgs),

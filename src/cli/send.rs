@@ -1,11 +1,11 @@
 //! `postroom send`: a message file goes through the proxy, as an application would send it.
 
 use super::content::{self, End};
-use super::submission::submit;
+use super::submission::{proxy, submit};
 use super::{Failure, Global, small_runtime};
 use crate::admin::safe_json::to_json;
-use crate::config::settings::{TlsMode, Upstream};
-use crate::config::{Settings, default_upstream};
+use crate::config::Settings;
+use crate::config::settings::Upstream;
 use crate::deliver::envelope::{OutboundEnvelope, OutboundRecipient};
 use crate::deliver::outgoing::Outgoing;
 use crate::deliver::transaction_result::RecipientAnswer;
@@ -13,7 +13,7 @@ use crate::mail::{Address, BodyType, DsnRequest, ReversePath, printable};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use std::io::BufReader;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// `postroom send`.
@@ -105,15 +105,4 @@ fn read(file: &str) -> Result<Vec<u8>, Failure> {
     let unreadable = || format!("{file} cannot be read");
     let input = BufReader::new(std::fs::File::open(file).with_context(unreadable)?);
     Ok(content::read(input, End::Input).with_context(unreadable)?)
-}
-
-/// Our own listener, seen as an upstream: what is listened to everywhere is reached on loopback.
-fn proxy(address: SocketAddr) -> Arc<Upstream> {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let tls = TlsMode::None;
-    Arc::new(Upstream { tls, ..default_upstream("proxy", &ip.to_string(), address.port()) })
 }

@@ -1,12 +1,14 @@
-//! Handing one message to the proxy, as `postroom send` and `postroom sendmail` do.
+//! Handing one message to the proxy, as `postroom send`, `postroom sendmail` and `postroom demo` do.
 
-use crate::config::settings::Upstream;
+use crate::config::default_upstream;
+use crate::config::settings::{TlsMode, Upstream};
 use crate::deliver::connection::Connection;
 use crate::deliver::envelope::OutboundEnvelope;
 use crate::deliver::outgoing::Outgoing;
 use crate::deliver::session_error::SessionError;
 use crate::deliver::transact::transact;
 use crate::deliver::transaction_result::{Disposition, RecipientAnswer};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What the proxy said.
@@ -48,4 +50,15 @@ pub(super) async fn submit(
             return Ok(Submission { answers, lost });
         }
     }
+}
+
+/// Our own listener, seen as an upstream: what is listened to everywhere is reached on loopback.
+pub(super) fn proxy(address: SocketAddr) -> Arc<Upstream> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let tls = TlsMode::None;
+    Arc::new(Upstream { tls, ..default_upstream("proxy", &ip.to_string(), address.port()) })
 }

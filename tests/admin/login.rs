@@ -3,7 +3,7 @@
 use super::{Admin, Answer, CHANGE, PASSWORD, with_password};
 use crate::support::certificate::CertificateFiles;
 use crate::support::proxy::postroom;
-use crate::support::{Ended, free_address, spawn};
+use crate::support::{Ended, spawn};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
@@ -137,13 +137,16 @@ fn who_tries_too_many_passwords_has_to_wait() {
 #[test]
 fn the_link_of_the_demo_logs_in_once() {
     let mut command = postroom();
-    command.args(["demo", "--listen", &free_address().to_string()]).stdout(Stdio::piped());
+    command
+        .args(["demo", "--no-mail", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .stdout(Stdio::piped());
     let mut child = spawn(&mut command);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.expect("text"));
     let _demo = Ended(child);
-    let link = lines.find_map(|line| Some(line.split_once("/login?token=")?.1.to_owned())).unwrap();
-    let url = lines.find_map(|line| Some(line.split_once("http://")?.1.to_owned())).unwrap();
-    let address = url.split('/').next().unwrap().parse().unwrap();
+    let first = lines.next().unwrap();
+    let (address, rest) =
+        first.strip_prefix("Web admin: http://").unwrap().split_once("/login?token=").unwrap();
+    let (address, link) = (address.parse().unwrap(), rest.split_whitespace().next().unwrap());
     let demo = Demo { address };
     let wrong = demo.get("/login?token=AAAA", "");
     assert_eq!(wrong.status, 401, "{wrong:?}");
