@@ -45,24 +45,10 @@ pub(super) struct ResetQuery {
     confirm: bool,
 }
 
-async fn change(admin: &AdminState, change: Change, asker: Asker) -> Result<ChangedJson, Problem> {
-    // It names what is to be, so it is meant.
-    confirmed(admin, change, asker, true).await
-}
-
-async fn confirmed(
-    admin: &AdminState,
-    change: Change,
-    Asker(by): Asker,
-    confirmed: bool,
-) -> Result<ChangedJson, Problem> {
+async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<ChangedJson, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
-    admin
-        .requests
-        .send(ConfigRequest::Change { change, by, confirmed, answer })
-        .await
-        .map_err(|_| stopping())?;
+    admin.requests.send(ConfigRequest::Change { change, by, answer }).await.map_err(|_| stopping())?;
     Ok(answered.await.map_err(|_| stopping())??.into())
 }
 
@@ -214,12 +200,13 @@ pub(super) async fn reset(
     asker: Asker,
     JsonBody(query): JsonBody<ResetQuery>,
 ) -> Result<JsonResponse<ChangedJson>, Problem> {
-    let wanted = match (query.all, query.keys.is_empty()) {
-        (true, true) => Change::ResetAll,
-        (false, false) => Change::Reset(query.keys),
+    let ResetQuery { keys, all, confirm: confirmed } = query;
+    let wanted = match (all, keys.is_empty()) {
+        (true, true) => Change::ResetAll { confirmed },
+        (false, false) => Change::Reset { keys, confirmed },
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name `keys` or `all`, and one of them")),
     };
-    Ok(JsonResponse(confirmed(&admin, wanted, asker, query.confirm).await?))
+    Ok(JsonResponse(change(&admin, wanted, asker).await?))
 }
 
 fn detail(admin: &AdminState, name: &str, done: ChangedJson) -> Result<UpstreamDetailJson, Problem> {

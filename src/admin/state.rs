@@ -31,8 +31,6 @@ pub(crate) enum ConfigRequest {
         change: Change,
         /// Who wants it: for people.
         by: String,
-        /// It is meant, also where mail goes to its addressees then.
-        confirmed: bool,
         /// In force when this is answered.
         answer: oneshot::Sender<Result<ChangeResult, ChangeError>>,
     },

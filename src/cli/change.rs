@@ -18,22 +18,12 @@ use std::path::Path;
 #[error("this ends {}: mail goes to its addressees then; what waits and was touched by it is held", printable(.0))]
 pub(super) struct EndsModes(pub(super) String);
 
-/// `verb`: its name, for events.
-pub(super) fn run(global: &Global, verb: &str, change: &Change) -> Result<(), Failure> {
-    run_confirmed(global, verb, change, false)
-}
-
-/// The same. Where a reset ends a mode it is asked for, unless it is `confirmed`.
-pub(super) fn run_confirmed(
-    global: &Global,
-    verb: &str,
-    change: &Change,
-    confirmed: bool,
-) -> Result<(), Failure> {
-    let done = match make(global, verb, change, confirmed) {
+/// `verb`: its name, for events. Where a reset ends a mode and was not confirmed, it is asked for.
+pub(super) fn run(global: &Global, verb: &str, change: Change) -> Result<(), Failure> {
+    let done = match make(global, verb, &change) {
         Err(Failure::Failed(error)) if error.is::<EndsModes>() => {
             confirm(&format!("{error}. Reset?"))?;
-            make(global, verb, change, true)?
+            make(global, verb, &change.confirm())?
         }
         done => done?,
     };
@@ -56,17 +46,17 @@ pub(super) fn run_confirmed(
     Ok(())
 }
 
-fn make(global: &Global, verb: &str, change: &Change, confirmed: bool) -> Result<ChangedJson, Failure> {
+fn make(global: &Global, verb: &str, change: &Change) -> Result<ChangedJson, Failure> {
     let socket = global.control_socket()?;
     small_runtime()?.block_on(async {
-        if let Some(done) = by_proxy(&socket, verb, change, confirmed).await? {
+        if let Some(done) = by_proxy(&socket, verb, change).await? {
             return Ok(done);
         }
         let by = format!(
             "postroom {verb}, user {}, without a running proxy",
             unix::name_of_user(unix::own_user())
         );
-        match server::change_without_proxy(&global.sources()?, change, &by, confirmed).await {
+        match server::change_without_proxy(&global.sources()?, change, &by).await {
             Ok(Some(done)) => {
                 let folder = socket.parent().unwrap_or(&socket).display().to_string();
                 eprintln!(
@@ -78,7 +68,7 @@ fn make(global: &Global, verb: &str, change: &Change, confirmed: bool) -> Result
             // It has started meanwhile.
             Ok(None) => {
                 let gone = || anyhow!("the proxy has ended again; try again");
-                Ok(by_proxy(&socket, verb, change, confirmed).await?.ok_or_else(gone)?)
+                Ok(by_proxy(&socket, verb, change).await?.ok_or_else(gone)?)
             }
             Err(ChangeError::Wrong(errors)) => Err(Failure::Config(errors)),
             Err(ChangeError::Unconfirmed(what)) => Err(EndsModes(what).into()),
@@ -88,23 +78,16 @@ fn make(global: &Global, verb: &str, change: &Change, confirmed: bool) -> Result
 }
 
 /// None: no proxy runs.
-async fn by_proxy(
-    socket: &Path,
-    verb: &str,
-    change: &Change,
-    confirmed: bool,
-) -> Result<Option<ChangedJson>, Failure> {
+async fn by_proxy(socket: &Path, verb: &str, change: &Change) -> Result<Option<ChangedJson>, Failure> {
     let Some(client) = Client::connect(socket).await? else { return Ok(None) };
-    let (method, path, mut body) = request(change);
-    if confirmed {
-        body["confirm"] = true.into();
-    }
+    let (method, path, body) = request(change);
     Ok(Some(client.named(verb).ask(method, &path, &body).await?))
 }
 
 /// The route that does it.
 fn request(change: &Change) -> (Method, String, Value) {
     let upstream = |name: &str| format!("/api/v1/upstreams/{}", query_value(name));
+    let reset = || "/api/v1/settings/reset".to_owned();
     match change {
         Change::Settings(keys) => (Method::PATCH, "/api/v1/settings".to_owned(), json!(keys)),
         Change::AddUpstream { name, keys } => {
@@ -115,7 +98,11 @@ fn request(change: &Change) -> (Method, String, Value) {
         Change::EditUpstream { name, keys } => (Method::PATCH, upstream(name), json!(keys)),
         Change::DeleteUpstream(name) => (Method::DELETE, upstream(name), Value::Null),
         Change::ResetUpstream(name) => (Method::POST, upstream(name) + "/reset", Value::Null),
-        Change::Reset(keys) => (Method::POST, "/api/v1/settings/reset".to_owned(), json!({ "keys": keys })),
-        Change::ResetAll => (Method::POST, "/api/v1/settings/reset".to_owned(), json!({ "all": true })),
+        Change::Reset { keys, confirmed } => {
+            (Method::POST, reset(), json!({ "keys": keys, "confirm": confirmed }))
+        }
+        Change::ResetAll { confirmed } => {
+            (Method::POST, reset(), json!({ "all": true, "confirm": confirmed }))
+        }
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct ResetArgs {
 
 /// Runs the verb.
 pub(super) fn run(global: &Global, args: ResetArgs) -> Result<(), Failure> {
-    let wanted = if args.all { Change::ResetAll } else { Change::Reset(args.keys) };
-    change::run_confirmed(global, "reset", &wanted, args.yes)
+    let ResetArgs { keys, all, yes: confirmed } = args;
+    let wanted = if all { Change::ResetAll { confirmed } } else { Change::Reset { keys, confirmed } };
+    change::run(global, "reset", wanted)
 }

@@ -114,7 +114,7 @@ pub(super) fn run(global: &Global, args: UpstreamArgs) -> Result<(), Failure> {
         UpstreamVerb::Delete { name } => ("upstream delete", Change::DeleteUpstream(name)),
         UpstreamVerb::Reset { name } => ("upstream reset", Change::ResetUpstream(name)),
     };
-    change::run(global, verb, &wanted)
+    change::run(global, verb, wanted)
 }
 
 fn list(global: &Global) -> Result<(), Failure> {

@@ -120,7 +120,7 @@ pub fn propose(sources: &Sources, change: &Change) -> Result<Proposal, ChangeErr
     let (mut before, errors) = AdminFile::read(&data_dir, &schema, sources)
         .unwrap_or_else(|error| (AdminFile::empty(&data_dir), vec![error]));
     let was_damaged = !errors.is_empty();
-    if was_damaged && *change != Change::ResetAll {
+    if was_damaged && !matches!(change, Change::ResetAll { .. }) {
         return Err(ConfigErrors::new(errors, Some(data_dir)).into());
     }
     let was = before.text.clone();

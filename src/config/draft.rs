@@ -39,10 +39,18 @@ pub enum Change {
     DeleteUpstream(String),
     /// All changes of an upstream are taken back.
     ResetUpstream(String),
-    /// All changes at and beneath these keys are taken back: `redirect`, `upstream.primary.enabled`.
-    Reset(Vec<String>),
+    /// All changes at and beneath these keys are taken back.
+    Reset {
+        /// `redirect`, `upstream.primary.enabled`.
+        keys: Vec<String>,
+        /// It is meant, also where it ends what keeps mail from its addressees.
+        confirmed: bool,
+    },
     /// All changes are taken back, also those of a file that cannot be read.
-    ResetAll,
+    ResetAll {
+        /// As in [`Change::Reset`].
+        confirmed: bool,
+    },
 }
 
 /// Why nothing was changed.
@@ -75,9 +83,23 @@ pub(super) struct Draft<'a> {
 }
 
 impl Change {
-    /// It names what goes back, and not what that comes to.
-    pub fn is_reset(&self) -> bool {
-        matches!(self, Change::Reset(_) | Change::ResetAll)
+    /// Whether it may end what keeps mail from its addressees. A reset names what goes back and not what that comes to, so that
+    /// it has to be confirmed; every other change says what is to be.
+    pub fn may_end_modes(&self) -> bool {
+        match self {
+            Change::Reset { confirmed, .. } | Change::ResetAll { confirmed } => *confirmed,
+            _ => true,
+        }
+    }
+
+    /// The same, and meant whatever it ends.
+    #[must_use]
+    pub fn confirm(self) -> Change {
+        match self {
+            Change::Reset { keys, .. } => Change::Reset { keys, confirmed: true },
+            Change::ResetAll { .. } => Change::ResetAll { confirmed: true },
+            other => other,
+        }
     }
 }
 
@@ -138,8 +160,8 @@ impl Draft<'_> {
                 self.take_back(&table);
                 Ok(())
             }
-            Change::Reset(keys) => keys.iter().try_for_each(|key| self.reset(key)),
-            Change::ResetAll => {
+            Change::Reset { keys, .. } => keys.iter().try_for_each(|key| self.reset(key)),
+            Change::ResetAll { .. } => {
                 self.after.changes.clear();
                 self.after.replaced.clear();
                 Ok(())

@@ -298,9 +298,9 @@ impl Server {
         // The client that asked may be gone.
         match request {
             ConfigRequest::Reload { by, answer } => drop(answer.send(self.reload(&by).await)),
-            ConfigRequest::Change { change, by, confirmed, answer } => {
+            ConfigRequest::Change { change, by, answer } => {
                 self.service_manager.reloading();
-                let changing = self.reloader.change(&mut self.sockets, &self.events, &change, &by, confirmed);
+                let changing = self.reloader.change(&mut self.sockets, &self.events, &change, &by);
                 let result = changing.await;
                 self.metrics.reload(if result.is_ok() { "done" } else { "refused" });
                 self.follow_settings().await;

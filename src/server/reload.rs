@@ -148,21 +148,20 @@ impl Reloader {
     }
 
     /// Changes the configuration as a verb or a page wants it: what is answered is in `admin.toml` and in force. `by`: who
-    /// wants it. `confirmed`: a reset may end a mode.
+    /// wants it.
     pub(super) async fn change(
         &mut self,
         sockets: &mut OpenSockets,
         events: &ServiceEvents,
         change: &Change,
         by: &str,
-        confirmed: bool,
     ) -> Result<ChangeResult, ChangeError> {
         let before = self.settings.borrow().clone();
         let mut proposal = config::propose(&self.sources, change)?;
         proposal.compare_with(&self.in_force.borrow());
         // What is in force is known here, also where admin.toml does not tell any more.
         let ended = config::ended_modes(&before, &proposal.loaded.settings);
-        if change.is_reset() && !confirmed && !ended.is_empty() {
+        if !change.may_end_modes() && !ended.is_empty() {
             return Err(ChangeError::Unconfirmed(ended.join(", ")));
         }
         let admin = &proposal.loaded.admin;

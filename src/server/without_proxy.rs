@@ -31,7 +31,7 @@ pub(super) async fn lock_data_dir(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Writes a change. `confirmed`: a reset may end a mode. None: a proxy runs now, and has to be asked.
+/// Writes a change. None: a proxy runs now, and has to be asked.
 ///
 /// # Errors
 /// Then nothing has changed.
@@ -39,7 +39,6 @@ pub(crate) async fn change_without_proxy(
     sources: &Sources,
     change: &Change,
     by: &str,
-    confirmed: bool,
 ) -> Result<Option<ChangeResult>, ChangeError> {
     // The folder is known only then; what the change comes to is decided again under the lock.
     let folder = config::propose(sources, change)?.loaded.settings.data_dir;
@@ -61,7 +60,7 @@ pub(crate) async fn change_without_proxy(
     if proposal.is_in_force() {
         return Ok(Some(ChangeResult::default()));
     }
-    if change.is_reset() && !confirmed && !proposal.ended_modes.is_empty() {
+    if !change.may_end_modes() && !proposal.ended_modes.is_empty() {
         return Err(ChangeError::Unconfirmed(proposal.ended_modes.join(", ")));
     }
     let staged = StagedFile::write(&admin.path, admin.text.expose_secret())

@@ -274,7 +274,7 @@ impl Installation {
                 self.said.added_at = self.said.added_at.or(is_new.then_some(self.said.at));
             }
             Step::ResetAll(_) => {
-                self.try_change(&Change::ResetAll, true);
+                self.try_change(&Change::ResetAll { confirmed: false }, true);
                 (self.said.clicks, self.said.added_at) = (BTreeMap::new(), None);
             }
             Step::Load(_) => self.load(),

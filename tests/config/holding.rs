@@ -24,6 +24,10 @@ fn add(name: &str, values: Value) -> Change {
     Change::AddUpstream { name: name.to_owned(), keys: keys(values) }
 }
 
+fn reset(key: &str) -> Change {
+    Change::Reset { keys: vec![key.to_owned()], confirmed: false }
+}
+
 /// As the server does it.
 #[track_caller]
 fn click(desk: &Desk, change: &Change) -> Proposal {
@@ -204,16 +208,14 @@ fn no_change_hides_what_is_wrong_in_the_file() {
 fn an_added_upstream_never_gets_the_mail_of_all_sites_by_a_reset() {
     let desk = Desk::with(&format!("{A}[site.x]\n"));
     click(&desk, &add("b", json!({ "host": "127.0.0.1:10", "sites": ["x"] })));
-    for change in
-        [Change::Reset(vec!["upstream.b.sites".to_owned()]), edit("b", json!({ "sites": Value::Null }))]
-    {
+    for change in [reset("upstream.b.sites"), edit("b", json!({ "sites": Value::Null }))] {
         let error = propose(&desk.sources, &change).unwrap_err();
         assert!(
             matches!(&error, ChangeError::Refused(why) if why.contains("postroom upstream delete b")),
             "{error}"
         );
     }
-    click(&desk, &Change::Reset(vec!["upstream.b".to_owned()]));
+    click(&desk, &reset("upstream.b"));
     assert_eq!(desk.loaded().settings.upstreams.len(), 1);
 }
 
@@ -235,7 +237,7 @@ fn others_may_neither_write_admin_toml_nor_read_a_secret_in_it_unnoticed() {
         );
     }
     // It is of no account then, and can be emptied.
-    click(&desk, &Change::ResetAll);
+    click(&desk, &Change::ResetAll { confirmed: false });
 }
 
 #[test]

@@ -167,7 +167,7 @@ proptest! {
         desk.write("var/admin.toml", &format!("{rest}{text}"));
         survive(&desk);
         // Whatever it is, all of it can be taken back.
-        propose(&desk.sources, &Change::ResetAll).unwrap();
+        propose(&desk.sources, &Change::ResetAll { confirmed: false }).unwrap();
     }
 
     /// What is accepted is what is read again.
