@@ -131,25 +131,42 @@ impl PickupFolder {
         }
     }
 
+    /// Makes a file as a delivery does, but for its name, and removes it.
+    pub(super) async fn try_to_write(&self) -> Result<(), SessionError> {
+        let failed = |error: io::Error| not_usable(&self.path, &error);
+        let file = self.create().await.map_err(failed)?;
+        let tried = blocking(self.upstream.data_timeout, move || {
+            (&*file.file).write_all(b"A test: this file may be removed.\r\n")?;
+            file.file.sync_all()?;
+            file.remove()
+        });
+        tried.await.map_err(failed)
+    }
+
+    /// A file under a temporary name, for who is to read it.
+    async fn create(&self) -> io::Result<TemporaryFile> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{}-{}.tmp", self.temporary, NUMBER.fetch_add(1, Ordering::Relaxed));
+        let folder = self.folder.clone();
+        let create = move || {
+            let file = Arc::new(folder.create(name.as_ref())?);
+            let temporary = TemporaryFile { folder, name: name.into(), file, has_left: false };
+            temporary.folder.share_with_group(&temporary.file)?;
+            Ok(temporary)
+        };
+        blocking(self.upstream.data_timeout, create).await
+    }
+
     /// Writes and syncs a file under a temporary name.
     async fn write(
         &self,
         envelope: &OutboundEnvelope,
         content: &mut Outgoing,
     ) -> Result<TemporaryFile, SessionError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{}-{}.tmp", self.temporary, NUMBER.fetch_add(1, Ordering::Relaxed));
         let within = self.upstream.data_timeout;
         let failed = |error: &io::Error| not_usable(&self.path, error);
         let no_content = |error: QueueError| self.session_error(SessionErrorKind::Content, &error);
-        let folder = self.folder.clone();
-        let file = blocking(within, move || {
-            let file = Arc::new(folder.create(name.as_ref())?);
-            let temporary = TemporaryFile { folder, name: name.into(), file, has_left: false };
-            temporary.folder.share_with_group(&temporary.file)?;
-            Ok(temporary)
-        });
-        let file = file.await.map_err(|error| failed(&error))?;
+        let file = self.create().await.map_err(|error| failed(&error))?;
         let mut buffer = head(envelope);
         content.rewind_for_file();
         loop {
@@ -194,7 +211,7 @@ struct TemporaryFile {
     folder: Arc<Folder>,
     name: OsString,
     file: Arc<File>,
-    /// It has its real name.
+    /// It has its real name, or is removed.
     has_left: bool,
 }
 
@@ -207,6 +224,11 @@ enum Named {
 }
 
 impl TemporaryFile {
+    fn remove(mut self) -> io::Result<()> {
+        self.has_left = true;
+        self.folder.remove(&self.name)
+    }
+
     fn rename(mut self, name: &str) -> Named {
         if let Err(error) = self.folder.rename(&self.name.to_string_lossy(), name) {
             return Named::Not(error);

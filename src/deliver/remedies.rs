@@ -99,6 +99,9 @@ fn general(upstream: &Upstream, step: SessionStep, text: &str) -> Option<String>
                 .to_owned(),
         },
         SessionStep::Folder => "the folder must be there, and the user that the proxy runs as must be able to write in it".to_owned(),
+        SessionStep::Write => "the user that the proxy runs as must be able to make files there, with the folder's group, and to remove \
+             them; the disk needs space"
+            .to_owned(),
         // A mode keeps it here, and the text says which.
         SessionStep::Message if says("not sent: ") => return None,
         SessionStep::Message if upstream.pickup_directory.is_some() => {
@@ -168,6 +171,7 @@ mod tests {
             SessionStep::Token,
             SessionStep::Auth,
             SessionStep::Folder,
+            SessionStep::Write,
             SessionStep::Message,
         ] {
             assert!(

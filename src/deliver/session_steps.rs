@@ -23,6 +23,8 @@ pub enum SessionStep {
     Auth,
     /// A pickup folder, in place of all those.
     Folder,
+    /// A file in it, made and removed.
+    Write,
     /// A test message.
     Message,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for SessionStep {
             SessionStep::Token => "token",
             SessionStep::Auth => "auth",
             SessionStep::Folder => "folder",
+            SessionStep::Write => "write",
             SessionStep::Message => "message",
         })
     }

@@ -19,7 +19,7 @@ use super::transaction_result::RecipientAnswer;
 use super::way_out::WayOut;
 use crate::config::settings::Upstream;
 use crate::event::{EventType, Fact, code};
-use crate::mail::{BodyType, DsnRequest, QueueId, ReversePath, Role};
+use crate::mail::{BodyType, DsnRequest, QueueId, ReversePath, Role, printable};
 use crate::policy::test_mail::{TestMail, TestMailRefused};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -119,12 +119,27 @@ async fn open(
     };
     let begin = Instant::now();
     let opened = PickupFolder::open(upstream, path, instance, peer_cache).await;
-    let (outcome, detail) = match &opened {
-        Ok(_) => (StepOutcome::Ok, path.display().to_string()),
+    let shown = printable(&path.display().to_string());
+    tell(folder_step(SessionStep::Folder, begin, &opened, &shown));
+    let folder = opened?;
+    let begin = Instant::now();
+    let written = folder.try_to_write().await;
+    tell(folder_step(SessionStep::Write, begin, &written, "a file was made there, synced and removed"));
+    written?;
+    Ok(WayOut::Pickup(Box::new(folder)))
+}
+
+fn folder_step<T>(
+    step: SessionStep,
+    begin: Instant,
+    result: &Result<T, SessionError>,
+    done: &str,
+) -> EndedStep {
+    let (outcome, detail) = match result {
+        Ok(_) => (StepOutcome::Ok, done.to_owned()),
         Err(error) => (StepOutcome::Failed, error.to_string()),
     };
-    tell(EndedStep { step: SessionStep::Folder, outcome, ms: ms_since(begin), detail });
-    Ok(WayOut::Pickup(Box::new(opened?)))
+    EndedStep { step, outcome, ms: ms_since(begin), detail }
 }
 
 async fn send(way_out: &mut WayOut, id: QueueId, mail: MakeTestMail<'_>) -> EndedStep {

@@ -356,7 +356,10 @@ fn a_pickup_folder_is_tested_too() {
         assert!(why.contains("create the folder") && change.contains("must be there"), "{why}\n{change}");
         std::fs::create_dir(&path).unwrap();
         let (result, code) = tested(&proxy, &["only", "--to", "ann@example.test"]);
-        assert_eq!((code, steps(&result)), (Some(0), vec!["folder ok".to_owned(), "message ok".to_owned()]));
+        assert_eq!(
+            (code, steps(&result)),
+            (Some(0), ["folder ok", "write ok", "message ok"].map(str::to_owned).to_vec())
+        );
         let files: Vec<_> = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect();
         assert_eq!(files.len(), 1, "{files:?}");
         let text = std::fs::read_to_string(&files[0]).unwrap();
@@ -364,6 +367,29 @@ fn a_pickup_folder_is_tested_too() {
         assert!(text.starts_with(head) && text.contains("Subject: Test message through only\r\n"), "{text}");
         std::fs::remove_dir_all(&path).unwrap();
     }
+}
+
+#[test]
+fn a_test_of_a_pickup_folder_makes_a_file_there_and_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    // Any file that is made changes it.
+    let long_ago = std::time::UNIX_EPOCH;
+    std::fs::File::open(folder.path()).unwrap().set_modified(long_ago).unwrap();
+    let config = |path: &std::path::Path| {
+        format!("[upstream.only]\ndelivery = \"pickup\"\npickup_directory = {path:?}\n")
+    };
+    let proxy = Proxy::start(&config(folder.path()));
+    let (result, code) = tested(&proxy, &["only"]);
+    let made = ["folder ok", "write ok"].map(str::to_owned);
+    assert_eq!((code, steps(&result)), (Some(0), made.to_vec()), "{result:#}");
+    assert!(std::fs::metadata(folder.path()).unwrap().modified().unwrap() > long_ago, "nothing was made");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    // Nobody makes files there; root may, as far as its mode tells.
+    let proxy = Proxy::start(&config(std::path::Path::new("/proc")));
+    let (result, code) = tested(&proxy, &["only", "--to", "ann@example.test"]);
+    let step = if rustix::process::geteuid().is_root() { "write" } else { "folder" };
+    assert_eq!((code, failure(&result).0.as_str()), (Some(1), step), "{result:#}");
 }
 
 fn takes_tokens(script: Script) -> Script {
