@@ -51,7 +51,7 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
         }
     }
     folders::check(reader, settings, &sections);
-    folders_are_apart(reader, settings, &sections);
+    folders_are_apart(settings, &sections);
     if settings.queue.bounce == BounceTo::Report {
         somebody_is_reported_to(reader, settings);
     }
@@ -90,18 +90,13 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings) {
 }
 
 /// What picks mail up takes whatever lies in its folder, and so must not find the queue there.
-fn folders_are_apart(reader: &ConfigReader<'_>, settings: &Settings, sections: &[Section<'_>]) {
+fn folders_are_apart(settings: &Settings, sections: &[Section<'_>]) {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| without_dots(path));
     for (upstream, section) in settings.upstreams.iter().zip(sections) {
         let Some(folder) = &upstream.pickup_directory else { continue };
         if real(&settings.data_dir).starts_with(real(folder)) {
             let wrong = "is data_dir or a folder above it: whoever picks mail up there would find the queue";
             section.wrong("pickup_directory", wrong, "give a folder of its own");
-        } else if upstream.enabled && !folder.is_dir() {
-            let (name, folder) = (&upstream.name, folder.display());
-            reader.warn(format!(
-                "upstream.{name}.pickup_directory: there is no folder {folder}: mail waits for it"
-            ));
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings, upstreams: &
         .collect();
     for (upstream, section) in settings.upstreams.iter().zip(upstreams) {
         if let Some(path) = upstream.pickup_directory.as_ref().filter(|_| upstream.enabled) {
-            warn_if_missing(reader, &section.path_of("pickup_directory"), path);
+            warn_if_missing(reader, &section.path_of("pickup_directory"), path, "mail waits for it");
         }
     }
     let mut before: Vec<(&str, PathBuf)> = Vec::new();
@@ -37,7 +37,8 @@ pub(super) fn check(reader: &ConfigReader<'_>, settings: &Settings, upstreams: &
             let wrong = format!("{shown} is in the archive: mail that was sent would be sent again");
             section.wrong("directory", wrong, "give a folder outside data_dir");
         }
-        warn_if_missing(reader, &section.path_of("directory"), &pickup.directory);
+        let key = section.path_of("directory");
+        warn_if_missing(reader, &key, &pickup.directory, "nothing is taken until there is");
         before.push((&pickup.name, folder));
     }
 }
@@ -52,8 +53,8 @@ fn real(path: impl AsRef<Path>) -> PathBuf {
 }
 
 /// It may be mounted later.
-fn warn_if_missing(reader: &ConfigReader<'_>, key: &str, path: &Path) {
+fn warn_if_missing(reader: &ConfigReader<'_>, key: &str, path: &Path, then: &str) {
     if !path.is_dir() {
-        reader.warn(format!("{key}: there is no folder {} yet", path.display()));
+        reader.warn(format!("{key}: there is no folder {} yet: {then}", path.display()));
     }
 }
