@@ -146,7 +146,7 @@ fn judge(
     }
     // A page cannot know the token.
     if !matches!(identity, Identity::Token) {
-        no_other_page(&parts.method, &parts.headers, &host).map_err(refuse)?;
+        no_other_page(&parts.method, &parts.headers, &host, connection.is_tls).map_err(refuse)?;
     }
     Ok(identity)
 }

@@ -39,11 +39,17 @@ pub(super) fn host_asked_for(
     Ok(uri.authority().map_or(host, Authority::as_str).to_owned())
 }
 
-/// Refuses requests that a page of somebody else made a browser send. Programs say nothing of where they come from.
+/// Refuses requests that a page of somebody else made a browser send. Programs say nothing of where they come from. `is_tls`: the
+/// request came to us by TLS.
 ///
 /// # Errors
 /// In words.
-pub(super) fn no_other_page(method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
+pub(super) fn no_other_page(
+    method: &Method,
+    headers: &HeaderMap,
+    host: &str,
+    is_tls: bool,
+) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let refused = |what: &str| {
         let detail = format!("a page of another origin may not ask for this ({what})");
@@ -60,18 +66,19 @@ pub(super) fn no_other_page(method: &Method, headers: &HeaderMap, host: &str) ->
         return Ok(());
     }
     match (text("origin"), text("referer")) {
-        (Some(origin), _) if !is_same(origin, host) => refused("Origin"),
-        (None, Some(page)) if !is_same(page, host) => refused("Referer"),
+        (Some(origin), _) if !is_same(origin, host, is_tls) => refused("Origin"),
+        (None, Some(page)) if !is_same(page, host, is_tls) => refused("Referer"),
         _ => Ok(()),
     }
 }
 
-/// Whether a URL has this host and port. Its scheme is not ours to know: a proxy in front may do TLS.
-fn is_same(url: &str, host: &str) -> bool {
+/// Whether a URL has this host and port. What came by TLS is of no page in clear text, which anybody on the way may have changed;
+/// without TLS the scheme is not ours to know: a proxy in front may do TLS.
+fn is_same(url: &str, host: &str, is_tls: bool) -> bool {
     let (Ok(url), Ok(host)) = (url.parse::<Uri>(), host.parse::<Authority>()) else { return false };
     let usual = match url.scheme_str() {
         Some("https") => 443,
-        Some("http") => 80,
+        Some("http") if !is_tls => 80,
         _ => return false,
     };
     let port = |authority: &Authority| authority.port_u16().unwrap_or(usual);
@@ -92,7 +99,8 @@ mod tests {
             ("https://postroom.test", "postroom.test:443"),
             ("http://[::1]:8025", "[::1]:8025"),
         ] {
-            assert!(is_same(url, host), "{url} {host}");
+            assert!(is_same(url, host, false), "{url} {host}");
+            assert_eq!(is_same(url, host, true), url.starts_with("https:"), "{url} {host}");
         }
         for (url, host) in [
             ("null", "localhost:8025"),
@@ -104,7 +112,7 @@ mod tests {
             ("https://localhost", "localhost:8025"),
             ("file://localhost:8025", "localhost:8025"),
         ] {
-            assert!(!is_same(url, host), "{url} {host}");
+            assert!(!is_same(url, host, false) && !is_same(url, host, true), "{url} {host}");
         }
     }
 }

@@ -29,6 +29,23 @@ fn the_password_logs_in_by_a_cookie_that_neither_scripts_nor_other_sites_get() {
 }
 
 #[test]
+fn within_tls_a_page_in_clear_text_is_of_another_origin() {
+    let files = CertificateFiles::new();
+    let admin = Admin::start(&(with_password() + "\n" + &files.config()));
+    let url = format!("localhost:{}", admin.address.port());
+    for (scheme, status) in [("http", "403"), ("https", "303")] {
+        for header in ["Origin", "Referer"] {
+            let mut curl = std::process::Command::new("curl");
+            curl.args(["--silent", "--include", "--cacert"]).arg(files.chain());
+            curl.args(["--header", &format!("{header}: {scheme}://{url}"), "--data"]);
+            curl.args([&format!("password={PASSWORD}"), &format!("https://{url}/login")]);
+            let said = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+            assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{header}: {scheme}: {said}");
+        }
+    }
+}
+
+#[test]
 fn within_tls_the_cookie_is_secure() {
     let files = CertificateFiles::new();
     let admin = Admin::start(&(with_password() + "\n" + &files.config()));
