@@ -9,6 +9,8 @@ use crate::clock::Clock;
 use crate::config::Secret;
 use crate::config::password::StoredPassword;
 use crate::config::password_hashing::PasswordHashing;
+use crate::event::{EventType, Fact, code};
+use jiff::Timestamp;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +49,12 @@ pub(super) enum LoginRefused {
     TooMany(Duration),
     /// It could not be checked in time.
     NotChecked,
+}
+
+/// The event that tells of a wrong password. There are so many of them at most as the limit lets through.
+pub(super) fn wrong_password(now: Timestamp, client: IpAddr) -> Fact {
+    let text = format!("client {client} gave a wrong password at the admin listener");
+    Fact::new(now, EventType::Warning, "Listener", code::REFUSED, text)
 }
 
 impl Logins {
@@ -119,7 +127,6 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::config::password;
-    use jiff::Timestamp;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -3,7 +3,7 @@
 use super::{Admin, Answer, CHANGE, PASSWORD, with_password};
 use crate::support::certificate::CertificateFiles;
 use crate::support::proxy::postroom;
-use crate::support::{Ended, spawn};
+use crate::support::{Ended, eventually, spawn};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
@@ -26,6 +26,26 @@ fn the_password_logs_in_by_a_cookie_that_neither_scripts_nor_other_sites_get() {
         assert_eq!(admin.get("/api/v1/messages", &[&cookie]).status, 200);
         assert_eq!(admin.get("/api/v1/session", &[&cookie]).json()["identity"], "session");
     }
+}
+
+#[test]
+fn a_wrong_password_is_an_event_that_says_who_and_not_what() {
+    let admin = Admin::start(&with_password());
+    let token = format!("Authorization: Bearer {}", super::TOKEN);
+    let refused = || {
+        let events = admin.get("/api/v1/events?code=REFUSED", &[&token]).json();
+        events["events"].as_array().unwrap().clone()
+    };
+    let _session = admin.log_in();
+    assert_eq!(refused(), [0; 0], "the right one is none");
+    assert_eq!(admin.form("/login", &[], "password=open-Sesame").status, 401);
+    let events = eventually("the event", || Some(refused()).filter(|events| !events.is_empty()));
+    assert_eq!((events.len(), &events[0]["type"]), (1, &"Warning".into()), "{events:?}");
+    let text = events[0]["message"].as_str().unwrap();
+    assert!(
+        text.contains("127.0.0.1") && text.contains("admin listener") && !text.contains("Sesame"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::assets;
 use super::frame::page_with;
 use crate::admin::asker::{Identity, TcpAsker};
 use crate::admin::guard::{COOKIE, TcpConnection};
-use crate::admin::logins::LoginRefused;
+use crate::admin::logins::{LoginRefused, wrong_password};
 use crate::admin::problem::Problem;
 use crate::admin::state::AdminState;
 use askama::Template;
@@ -66,7 +66,12 @@ pub(super) async fn log_in(
     let stored = admin.settings.borrow().admin.password.clone();
     match admin.logins.by_password(connection.client, stored.as_ref(), form.password.into()).await {
         Ok(id) => logged_in(&connection, &headers, &id, &next),
-        Err(refused) => not_logged_in(&refused, "This is not the password.", next),
+        Err(refused) => {
+            if refused == LoginRefused::Wrong {
+                admin.queue.record(vec![wrong_password(admin.clock.wall(), connection.client)]);
+            }
+            not_logged_in(&refused, "This is not the password.", next)
+        }
     }
 }
 
