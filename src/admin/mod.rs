@@ -13,6 +13,7 @@ mod changes;
 mod events;
 mod extract;
 mod guard;
+mod history;
 pub(crate) mod json;
 mod json_response;
 mod known_keys;
@@ -112,5 +113,6 @@ fn described() -> OpenApiRouter<AdminState> {
         .routes(routes!(events::stream))
         .routes(routes!(session::session))
         .routes(routes!(service::stats))
+        .routes(routes!(history::show))
         .routes(routes!(service::reload))
 }

@@ -7,7 +7,7 @@ use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Sett
 use crate::deliver::health::UpstreamHealth;
 use crate::deliver::peer_cache::PeerCache;
 use crate::deliver::transactions_under_way::TransactionsUnderWay;
-use crate::metrics::Metrics;
+use crate::metrics::{Bucket, Metrics, TrafficHistory, Window};
 use crate::pickup::status::PickupStatus;
 use crate::queue::{Archive, Filter, FilterError, Queue};
 use crate::reception::disk_space::DiskSpace;
@@ -66,6 +66,8 @@ pub(crate) struct AdminState {
     pub(crate) in_force: watch::Receiver<Arc<InForce>>,
     pub(crate) requests: mpsc::Sender<ConfigRequest>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What was counted, over the last week.
+    pub(crate) history: Arc<TrafficHistory>,
     /// In KiB, shared with the ways in and with delivery.
     pub(crate) content_memory: Arc<Semaphore>,
     /// Whether there is space for another message.
@@ -82,6 +84,11 @@ pub(crate) struct AdminState {
 }
 
 impl AdminState {
+    /// What came and went over that time, until now, oldest first.
+    pub(super) fn series(&self, window: Window) -> Vec<Bucket> {
+        self.history.series(window, self.clock.wall(), self.metrics.totals())
+    }
+
     /// What an expression of the filter language means now.
     pub(super) fn filter(&self, expression: &str) -> Result<Filter, FilterError> {
         self.filter_at(expression, self.clock.wall())

@@ -118,6 +118,7 @@ const ABOUT_ALL: [(&str, &[(&str, &str)]); 3] = [
             ),
             ("<data_dir>/archive/", "Mail that was sent, with archive_days."),
             ("<data_dir>/logemails.log", "A record of each attempt, with log_emails."),
+            ("<data_dir>/statistics.json", "What came and went in the last week."),
             ("<data_dir>/tokens.json", "Refresh tokens that were replaced."),
         ],
     ),

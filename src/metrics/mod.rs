@@ -8,9 +8,11 @@
 //! - Counters begin at zero with the process, as Prometheus expects, and a reload resets none.
 //! - Labels are names of the configuration, or words of a closed set, never what a client or a server says.
 
+mod history;
 mod labels;
 mod page;
 
+pub use history::{Bucket, HistoryError, TrafficHistory, Window};
 pub use page::{MetricsPage, NamesInForce, PageCounters, PageFamily};
 
 use labels::LabelValues;
@@ -66,6 +68,19 @@ pub struct Totals {
     pub deferred: u64,
     pub failed: u64,
     pub expired: u64,
+}
+
+impl Totals {
+    /// What was counted since then.
+    pub fn since(self, earlier: Totals) -> Totals {
+        Totals {
+            accepted: self.accepted.saturating_sub(earlier.accepted),
+            delivered: self.delivered.saturating_sub(earlier.delivered),
+            deferred: self.deferred.saturating_sub(earlier.deferred),
+            failed: self.failed.saturating_sub(earlier.failed),
+            expired: self.expired.saturating_sub(earlier.expired),
+        }
+    }
 }
 
 /// One recipient's outcome.

@@ -10,6 +10,7 @@ use super::reload::{OpenSockets, Reloader};
 use super::service_events::ServiceEvents;
 use super::service_manager::ServiceManager;
 use super::sockets::Sockets;
+use super::statistics::Statistics;
 use super::without_proxy::lock_data_dir;
 use crate::admin::{self, AdminServer, AdminState, ConfigRequest, LiveChanges, Logins, Peer};
 use crate::clock::{Clock, SystemClock};
@@ -42,6 +43,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// How long transactions and attempts under way may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(25);
@@ -76,6 +78,8 @@ pub(crate) struct Server {
     control: JoinHandle<()>,
     smtp_events: JoinHandle<()>,
     live_changes: JoinHandle<()>,
+    statistics: JoinHandle<()>,
+    stop_statistics: CancellationToken,
     requests: mpsc::Receiver<ConfigRequest>,
     metrics: Arc<Metrics>,
 }
@@ -154,6 +158,7 @@ impl Server {
         listeners.change(&settings.listeners).await.map_err(StartError::Bind)?;
         let listening = Arc::new(AtomicBool::new(true));
         let (ask, requests) = mpsc::channel(1);
+        let statistics = Statistics::open(&settings.data_dir, metrics.clone(), clock.clone());
         let live = Arc::new(LiveChanges::default());
         let admin = AdminState {
             queue: queue.clone(),
@@ -167,6 +172,7 @@ impl Server {
             in_force,
             pickups: pickup_status,
             metrics: metrics.clone(),
+            history: statistics.history(),
             webhooks: webhook_status.clone(),
             live: live.clone(),
             requests: ask,
@@ -188,6 +194,7 @@ impl Server {
         let mut webhooks = Webhooks::new(queue.clone(), clock.clone(), webhook_status);
         webhooks.change(&settings.webhooks);
         let stop = Stop::default();
+        let stop_statistics = CancellationToken::new();
         let mut server = Server {
             engine: tokio::spawn(Engine::new(services, stop.clone()).run()),
             control: tokio::spawn(serve_control(control, admin)),
@@ -201,6 +208,8 @@ impl Server {
                 clock.clone(),
                 settings_sender.subscribe(),
             )),
+            statistics: tokio::spawn(statistics.run(stop_statistics.clone())),
+            stop_statistics,
             events: ServiceEvents::new(queue.clone(), clock.clone()),
             service_manager: ServiceManager::new(queue.clone()),
             certificates: CertificateWatch::new(clock.clone()),
@@ -354,6 +363,8 @@ impl Server {
         self.control.abort();
         self.smtp_events.abort();
         self.live_changes.abort();
+        self.stop_statistics.cancel();
+        let _ = timeout(ABORT_GRACE, self.statistics).await;
         let _ = std::fs::remove_file(self.reloader.settings.borrow().control_socket());
         if let Err(error) = self.queue.close().await {
             tracing::error!("the queue did not close well: {error}");

@@ -19,6 +19,7 @@ mod reload;
 mod service_events;
 mod service_manager;
 mod sockets;
+mod statistics;
 mod without_proxy;
 
 pub(crate) use lifecycle::Server;

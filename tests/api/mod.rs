@@ -3,6 +3,7 @@
 mod document;
 mod errors;
 mod following;
+mod history;
 mod listing;
 mod schemathesis;
 mod send;
