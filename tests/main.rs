@@ -9,6 +9,7 @@
 
 mod admin;
 mod api;
+mod browser;
 mod cases;
 mod circles;
 mod citations;
