@@ -97,10 +97,6 @@ class Tab:
         self.page.get_by_label("Password").fill(self.admin.password if password is None else password)
         self.page.get_by_role("button", name="Log in").click()
 
-    def log_in_by_link(self, token: str):
-        self.page.goto(f"{self.admin.url}/login?token={token}")
-        self.is_at("/")
-
     def check(self, name: str):
         """Holds the page, as it is shown now, to what holds for all pages. Its picture is NAME-WIDTH-SCHEME.png."""
         self.picture(f"{name}-{self.view}")
@@ -187,7 +183,7 @@ class Admin:
         tab = Tab(self, context, view, javascript)
         try:
             if logged_in:
-                self._log_in(tab, context)
+                self._log_in(tab)
             yield tab
             tab._no_faults()
         except BaseException:
@@ -212,14 +208,22 @@ class Admin:
         context.set_default_timeout(PATIENCE_MS)
         return context
 
-    def _log_in(self, tab: Tab, context: BrowserContext):
+    def log_in_by_link(self, tab: Tab, path: str):
+        """By a link that works once: whoever opens a tab afterwards is logged in, too."""
+        tab.go(path)
+        self._is_logged_in(tab)
+
+    def _log_in(self, tab: Tab):
         if self._cookies is None:
             tab.go("/login")
             tab.log_in()
-            tab.is_at("/")
-            self._cookies = context.cookies()
+            self._is_logged_in(tab)
         else:
-            context.add_cookies(self._cookies)
+            tab.page.context.add_cookies(self._cookies)
+
+    def _is_logged_in(self, tab: Tab):
+        tab.is_at("/")
+        self._cookies = tab.page.context.cookies()
 
 
 @contextmanager
