@@ -9,6 +9,7 @@
 //! - Texts of mail are escaped; HTML of mail is shown in a sandboxed frame alone.
 
 mod assets;
+mod chart;
 mod dashboard;
 mod frame;
 mod html_problem;
@@ -16,6 +17,7 @@ mod live;
 mod login;
 mod modes;
 mod shown;
+mod upstream_card;
 
 pub(super) use html_problem::in_html;
 
