@@ -36,3 +36,4 @@ mod soak;
 mod support;
 mod upstreams;
 mod webhook;
+mod webpages;

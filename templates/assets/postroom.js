@@ -7,6 +7,8 @@
   // Times in the zone of the reader, with UTC on hover.
   const long = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const short = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const minute = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const span = (seconds) => {
     if (seconds < 60) return `${seconds} s`;
@@ -23,6 +25,7 @@
     let text;
     if ("age" in element.dataset) text = seconds < 1 ? "now" : span(seconds);
     else if ("countdown" in element.dataset) text = seconds >= 0 ? "now" : `in ${span(-seconds)}`;
+    else if ("minute" in element.dataset) text = at.toDateString() === new Date().toDateString() ? minute.format(at) : `${day.format(at)}, ${minute.format(at)}`;
     else text = at.toDateString() === new Date().toDateString() ? short.format(at) : long.format(at);
     if (element.textContent !== text) element.textContent = text;
     return "age" in element.dataset || "countdown" in element.dataset ? Math.abs(seconds) : 0;
@@ -184,7 +187,7 @@
     else if (event.key === "?") help();
   });
 
-  each("[data-zone]", (place) => { place.textContent = `Times are in ${zone}; hover for UTC.`; });
+  each("[data-zone]", (place) => { place.textContent = zone === "UTC" ? "Times are in UTC." : `Times are in ${zone}; hover for UTC.`; });
   each("[data-keys]", (place) => { place.hidden = false; });
   each("[data-with-script]", (element) => { element.hidden = false; });
   prepare();

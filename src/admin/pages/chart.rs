@@ -54,7 +54,12 @@ impl TrafficChart {
         let most = buckets.iter().map(|one| outcomes(one).max(one.accepted)).max().unwrap_or_default();
         let top = round_up(most);
         let [delivered, deferred, failed] = bars(buckets, top);
-        let totals = [sum(|one| one.accepted), sum(|one| one.delivered), sum(|one| one.deferred), sum(|one| one.failed)];
+        let totals = [
+            sum(|one| one.accepted),
+            sum(|one| one.delivered),
+            sum(|one| one.deferred),
+            sum(|one| one.failed),
+        ];
         let [total_accepted, total_delivered, total_deferred, total_failed] = totals.map(thousands);
         let text = match totals {
             [0, 0, 0, 0] => "no mail".to_owned(),
@@ -132,7 +137,12 @@ fn line(buckets: &[Bucket], top: u64) -> String {
         return String::new();
     }
     let point = |(number, one): (usize, &Bucket)| {
-        format!("{}{} {}", if number == 0 { 'M' } else { 'L' }, number * STEP + STEP / 2, HEIGHT - height(one.accepted, top))
+        format!(
+            "{}{} {}",
+            if number == 0 { 'M' } else { 'L' },
+            number * STEP + STEP / 2,
+            HEIGHT - height(one.accepted, top)
+        )
     };
     buckets.iter().enumerate().map(point).collect()
 }
@@ -162,7 +172,10 @@ mod tests {
     #[test]
     fn nothing_is_no_bar_and_the_largest_numbers_are_drawn() {
         let chart = TrafficChart::new(Window::Week, &[Bucket::default(); 168]);
-        assert_eq!((chart.delivered.as_str(), chart.accepted.as_str(), chart.text.as_str()), ("", "", "no mail"));
+        assert_eq!(
+            (chart.delivered.as_str(), chart.accepted.as_str(), chart.text.as_str()),
+            ("", "", "no mail")
+        );
         let large = TrafficChart::new(Window::Day, &[bucket(u64::MAX, 0, 0, 0)]);
         assert!(large.accepted.starts_with("M4 "), "{}", large.accepted);
         assert_eq!([0, 1, 3, 6, 11, 21, 51, 1001].map(round_up), [1, 1, 5, 10, 20, 50, 100, 2000]);

@@ -4,6 +4,7 @@ use super::chart::TrafficChart;
 use super::frame::{PageFrame, page};
 use super::shown::{ShownTime, short, thousands};
 use super::upstream_card::UpstreamCard;
+use crate::admin::json::UpstreamJson;
 use crate::admin::problem::Problem;
 use crate::admin::service;
 use crate::admin::state::AdminState;
@@ -24,7 +25,7 @@ const PROBLEM: usize = 300;
 #[template(path = "dashboard.html")]
 struct DashboardPage {
     frame: PageFrame,
-    troubles: Vec<Trouble>,
+    troubles: Vec<AttentionLine>,
     /// No mail has ever come.
     is_new: bool,
     /// Where applications send mail to.
@@ -38,7 +39,7 @@ struct DashboardPage {
 }
 
 /// What somebody has to do something about.
-struct Trouble {
+struct AttentionLine {
     text: String,
     /// The page where that is done.
     path: Option<&'static str>,
@@ -80,9 +81,20 @@ pub(super) async fn show(State(admin): State<AdminState>, frame: PageFrame) -> R
         states: counts(&status),
         oldest: oldest(&figures),
         charts,
-        upstreams: upstreams.into_iter().map(UpstreamCard::from).collect(),
+        upstreams: in_order(upstreams).into_iter().map(UpstreamCard::from).collect(),
         problems: problems(&admin).await?,
     }))
+}
+
+/// As they are asked, those that are not asked at the end.
+fn in_order(mut upstreams: Vec<UpstreamJson>) -> Vec<UpstreamJson> {
+    let rank = |one: &UpstreamJson| {
+        ["default", "high", "normal", "low"].iter().position(|word| *word == one.priority)
+    };
+    upstreams.sort_by(|one, other| {
+        (!one.enabled, rank(one), &one.name).cmp(&(!other.enabled, rank(other), &other.name))
+    });
+    upstreams
 }
 
 fn oldest(figures: &QueueFigures) -> Option<ShownTime> {
@@ -99,17 +111,21 @@ fn counts(status: &QueueStatus) -> Vec<QueueCount> {
     counts.into_iter().map(|(state, count)| QueueCount { state, count: thousands(count) }).collect()
 }
 
-fn troubles(admin: &AdminState, status: &QueueStatus) -> Vec<Trouble> {
+fn troubles(admin: &AdminState, status: &QueueStatus) -> Vec<AttentionLine> {
     let mut troubles = Vec::new();
-    let mut say = |text: String, path| troubles.push(Trouble { text, path });
+    let mut say = |text: String, path| troubles.push(AttentionLine { text, path });
     if !status.writable {
-        say("The queue cannot be written: nothing is accepted. The log says why.".to_owned(), Some("/events?type=Error"));
+        say(
+            "The queue cannot be written: nothing is accepted. The log says why.".to_owned(),
+            Some("/events?type=Error"),
+        );
     }
     if !admin.listening.load(Ordering::Relaxed) {
         say("The listeners are not up: nothing is accepted.".to_owned(), None);
     }
     if status.damaged > 0 {
-        let text = format!("Records of the queue that are damaged and set aside: {}.", thousands(status.damaged));
+        let text =
+            format!("Records of the queue that are damaged and set aside: {}.", thousands(status.damaged));
         say(text, Some("/queue?state=damaged"));
     }
     for (name, why) in admin.pickups.troubles() {

@@ -47,7 +47,11 @@ impl From<UpstreamJson> for UpstreamCard {
             latency: None,
             last_error: error,
             last_error_at: upstream.last_error_at.map(ShownTime::from),
-            certificate_expires: upstream.tls.as_ref().and_then(|tls| tls.certificate_expires).map(ShownTime::from),
+            certificate_expires: upstream
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.certificate_expires)
+                .map(ShownTime::from),
             tls: upstream.tls.map(|tls| format!("{}, {}", tls.version, tls.cipher)),
             token_expires: upstream.token_expires_at.map(ShownTime::from),
             token_error: upstream.token_error.map(|error| short(&error, ERROR)),
