@@ -93,6 +93,15 @@ pub(super) fn list(folder: &Folder, skips: &HashSet<FileIdentity>) -> io::Result
     Ok(FolderListing { files: oldest.into_sorted_vec(), skipped, incomplete })
 }
 
+/// The files of these names that are there, in their order.
+pub(super) fn find(folder: &Folder, names: impl IntoIterator<Item = OsString>) -> Vec<FoundFile> {
+    let found = |name: OsString| Some(FoundFile { facts: folder.facts(&name).ok()?, name });
+    let mut files: Vec<FoundFile> = names.into_iter().filter_map(found).collect();
+    files.retain(|file| file.facts.kind != FileKind::Folder);
+    files.sort();
+    files
+}
+
 /// Since when files look as they do.
 #[derive(Default)]
 pub(super) struct Waiting(HashMap<OsString, (FileFacts, Duration)>);

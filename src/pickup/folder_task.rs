@@ -5,14 +5,15 @@ use super::badmail;
 use super::file_list::{self, FolderListing, FoundFile, Waiting, identity, is_meant};
 use super::removal::{self, Removal};
 use super::services::PickupServices;
+use super::settling::Settling;
 use super::taking::{self, NotTaken, blocking};
 use super::telling::Telling;
+use super::watching::{Watched, changes, reached};
 use crate::config::settings::Pickup;
 use crate::mail::{QueueId, printable, printable_bytes};
 use crate::queue::{FileIdentity, Pending, QueueError};
 use crate::reception::staged_content;
-use crate::unix::folder::{FileKind, Folder};
-use crate::unix::folder_watch::{FolderChanges, FolderWatch};
+use crate::unix::folder::Folder;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -29,6 +30,7 @@ const MOST_UNDER_WAY: usize = 128;
 
 /// Takes mail from a folder until `stop`, which lets a file that is being read come to its end.
 pub(crate) async fn run(services: Arc<PickupServices>, pickup: Pickup, stop: CancellationToken) {
+    let clock = services.clock.clone();
     let mut task = FolderTask::new(services, pickup, stop.clone());
     while !stop.is_cancelled() {
         task.look().await;
@@ -37,9 +39,13 @@ pub(crate) async fn run(services: Arc<PickupServices>, pickup: Pickup, stop: Can
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep_until(next) => break,
+                () = reached(&*clock, task.settling.next()) => task.take_settled().await,
                 changes = changes(&task.watch) => match changes {
                     Ok(changes) => {
-                        task.take_named(changes.complete).await;
+                        let closed = task.find(changes.closed).await;
+                        task.settling.add(closed, clock.monotonic());
+                        let renamed = task.find(changes.renamed).await;
+                        task.take_told(renamed).await;
                         if changes.look_again {
                             // Of a folder that is gone it tells nothing any more, even where the next one has its number.
                             task.watch = None;
@@ -52,21 +58,6 @@ pub(crate) async fn run(services: Arc<PickupServices>, pickup: Pickup, stop: Can
             }
         }
     }
-}
-
-/// What the system tells; nothing where it cannot.
-async fn changes(watch: &Option<Watched>) -> io::Result<FolderChanges> {
-    match watch {
-        Some(watched) => watched.watch.changes().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A folder that the system tells of.
-struct Watched {
-    watch: FolderWatch,
-    /// Which folder it is.
-    number: (u64, u64),
 }
 
 struct FolderTask {
@@ -84,6 +75,7 @@ struct FolderTask {
     /// Files of which it was told that they cannot be read.
     unreadable: HashSet<FileIdentity>,
     waiting: Waiting,
+    settling: Settling,
     /// Something kept files from being stored, and none was stored since.
     blocked: bool,
     telling: Telling,
@@ -114,6 +106,7 @@ impl FolderTask {
             stuck: HashSet::new(),
             unreadable: HashSet::new(),
             waiting: Waiting::default(),
+            settling: Settling::default(),
             blocked: false,
             last: None,
         }
@@ -145,8 +138,7 @@ impl FolderTask {
         let (number, folder) = opened.await.map_err(&cannot)?;
         // Before the listing, so that nothing falls in between.
         if self.watch.as_ref().is_none_or(|watched| watched.number != number) {
-            let watch = FolderWatch::new(&self.pickup.directory);
-            self.watch = watch.ok().map(|watch| Watched { watch, number });
+            self.watch = Watched::new(&self.pickup.directory, number);
         }
         let folder = Arc::new(folder);
         self.folder = Some(folder.clone());
@@ -195,19 +187,27 @@ impl FolderTask {
         Ok(())
     }
 
-    /// Takes files that the system has told of.
-    async fn take_named(&mut self, names: Vec<OsString>) {
-        let Some(folder) = self.folder.clone().filter(|_| self.taken.is_some()) else { return };
+    /// The files of these names, in the order in which they are taken.
+    async fn find(&self, names: Vec<OsString>) -> Vec<FoundFile> {
         let names: HashSet<OsString> = names.into_iter().filter(|name| is_meant(name)).collect();
-        let at = folder.clone();
-        let found = blocking(move || {
-            let found = |name: OsString| Some(FoundFile { facts: at.facts(&name).ok()?, name });
-            let mut files: Vec<FoundFile> = names.into_iter().filter_map(found).collect();
-            files.retain(|file| file.facts.kind != FileKind::Folder);
-            files.sort();
-            Ok(files)
-        });
-        self.take_all(&folder, found.await.unwrap_or_default(), false).await;
+        let Some(at) = self.folder.clone().filter(|_| !names.is_empty()) else { return Vec::new() };
+        let found = blocking(move || Ok(file_list::find(&at, names)));
+        found.await.unwrap_or_default()
+    }
+
+    /// Takes those of the files that were closed that have rested since.
+    async fn take_settled(&mut self) {
+        let due = self.settling.due(self.services.clock.monotonic());
+        let found = self.find(due.clone()).await;
+        let complete = self.settling.complete(&due, found);
+        self.take_told(complete).await;
+    }
+
+    /// Takes files that the system has told of.
+    async fn take_told(&mut self, files: Vec<FoundFile>) {
+        if let Some(folder) = self.folder.clone().filter(|_| self.taken.is_some() && !files.is_empty()) {
+            self.take_all(&folder, files, false).await;
+        }
     }
 
     /// Makes messages of the files, in their order. Says whether that can go on.

@@ -8,8 +8,10 @@ use std::path::Path;
 /// What has happened since it was asked last.
 #[derive(Debug, Default)]
 pub(crate) struct FolderChanges {
-    /// Files that were written and closed, or came with their names.
-    pub(crate) complete: Vec<OsString>,
+    /// Files that were written and closed.
+    pub(crate) closed: Vec<OsString>,
+    /// Files that came with their names.
+    pub(crate) renamed: Vec<OsString>,
     /// More has happened than could be told, or the folder is no longer where it was.
     pub(crate) look_again: bool,
 }
@@ -17,7 +19,7 @@ pub(crate) struct FolderChanges {
 #[cfg(target_os = "linux")]
 impl FolderChanges {
     fn is_empty(&self) -> bool {
-        self.complete.is_empty() && !self.look_again
+        self.closed.is_empty() && self.renamed.is_empty() && !self.look_again
     }
 }
 
@@ -64,9 +66,11 @@ impl FolderWatch {
                 Err(rustix::io::Errno::WOULDBLOCK) if !changes.is_empty() => return Ok(changes),
                 Err(error) => return Err(error.into()),
             };
-            if event.events().intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
-                let name = event.file_name().map(|name| OsString::from_vec(name.to_bytes().to_vec()));
-                changes.complete.extend(name);
+            let name = event.file_name().map(|name| OsString::from_vec(name.to_bytes().to_vec()));
+            if event.events().contains(ReadFlags::CLOSE_WRITE) {
+                changes.closed.extend(name);
+            } else if event.events().contains(ReadFlags::MOVED_TO) {
+                changes.renamed.extend(name);
             } else {
                 changes.look_again = true;
             }
