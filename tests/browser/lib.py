@@ -6,9 +6,13 @@ in target/screenshots.
 """
 
 import faulthandler
+import json
 import os
 import re
+import smtplib
 import sys
+import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,3 +245,46 @@ def admin():
     """The web admin that the test has started."""
     with chromium() as browser:
         yield Admin(browser, os.environ["ADMIN_URL"], os.environ["ADMIN_PASSWORD"])
+
+
+def send(sender: str, *recipients: str, mail: str | None = None, subject: str = "Hello", text: str = "How are you?") -> str:
+    """Has the proxy take a message; `mail` is one of the demo's. Returns its queue id."""
+    if mail:
+        content = (ROOT / f"src/cli/demo/mail/{mail}.eml").read_text()
+        filled = {"from": sender, "to": ", ".join(recipients), "number": "4711", "id": "1", "date": "Sun, 22 Nov 2026 02:31:32 +0000"}
+        content = re.sub(r"{{(\w+)}}", lambda name: filled[name[1]], content)
+    else:
+        content = f"From: {sender}\nTo: {', '.join(recipients)}\nSubject: {subject}\n\n{text}\n"
+    host, port = os.environ["SMTP_ADDRESS"].split(":")
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_MS / 1000) as client:
+        client.ehlo()
+        for code, reply in [client.mail(sender), *(client.rcpt(recipient) for recipient in recipients)]:
+            assert code == 250, reply
+        code, reply = client.data(content.replace("\n", "\r\n").encode())
+        assert code == 250, reply
+    return reply.decode().rsplit(" ", 1)[1]
+
+
+def api(path: str, body=None, method: str | None = None):
+    """What a route answers with JSON, asked beside the browser."""
+    request = urllib.request.Request(os.environ["ADMIN_URL"] + "/api/v1" + path, method=method)
+    request.add_header("Authorization", f"Bearer {os.environ['ADMIN_TOKEN']}")
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=PATIENCE_MS / 1000) as answer:
+        return json.loads(answer.read() or "null")
+
+
+def eventually(what: str, ready):
+    """Asks until the answer is true, and returns it."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not (answer := ready()):
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.02)
+    return answer
+
+
+def message_is(queue_id: str, state: str):
+    """Waits until the message has that state."""
+    eventually(f"{queue_id} to be {state}", lambda: api(f"/messages/{queue_id}")["state"] == state)

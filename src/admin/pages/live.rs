@@ -12,7 +12,8 @@ pub(super) async fn changes(
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send> {
     let follow = stream::unfold(admin.live.subscribe(), async |mut changes| {
         changes.changed().await;
-        Some((Ok(Event::default().event("changed").data("")), changes))
+        // A browser passes over events without data.
+        Some((Ok(Event::default().event("changed").data("something")), changes))
     });
     Sse::new(follow).keep_alive(KeepAlive::default())
 }
