@@ -61,7 +61,7 @@ pub(super) async fn show(
 }
 
 /// A message in the queue, with what is going on about it at this moment.
-fn with_progress(admin: &AdminState, message: &Message) -> MessageJson {
+pub(super) fn with_progress(admin: &AdminState, message: &Message) -> MessageJson {
     let under_way = admin.transactions.of(message.id).map(|one| one.upstream);
     let settings = admin.settings.borrow().clone();
     let is_due = message.due.is_some_and(|due| due <= admin.queue.now_of(&message.site));
@@ -135,13 +135,17 @@ pub(super) async fn delete(
     State(admin): State<AdminState>,
     PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<StatusCode, Problem> {
-    let id = id(&name)?;
-    let before = admin.transactions.of(id);
-    act_on(&admin, OperatorAction::Delete, id).await?;
-    match before.or_else(|| admin.transactions.of(id)) {
+    match remove(&admin, id(&name)?).await? {
         Some(_) => Ok(StatusCode::ACCEPTED),
         None => Ok(StatusCode::NO_CONTENT),
     }
+}
+
+/// Deletes a message. The upstream that it was being sent to: it may leave all the same.
+pub(super) async fn remove(admin: &AdminState, id: QueueId) -> Result<Option<String>, Problem> {
+    let before = admin.transactions.of(id);
+    act_on(admin, OperatorAction::Delete, id).await?;
+    Ok(before.or_else(|| admin.transactions.of(id)).map(|one| one.upstream))
 }
 
 /// Retry a message
@@ -203,7 +207,8 @@ async fn act(
     Ok(JsonResponse(with_progress(admin, &message)))
 }
 
-async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<(), Problem> {
+/// Carries out an action on a message in the queue: whether there was anything to do.
+pub(super) async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Result<bool, Problem> {
     let results = admin.queue.act(action, vec![id]).await?;
     if action == OperatorAction::Retry {
         admin.health.probe_now();
@@ -217,7 +222,8 @@ async fn act_on(admin: &AdminState, action: OperatorAction, id: QueueId) -> Resu
             Err(_) => Err(QueueError::NotFound(id).into()),
         },
         Some(ActionResult::HeldByMode) => Err(unconfirmed(&format!("message {id} is held"))),
-        Some(ActionResult::Done | ActionResult::Unchanged) => Ok(()),
+        Some(ActionResult::Done) => Ok(true),
+        Some(ActionResult::Unchanged) => Ok(false),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Right {
 /// Routes by which mail is worked on, beside those of messages.
 const OF_MAIL: &[&str] = &["/api/v1/send", "/api/v1/upstreams/{name}/test"];
 const OF_MESSAGES: &str = "/api/v1/messages";
+/// Beneath it, what is done on the pages of a message.
+const PAGES_OF_MESSAGES: &str = "/messages/";
 
 /// `route` as it is written in the router; none: there is none of that path.
 pub(super) fn needed(method: &Method, route: Option<&str>) -> Right {
@@ -35,6 +37,7 @@ pub(super) fn needed(method: &Method, route: Option<&str>) -> Right {
         Some("/logout") | None => Right::Read,
         Some(_) if is_safe => Right::Read,
         Some(route) if OF_MAIL.contains(&route) || route.starts_with(OF_MESSAGES) => Right::Mail,
+        Some(route) if route.starts_with(PAGES_OF_MESSAGES) => Right::Mail,
         Some(_) => Right::Configuration,
     }
 }
@@ -68,6 +71,8 @@ mod tests {
             (Method::GET, Some("/api/v1/messages/{id}/raw"), Right::Read),
             (Method::DELETE, Some("/api/v1/messages/{id}"), Right::Mail),
             (Method::POST, Some("/api/v1/messages/bulk"), Right::Mail),
+            (Method::POST, Some("/messages/{id}/delete"), Right::Mail),
+            (Method::GET, Some("/messages/{id}/delete"), Right::Read),
             (Method::POST, Some("/api/v1/upstreams/{name}/test"), Right::Mail),
             (Method::POST, Some("/api/v1/upstreams/{name}/reset"), Right::Configuration),
             (Method::PATCH, Some("/api/v1/settings"), Right::Configuration),

@@ -33,9 +33,13 @@ pub(super) async fn list(
 
 /// A sent message, with what became of its file.
 pub(super) async fn show(admin: &AdminState, id: QueueId) -> Result<MessageJson, Problem> {
-    let sent = admin.queue.show_sent(id).await?;
-    let wrong = admin.archive.open(&sent).await.err().map(|error| error.to_string());
-    Ok(MessageJson { archived: Some(ArchivedJson::of(&sent, wrong)), ..MessageJson::of_sent(&sent) })
+    Ok(with_file(admin, &admin.queue.show_sent(id).await?).await)
+}
+
+/// The same of one that is at hand.
+pub(super) async fn with_file(admin: &AdminState, sent: &SentMessage) -> MessageJson {
+    let wrong = admin.archive.open(sent).await.err().map(|error| error.to_string());
+    MessageJson { archived: Some(ArchivedJson::of(sent, wrong)), ..MessageJson::of_sent(sent) }
 }
 
 /// The content of a sent message as it was accepted.
@@ -48,7 +52,7 @@ pub(super) async fn body(admin: &AdminState, id: QueueId) -> Result<Body, Proble
     Ok(Body::from_stream(pieces))
 }
 
-async fn open(admin: &AdminState, sent: &SentMessage) -> Result<ArchivedContent, Problem> {
+pub(super) async fn open(admin: &AdminState, sent: &SentMessage) -> Result<ArchivedContent, Problem> {
     admin.archive.open(sent).await.map_err(unreadable)
 }
 
@@ -74,7 +78,12 @@ pub(super) async fn resend(
     PathPart(MessageId { id: name }): PathPart<MessageId>,
     OptionalBody(body): OptionalBody<ActQuery>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
-    let id = id(&name)?;
+    let message = send_again(&admin, id(&name)?, body.confirm).await?;
+    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
+}
+
+/// Sends an archived message again: the new one.
+pub(super) async fn send_again(admin: &AdminState, id: QueueId, confirm: bool) -> Result<Message, Problem> {
     let sent = match admin.queue.show_sent(id).await {
         Err(QueueError::NotFound(_)) if admin.queue.show(id).await.is_ok() => {
             let why = format!("message {id} is still in the queue: retry it, or release it where it is held");
@@ -82,16 +91,16 @@ pub(super) async fn resend(
         }
         found => found?,
     };
-    if sent.message.recipients.iter().any(|one| one.mode.is_some()) && !body.confirm {
+    if sent.message.recipients.iter().any(|one| one.mode.is_some()) && !confirm {
         let why = format!(
             "message {id} was kept from recipients by redirect or debug: say \"confirm\": true to send it to all of them, also to \
              those who have had it, under the modes that are in force now"
         );
         return Err(Problem::new(StatusCode::CONFLICT, why));
     }
-    refuse_without_room(&admin, sent.message.size)?;
-    let mut content = open(&admin, &sent).await?;
-    let message = again(&admin, &sent.message);
+    refuse_without_room(admin, sent.message.size)?;
+    let mut content = open(admin, &sent).await?;
+    let message = again(admin, &sent.message);
     let mut staged = Staged { queue: &*admin.queue, id: message.id, count: 0 };
     let mut tail = Bytes::new();
     for number in 0..message.chunks {
@@ -109,7 +118,7 @@ pub(super) async fn resend(
     staged.queue.put(message.clone(), tail, facts(&sent.message, &message)).await?;
     staged.count = 0;
     tracing::info!(queue_id = %new, "message {id} is sent again");
-    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
+    Ok(message)
 }
 
 /// Chunks of a message that does not exist yet; discarded unless it comes to exist.

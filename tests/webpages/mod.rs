@@ -1,6 +1,8 @@
 //! The pages of the web admin as a client without a script gets them; tests/browser looks at them in a browser.
 
 mod dashboard;
+mod message;
+mod reader;
 
 use crate::admin::Admin;
 

@@ -15,6 +15,7 @@ mod frame;
 mod html_problem;
 mod live;
 mod login;
+mod message;
 mod modes;
 mod shown;
 mod upstream_card;
@@ -33,4 +34,5 @@ pub(super) fn router() -> Router<AdminState> {
         .route("/live", get(live::changes))
         .route("/login", get(login::form).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .merge(message::router())
 }
