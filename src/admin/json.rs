@@ -163,6 +163,19 @@ pub(crate) struct UpstreamJson {
     pub last_error: Option<String>,
     /// UTC; when it did.
     pub last_error_at: Option<Timestamp>,
+    /// Where it was an SMTP reply: its code.
+    #[serde(default)]
+    pub last_error_code: Option<u16>,
+    /// Its enhanced code, as `5.7.8`.
+    #[serde(default)]
+    pub last_error_enhanced: Option<String>,
+    /// UTC; when it took a message last. Null before the first since the start, or since it was changed.
+    #[serde(default)]
+    pub last_success_at: Option<Timestamp>,
+    /// Milliseconds that it needed for that message: from MAIL, or from connecting where a connection was opened for it, to the
+    /// reply to the final dot.
+    #[serde(default)]
+    pub latency_ms: Option<u64>,
     /// What to change, where the provider behind it is known to mean something by what it said.
     #[serde(default)]
     pub remedy: Option<String>,
@@ -198,6 +211,10 @@ impl UpstreamJson {
             effective_limit: upstream.connection_limit,
             last_error: None,
             last_error_at: None,
+            last_error_code: None,
+            last_error_enhanced: None,
+            last_success_at: None,
+            latency_ms: None,
             remedy: None,
             rate_limit_free_at: None,
             token_expires_at: None,

@@ -146,6 +146,13 @@ fn status(admin: &AdminState, settings: &Settings, upstream: &Upstream) -> Upstr
         remedy: status.last_error.as_ref().and_then(|error| known_remedy(upstream, error)),
         last_error: status.last_error,
         last_error_at: status.last_error_at,
+        last_error_code: status.last_error_code.map(|reply| reply.code),
+        last_error_enhanced: status
+            .last_error_code
+            .and_then(|reply| reply.enhanced)
+            .map(|code| code.to_string()),
+        last_success_at: status.last_success_at,
+        latency_ms: status.latency_ms,
         rate_limit_free_at: status.rate_limit_free_at,
         token_expires_at: status.token.as_ref().and_then(|token| token.expires_at),
         tls: status.tls,

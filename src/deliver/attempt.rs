@@ -21,7 +21,7 @@ use super::session_error::{SessionError, SessionErrorKind};
 use super::settlement::{AttemptOutcome, Deferral, settle};
 use super::slot::Slot;
 use super::too_many_connections;
-use super::transaction_result::TransactionResult;
+use super::transaction_result::{RecipientAnswer, TransactionResult};
 use super::transactions_under_way::TransactionUnderWay;
 use super::way_out::WayOut;
 use crate::config::settings::Upstream;
@@ -199,6 +199,9 @@ impl Attempt<'_> {
             let recipients: Vec<_> = asked.iter().map(|place| &self.recipients[*place].address).collect();
             let (why, to) = (why.clone(), &mut way_out);
             let record = history::transaction(at, why, connecting, &recipients, &transaction, to);
+            if transaction.answers.iter().any(RecipientAnswer::is_accepted) {
+                slot.took_a_message(record.times.total_ms());
+            }
             self.records.push(record);
             match self.on_transaction(upstream, slot, &asked, transaction) {
                 Some(again) => {

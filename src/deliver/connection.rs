@@ -16,6 +16,7 @@ use super::tls::Tls;
 use super::upstream_tls;
 use super::wire::{Wire, WireError};
 use crate::config::settings::{TlsMode, Upstream};
+use crate::mail::ReplyCode;
 use crate::mail::attempt::TlsFacts;
 use lettre::transport::smtp::commands::{Quit, Starttls};
 use std::sync::Arc;
@@ -79,22 +80,23 @@ impl Connection {
         peer_cache: &Arc<PeerCache>,
         mut steps: SessionSteps<'_>,
     ) -> Result<Connection, SessionError> {
-        let mut said = String::new();
-        let opened = open(upstream, hostname, peer_cache, upstream.tls, &mut steps, &mut said).await;
+        let mut failed = FailedOpening::default();
+        let opened = open(upstream, hostname, peer_cache, upstream.tls, &mut steps, &mut failed).await;
         match opened {
             // Opportunistic: encrypted where that works, in clear text where it does not.
             Err((SessionErrorKind::Tls, why)) if upstream.tls == TlsMode::Opportunistic => {
                 tracing::debug!(upstream = upstream.name, why, "no TLS, connecting again in clear text");
                 steps.end(StepOutcome::Warning, || format!("{why}; connecting again in clear text"));
-                said += "-- connecting again in clear text\n";
-                open(upstream, hostname, peer_cache, TlsMode::None, &mut steps, &mut said).await
+                failed.said += "-- connecting again in clear text\n";
+                open(upstream, hostname, peer_cache, TlsMode::None, &mut steps, &mut failed).await
             }
             opened => opened,
         }
         .map_err(|(kind, why)| {
             peer_cache.addresses.forget(&upstream.name);
             steps.end(StepOutcome::Failed, || why.clone());
-            SessionError { dialogue: said, ..SessionError::new(kind, describe(upstream, &why)) }
+            let FailedOpening { said: dialogue, code } = failed;
+            SessionError { dialogue, code, ..SessionError::new(kind, describe(upstream, &why)) }
         })
     }
 
@@ -174,7 +176,12 @@ impl Connection {
     }
 
     pub(super) fn session_error(&self, kind: SessionErrorKind, why: &dyn std::fmt::Display) -> SessionError {
-        SessionError::new(kind, describe(&self.upstream, why))
+        let refused = !matches!(
+            kind,
+            SessionErrorKind::Stale | SessionErrorKind::Content | SessionErrorKind::OutOfTime
+        );
+        let code = self.wire.refusal().filter(|_| refused);
+        SessionError { code, ..SessionError::new(kind, describe(&self.upstream, why)) }
     }
 }
 
@@ -194,15 +201,25 @@ fn at(kind: SessionErrorKind, step: &'static str) -> impl Fn(WireError) -> (Sess
     move |fault| (kind, format!("{step}: {fault}"))
 }
 
-/// Where it fails, what was said is added to `said`.
+/// What is known of a session that did not come to be.
+#[derive(Default)]
+struct FailedOpening {
+    /// What was said.
+    said: String,
+    /// Of the reply that it failed by, if it did.
+    code: Option<ReplyCode>,
+}
+
+/// Where it fails, `failed` is told more.
 async fn open(
     upstream: &Arc<Upstream>,
     hostname: &str,
     peer_cache: &Arc<PeerCache>,
     mode: TlsMode,
     steps: &mut SessionSteps<'_>,
-    said: &mut String,
+    failed: &mut FailedOpening,
 ) -> OpenResult<Connection> {
+    failed.code = None;
     let connecting = connect(upstream, &peer_cache.addresses, steps).await;
     let stream = connecting.map_err(|why| (SessionErrorKind::Connect, why))?;
     let mut wire = Wire::plain(stream);
@@ -218,7 +235,8 @@ async fn open(
             state: ConnectionState::Ready,
         }),
         Err(error) => {
-            said.push_str(&wire.transcript.take());
+            failed.said.push_str(&wire.transcript.take());
+            failed.code = wire.refusal();
             Err(error)
         }
     }

@@ -8,8 +8,10 @@
 use super::circuit::Circuit;
 use super::effective_limit::EffectiveLimit;
 use super::rate_limit::SentTimes;
+use super::session_error::SessionError;
 use crate::clock::Clock;
 use crate::config::settings::Upstream;
+use crate::mail::ReplyCode;
 use crate::mail::attempt::TlsFacts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,9 @@ pub(super) struct UpstreamState {
     pub(super) last_error: Option<String>,
     /// By the wall clock.
     pub(super) last_error_at: Option<Timestamp>,
+    last_error_code: Option<ReplyCode>,
+    /// When it took a message, by the wall clock, and how many milliseconds it needed.
+    pub(super) last_success: Option<(Timestamp, u64)>,
     pub(super) sent: SentTimes,
     token: Option<TokenStatus>,
     tls: Option<TlsFacts>,
@@ -118,6 +123,13 @@ pub struct UpstreamStatus {
     pub last_error: Option<String>,
     /// When, by the wall clock.
     pub last_error_at: Option<Timestamp>,
+    /// Of the reply that it was, where it was one.
+    pub last_error_code: Option<ReplyCode>,
+    /// When it took a message last, by the wall clock.
+    pub last_success_at: Option<Timestamp>,
+    /// Milliseconds that it needed for that: from MAIL, or from connecting where a connection was opened for it, to the reply
+    /// to the final dot. What a client took in pass-through is not in it.
+    pub latency_ms: Option<u64>,
     /// When an open circuit lets a message probe, by the wall clock.
     pub probe_at: Option<Timestamp>,
     /// When `rate_limit` lets another message go, by the wall clock; none while it does.
@@ -213,6 +225,9 @@ impl UpstreamHealth {
                 effective_limit: state.limit.known(upstream.connection_limit),
                 last_error: state.last_error.clone(),
                 last_error_at: state.last_error_at,
+                last_error_code: state.last_error_code,
+                last_success_at: state.last_success.map(|(at, _)| at),
+                latency_ms: state.last_success.map(|(_, latency)| latency),
                 probe_at: state.circuit.probe_at().and_then(|at| wall(at.saturating_sub(now))),
                 rate_limit_free_at: state.rate_limit_free_in(upstream, now).and_then(wall),
                 token: state.token.clone(),
@@ -262,8 +277,9 @@ impl UpstreamState {
         waits.then(|| self.sent.allow_another_at(limit)).flatten().map(|at| at.saturating_sub(now))
     }
 
-    pub(super) fn note_error(&mut self, text: String, at: Timestamp) {
-        (self.last_error, self.last_error_at) = (Some(text), Some(at));
+    pub(super) fn note_error(&mut self, error: &SessionError, at: Timestamp) {
+        (self.last_error, self.last_error_at) = (Some(error.text.clone()), Some(at));
+        self.last_error_code = error.code;
     }
 
     pub(super) fn is_available(&mut self, upstream: &Upstream, now: Duration) -> bool {

@@ -1,6 +1,6 @@
 //! Why there is no usable session with an upstream, or why one ended before its time.
 
-use crate::mail::shortened;
+use crate::mail::{ReplyCode, shortened};
 
 /// No usable session with an upstream, or one that was lost: the upstream's fault, never the message's.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -11,6 +11,8 @@ pub struct SessionError {
     pub text: String,
     /// What was said on a session that did not come to be, with secrets left out.
     pub dialogue: String,
+    /// Of the reply that it was, where it was one.
+    pub code: Option<ReplyCode>,
 }
 
 /// Characters of a text that are kept: a server may say much.
@@ -19,7 +21,7 @@ const LONGEST_TEXT: usize = 1024;
 impl SessionError {
     /// Of a session whose dialogue is kept elsewhere, or that had none.
     pub fn new(kind: SessionErrorKind, text: String) -> SessionError {
-        SessionError { kind, text: shortened(text, LONGEST_TEXT), dialogue: String::new() }
+        SessionError { kind, text: shortened(text, LONGEST_TEXT), dialogue: String::new(), code: None }
     }
 }
 

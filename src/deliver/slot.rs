@@ -5,6 +5,7 @@ use super::effective_limit;
 use super::health::{Slots, UpstreamHealth, UpstreamState};
 use super::session_error::{SessionError, SessionErrorKind};
 use crate::config::settings::Upstream;
+use crate::mail::Reply;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,11 +127,17 @@ impl Slot {
         closes.then_some(CircuitChange::Closed)
     }
 
+    /// The upstream has taken a message: at least one recipient's. `latency_ms`: what it needed for that.
+    pub(super) fn took_a_message(&mut self, latency_ms: u64) {
+        let at = self.health.wall();
+        self.update(|_, state, _| state.last_success = Some((at, latency_ms)));
+    }
+
     /// The upstream was at fault. `idle`: connections to it that wait in the pool.
     pub fn failed(&mut self, error: &SessionError, idle: usize) -> Option<CircuitChange> {
         let at = self.health.wall();
         self.update(|slot, state, now| {
-            state.note_error(error.text.clone(), at);
+            state.note_error(error, at);
             let opens = match error.kind {
                 SessionErrorKind::Stale | SessionErrorKind::Content => return None,
                 // Lost with this message, on a connection that worked: that says little of other mail.
@@ -160,12 +167,15 @@ impl Slot {
     }
 
     /// The server took the connection and refused the message because of other connections, in these words.
-    pub(super) fn too_many_connections(&mut self, reply: &str, idle: usize) {
-        let error = SessionError::new(SessionErrorKind::TooManyConnections, reply.to_owned());
+    pub(super) fn too_many_connections(&mut self, reply: &Reply, idle: usize) {
+        let error = SessionError {
+            code: Some(reply.reply_code()),
+            ..SessionError::new(SessionErrorKind::TooManyConnections, reply.to_string())
+        };
         let at = self.health.wall();
         self.update(|slot, state, now| {
             slot.lower_limit(state, &error, idle, now);
-            state.note_error(error.text, at);
+            state.note_error(&error, at);
         });
     }
 

@@ -22,9 +22,9 @@ pub(super) fn is_too_many_connections(reply: &Reply) -> bool {
 }
 
 /// What was said of too many connections in a transaction that was answered.
-pub(super) fn find_in(answers: &[RecipientAnswer]) -> Option<String> {
+pub(super) fn find_in(answers: &[RecipientAnswer]) -> Option<Reply> {
     answers.iter().find_map(|answer| match answer {
-        RecipientAnswer::Refused { reply, .. } if is_too_many_connections(reply) => Some(reply.to_string()),
+        RecipientAnswer::Refused { reply, .. } if is_too_many_connections(reply) => Some(reply.clone()),
         _ => None,
     })
 }

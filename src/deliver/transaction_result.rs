@@ -70,6 +70,11 @@ impl TransactionResult {
 }
 
 impl RecipientAnswer {
+    /// The upstream has the message for this recipient.
+    pub(super) fn is_accepted(&self) -> bool {
+        matches!(self, RecipientAnswer::Accepted(_))
+    }
+
     /// What it means for the recipient.
     pub(super) fn disposition(&self) -> Disposition {
         match self {

@@ -3,7 +3,7 @@
 //! Knows the form of replies, nothing of what they mean.
 
 use super::transcript::Transcript;
-use crate::mail::{Reply, ReplyParser};
+use crate::mail::{Reply, ReplyCode, ReplyParser};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -92,6 +92,8 @@ pub(super) struct Wire {
     input: Box<[u8; READ_SIZE]>,
     /// What was said on it.
     pub(super) transcript: Transcript,
+    /// Of the reply that came last; none where something else has happened since.
+    last_reply: Option<ReplyCode>,
 }
 
 impl Wire {
@@ -101,6 +103,7 @@ impl Wire {
             replies: ReplyParser::default(),
             input: Box::new([0; READ_SIZE]),
             transcript: Transcript::default(),
+            last_reply: None,
         }
     }
 
@@ -155,7 +158,13 @@ impl Wire {
             }
         };
         let read = timeout(within, reading).await.unwrap_or(Err(WireError::TimedOut(within)));
+        self.last_reply = read.as_ref().ok().map(Reply::reply_code);
         read.inspect_err(|fault| self.transcript.fault(fault))
+    }
+
+    /// The last that happened, where that was a reply of 4xx or 5xx.
+    pub(super) fn refusal(&self) -> Option<ReplyCode> {
+        self.last_reply.filter(|reply| reply.code >= 400)
     }
 
     /// Writes all of it.
@@ -209,6 +218,7 @@ impl Wire {
         });
         let done = timeout(within, writing).await.unwrap_or(Err(WireError::TimedOut(within)));
         done.map_err(|fault| {
+            self.last_reply = None;
             self.transcript.fault(&fault);
             NotSent { sent, fault }
         })

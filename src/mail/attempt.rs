@@ -69,6 +69,14 @@ pub struct StepTimes {
     pub final_ms: u64,
 }
 
+impl StepTimes {
+    /// All of them together.
+    pub fn total_ms(self) -> u64 {
+        let StepTimes { connect_ms, mail_ms, rcpt_ms, data_ms, final_ms } = self;
+        [connect_ms, mail_ms, rcpt_ms, data_ms, final_ms].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
 /// What is known of TLS.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TlsFacts {

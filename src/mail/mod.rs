@@ -23,5 +23,5 @@ pub use message::{
     RecipientState, Refusal, Return, Role,
 };
 pub use printable::{printable, printable_bytes, shortened};
-pub use reply::{BadReply, EnhancedCode, Reply, ReplyParser};
+pub use reply::{BadReply, EnhancedCode, Reply, ReplyCode, ReplyParser};
 pub use verdict::{Grounds, Outcome, Verdict};

@@ -31,7 +31,21 @@ pub struct Reply {
     pub lines: Vec<String>,
 }
 
+/// What a reply says to programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyCode {
+    /// As [`Reply::code`].
+    pub code: u16,
+    /// As [`Reply::enhanced`].
+    pub enhanced: Option<EnhancedCode>,
+}
+
 impl Reply {
+    /// Its code and enhanced code.
+    pub fn reply_code(&self) -> ReplyCode {
+        ReplyCode { code: self.code, enhanced: self.enhanced }
+    }
+
     /// 2xx.
     pub fn is_positive(&self) -> bool {
         self.code / 100 == 2

@@ -7,12 +7,14 @@ mod history;
 mod listing;
 mod schemathesis;
 mod send;
+mod upstreams;
 
 use crate::support::PATIENCE;
 use crate::support::proxy::Proxy;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
 /// What a request is answered.

@@ -280,7 +280,20 @@ impl PassedSession {
 
     /// The transaction is over, or given up.
     pub(super) fn close(self, context: &AttemptContext) {
-        let PassedSession { mut slot, mut connection, transaction, is_lost, is_midway, .. } = self;
+        let PassedSession {
+            mut slot,
+            mut connection,
+            transaction,
+            is_lost,
+            is_midway,
+            times,
+            connecting,
+            ..
+        } = self;
+        if transaction.answers().iter().any(RecipientAnswer::is_accepted) {
+            let connect_ms = u64::try_from(connecting.as_millis()).unwrap_or(u64::MAX);
+            slot.took_a_message(StepTimes { connect_ms, ..times }.total_ms());
+        }
         if !is_lost {
             if connection.state == ConnectionState::InTransaction
                 && transaction.is_before_content()
