@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::query::{MessageId, id};
 use super::state::AdminState;
 use crate::mail::AttemptRecord;
-use crate::mail::attempt::{AttemptAnswer, StepTimes, TlsFacts};
+use crate::mail::attempt::{AttemptAnswer, SentChanges, StepTimes, TlsFacts};
 use crate::queue::QueueError;
 use axum::extract::State;
 use axum::http::header;
@@ -33,6 +33,9 @@ pub(crate) struct AttemptJson {
     pub times: StepTimes,
     /// Null without TLS.
     pub tls: Option<TlsFacts>,
+    /// What it was given otherwise than it was stored. Null where there was no session.
+    #[serde(default)]
+    pub sent: Option<SentChanges>,
 }
 
 /// What an upstream said of one recipient.
@@ -58,6 +61,7 @@ impl From<&AttemptRecord> for AttemptJson {
             session_error: record.session_error.clone(),
             times: record.times,
             tls: record.tls.clone(),
+            sent: record.sent.clone(),
         }
     }
 }

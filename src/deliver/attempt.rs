@@ -26,10 +26,12 @@ use super::transactions_under_way::TransactionUnderWay;
 use super::way_out::WayOut;
 use crate::config::settings::Upstream;
 use crate::event::outcome::Delays;
+use crate::mail::attempt::SentChanges;
 use crate::mail::{Address, AttemptRecord, BodyType, DsnRequest, Message, Recipient, Role, SenderFacts};
 use crate::policy::added;
 use crate::policy::changes::{Changes, reverse_path_after_sender};
 use crate::policy::plan::{Plan, PlannedEnvelope};
+use crate::policy::sent::sent_changes;
 use crate::queue::{CHUNK_SIZE, Claim, QueueError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -188,7 +190,7 @@ impl Attempt<'_> {
                 slot.released();
                 return;
             }
-            let transaction = self.transact(upstream, &mut way_out, &asked).await;
+            let (transaction, sent) = self.transact(upstream, &mut way_out, &asked).await;
             drop(under_way);
             if transaction.lost.as_ref().is_some_and(|error| error.kind == SessionErrorKind::Stale) {
                 groups.push_front(asked);
@@ -198,7 +200,7 @@ impl Attempt<'_> {
             self.context.services.metrics.attempt(&upstream.name, took);
             let recipients: Vec<_> = asked.iter().map(|place| &self.recipients[*place].address).collect();
             let (why, to) = (why.clone(), &mut way_out);
-            let record = history::transaction(at, why, connecting, &recipients, &transaction, to);
+            let record = history::transaction(at, why, connecting, &recipients, &transaction, sent, to);
             if transaction.answers.iter().any(RecipientAnswer::is_accepted) {
                 slot.took_a_message(record.times.total_ms());
             }
@@ -284,13 +286,13 @@ impl Attempt<'_> {
         self.stopped.is_some()
     }
 
-    /// Sends the message to some recipients of one envelope.
+    /// Sends the message to some recipients of one envelope. Also how it left otherwise than it is stored.
     async fn transact(
         &mut self,
         upstream: &Upstream,
         way_out: &mut WayOut,
         asked: &[usize],
-    ) -> TransactionResult {
+    ) -> (TransactionResult, Option<SentChanges>) {
         let (context, message) = (self.context, &self.claim.message);
         let changes = self.changes(upstream, asked);
         let facts = match changes.needs_header() {
@@ -301,7 +303,7 @@ impl Attempt<'_> {
             Ok(facts) => facts,
             Err(error) => {
                 let error = way_out.session_error(SessionErrorKind::Content, &error);
-                return TransactionResult::not_begun(asked.len(), error);
+                return (TransactionResult::not_begun(asked.len(), error), None);
             }
         };
         let mut envelope = OutboundEnvelope {
@@ -325,6 +327,7 @@ impl Attempt<'_> {
         if !added.is_ascii() {
             envelope.body = BodyType::EightBitMime;
         }
+        let sent = sent_changes(&envelope.reverse_path, &added, &changes.renames);
         let mut content = Outgoing::stored(added, context.services.queue.clone(), message, changes);
         envelope.size = content.size();
         if !self.logged && way_out.capabilities().serves(&envelope) {
@@ -333,7 +336,7 @@ impl Attempt<'_> {
         }
         let out_of_time = context.services.clock.sleep_until(self.deadline);
         let role = asked.first().map_or(Role::Original, |place| self.recipients[*place].role);
-        way_out.transact(message.id, role, &envelope, &mut content, out_of_time).await
+        (way_out.transact(message.id, role, &envelope, &mut content, out_of_time).await, Some(sent))
     }
 
     /// Whether what a server reports goes to whom our own notices go to. An upstream's `sender` has it report to a mailbox of its own.

@@ -6,7 +6,7 @@ use super::session_error::SessionError;
 use super::transaction_result::{RecipientAnswer, TransactionResult, TransactionStep};
 use super::way_out::WayOut;
 use crate::config::settings::{Priority, Upstream};
-use crate::mail::attempt::{AttemptAnswer, AttemptRecord, MOST_NAMED, StepTimes};
+use crate::mail::attempt::{AttemptAnswer, AttemptRecord, MOST_NAMED, SentChanges, StepTimes};
 use crate::mail::{Address, printable, shortened};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub(super) fn transaction(
     connecting: Duration,
     recipients: &[&Address],
     result: &TransactionResult,
+    sent: Option<SentChanges>,
     way_out: &mut WayOut,
 ) -> AttemptRecord {
     let answer = |(recipient, answer): (&&Address, &RecipientAnswer)| {
@@ -68,6 +69,7 @@ pub(super) fn transaction(
         times: StepTimes { connect_ms: milliseconds(connecting), ..result.times },
         tls: way_out.tls_facts(),
         dialogue: way_out.take_dialogue(),
+        sent,
     }
 }
 

@@ -37,6 +37,30 @@ pub struct AttemptRecord {
     pub tls: Option<TlsFacts>,
     /// What was said, with secrets and content left out; of the last record of each upstream alone.
     pub dialogue: String,
+    /// What it was given otherwise than it was stored; none where there was no session, and in records of before this was kept.
+    pub sent: Option<SentChanges>,
+}
+
+/// How a message left otherwise than it came.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct SentChanges {
+    /// The reverse-path of the transaction; null for `<>`.
+    pub reverse_path: Option<String>,
+    /// The header fields that were put in front of the content.
+    pub added: String,
+    /// There were more of them than are kept.
+    pub added_is_cut: bool,
+    /// Fields that left under another name, where the message had them. `Bcc` and `Resent-Bcc` never leave.
+    pub renamed: Vec<RenamedField>,
+}
+
+/// A field that left under another name, with its value.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RenamedField {
+    /// As `From`.
+    pub old: String,
+    /// As `X-Original-From`.
+    pub new: String,
 }
 
 /// What was said of one recipient.
@@ -118,7 +142,10 @@ impl AttemptRecord {
     fn bytes(&self) -> usize {
         let answer = |one: &AttemptAnswer| one.recipient.len() + one.text.len() + 32;
         let error = self.session_error.as_ref().map_or(0, String::len);
-        128 + self.why.len() + error + self.answers.iter().map(answer).sum::<usize>()
+        let sent = self.sent.as_ref().map_or(0, |sent| {
+            sent.added.len() + sent.renamed.iter().map(|one| one.old.len() + one.new.len()).sum::<usize>()
+        });
+        128 + self.why.len() + error + sent + self.answers.iter().map(answer).sum::<usize>()
     }
 }
 

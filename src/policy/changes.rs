@@ -24,7 +24,7 @@ const RECEIPTS: [Rename; 5] = [
 ];
 /// In the file of a pickup folder the envelope stands in fields of these names: whoever picks it up must not take the message's
 /// own for more of it.
-const ENVELOPE_FIELDS: [Rename; 2] = [
+pub(super) const ENVELOPE_FIELDS: [Rename; 2] = [
     Rename { old: "X-Sender", new: "X-Original-X-Sender" },
     Rename { old: "X-Receiver", new: "X-Original-X-Receiver" },
 ];

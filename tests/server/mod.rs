@@ -15,6 +15,7 @@ mod memory;
 mod modes;
 mod oauth2;
 mod reload;
+mod sent;
 mod smuggling;
 mod systemd;
 mod tls;

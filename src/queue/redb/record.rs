@@ -7,8 +7,11 @@
 //! redb checks its own checksums only when it repairs a file; without these a byte that the disk has flipped would be read
 //! as mail.
 
+mod attempts_v1;
 mod v1;
 mod v2;
+
+use attempts_v1::AttemptRecordV1;
 
 use super::stored::{Metadata, StoredMessage};
 use crate::event::Fact;
@@ -20,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The version of each kind of record that this program writes.
 const MESSAGE_VERSION: u8 = 3;
 const FACT_VERSION: u8 = 1;
-const ATTEMPTS_VERSION: u8 = 1;
+const ATTEMPTS_VERSION: u8 = 2;
 const METADATA_VERSION: u8 = 3;
 /// Version and checksum.
 const HEAD: usize = 1 + 8;
@@ -65,6 +68,10 @@ pub(super) fn write_attempts(attempts: &[AttemptRecord]) -> Vec<u8> {
 /// None where they cannot be read.
 pub(super) fn read_attempts(bytes: &[u8]) -> Vec<AttemptRecord> {
     match open(bytes) {
+        Ok((1, body)) => {
+            let old: Vec<AttemptRecordV1> = decode(body).unwrap_or_default();
+            old.into_iter().map(AttemptRecord::from).collect()
+        }
         Ok((ATTEMPTS_VERSION, body)) => decode(body).unwrap_or_default(),
         _ => Vec::new(),
     }
@@ -126,6 +133,29 @@ fn unknown_version(found: u8, newest: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::attempt::StepTimes;
+    use jiff::Timestamp;
+
+    #[test]
+    fn attempts_of_before_what_was_sent_was_kept_are_read() {
+        let times = StepTimes { mail_ms: 7, ..StepTimes::default() };
+        let old = |upstream: &str| AttemptRecordV1 {
+            at: Timestamp::from_second(1_790_000_000).unwrap(),
+            upstream: upstream.to_owned(),
+            why: "priority normal".to_owned(),
+            answers: Vec::new(),
+            unnamed: 3,
+            session_error: Some("no".to_owned()),
+            times,
+            tls: None,
+            dialogue: "C: EHLO".to_owned(),
+        };
+        let read = read_attempts(&seal(1, &vec![old("a"), old("b")]));
+        assert_eq!(read.iter().map(|one| one.upstream.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(read.iter().all(|one| one.times == times && one.dialogue == "C: EHLO" && one.sent.is_none()));
+        assert_eq!(read_attempts(&write_attempts(&read)), read);
+        assert_eq!(read_attempts(&seal(3, &vec![old("a")])), []);
+    }
 
     #[test]
     fn every_flipped_bit_of_a_record_is_noticed() {
