@@ -93,8 +93,8 @@ class Tab:
         assert response is not None and response.status == status, f"{path}: {response and response.status}, not {status}"
 
     def is_at(self, path: str):
-        """Waits until that page is shown."""
-        expect(self.page).to_have_url(self.admin.url + path)
+        """Waits until that page is shown, whatever notice it has."""
+        expect(self.page).to_have_url(re.compile(re.escape(self.admin.url + path) + r"(\?notice=[^&]*)?$"))
 
     def log_in(self, password: str | None = None):
         """By the form, on the page that is shown."""

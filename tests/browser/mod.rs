@@ -5,9 +5,10 @@
 use crate::support::foreign;
 use crate::support::proxy::{Proxy, postroom};
 use crate::support::{Ended, free_address, spawn};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const PASSWORD: &str = "open-Sesame/17";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -38,9 +39,7 @@ enabled = false
 /// the address of an upstream.
 #[track_caller]
 fn play(script: &str, config: &str) {
-    let installed = foreign::folder().join("browser");
-    let axe = installed.join("axe.min.js");
-    if !foreign::have(&["/usr/bin/python3", "/usr/bin/chromium", &axe.display().to_string()]) {
+    if !have_browser() {
         return;
     }
     let (steady, admin) = (free_address(), free_address());
@@ -51,22 +50,13 @@ fn play(script: &str, config: &str) {
     // What the environment gives cannot be changed on pages.
     let proxy =
         Proxy::start_in(&[("POSTROOM_LOG_EMAILS__ENABLED", "true")], &format!("{config}\n{admin_keys}"));
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    let output = Command::new("/usr/bin/python3")
-        .arg(scripts.join(script))
-        // What a browser leaves behind goes with the folder.
-        .current_dir(proxy.data_dir())
-        .env("PYTHONPATH", &installed)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("ADMIN_URL", format!("http://{admin}"))
-        .env("ADMIN_PASSWORD", PASSWORD)
-        .env("ADMIN_TOKEN", TOKEN)
-        .env("SMTP_ADDRESS", proxy.address().to_string())
-        .output()
-        .expect("Python");
-    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{report}");
-    assert!(output.status.success(), "{script}: {}\n{report}\n{errors}", output.status);
+    let variables = [
+        ("ADMIN_URL", format!("http://{admin}")),
+        ("ADMIN_PASSWORD", PASSWORD.to_owned()),
+        ("ADMIN_TOKEN", TOKEN.to_owned()),
+        ("SMTP_ADDRESS", proxy.address().to_string()),
+    ];
+    run(script, &proxy.data_dir(), &variables);
 }
 
 /// An upstream that refuses some recipients.
@@ -76,12 +66,55 @@ fn sink(address: SocketAddr) -> Ended {
     Ended(spawn(command.arg(address.to_string())))
 }
 
+#[track_caller]
+fn have_browser() -> bool {
+    let axe = foreign::folder().join("browser/axe.min.js");
+    foreign::have(&["/usr/bin/python3", "/usr/bin/chromium", &axe.display().to_string()])
+}
+
+/// What a browser leaves behind lies in `folder`.
+#[track_caller]
+fn run(script: &str, folder: &Path, variables: &[(&str, String)]) {
+    let output = Command::new("/usr/bin/python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script))
+        .current_dir(folder)
+        .env("PYTHONPATH", foreign::folder().join("browser"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("Python");
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{report}");
+    assert!(output.status.success(), "{script}: {}\n{report}\n{errors}", output.status);
+}
+
+#[test]
+fn the_link_of_the_demo_logs_in_once_and_every_page_has_something_to_show() {
+    if !have_browser() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = postroom();
+    command.arg("demo").arg("--data-dir").arg(folder.path().join("var"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--mail-every", "1d"]);
+    let mut demo = Ended(spawn(command.stdout(Stdio::piped())));
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap());
+    let mut first = String::new();
+    lines.read_line(&mut first).unwrap();
+    let link = first.split_whitespace().find(|word| word.contains("/login?token=")).expect(&first).to_owned();
+    // It goes on talking.
+    let rest = std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    run("tour_page.py", folder.path(), &[("DEMO_LINK", link)]);
+    drop(demo);
+    rest.join().unwrap().unwrap();
+}
+
 #[test]
 fn the_login_page_lets_in_who_knows_the_password_also_without_scripts() {
-    play("login.py", HOUSE);
+    play("login_page.py", HOUSE);
 }
 
 #[test]
 fn the_dashboard_shows_what_is_and_follows_what_happens() {
-    play("dashboard.py", HOUSE);
+    play("dashboard_page.py", HOUSE);
 }
