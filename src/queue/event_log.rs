@@ -20,6 +20,15 @@ pub trait EventLog: Send + Sync + 'static {
     /// As [`EventLog::events`], of those that the filter means.
     fn events_where(&self, filter: EventFilter, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>>;
 
+    /// At most `limit` of the newest events that the filter means with a smaller id than `before`, oldest first; without `before` the
+    /// newest of all.
+    fn events_before(
+        &self,
+        filter: EventFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Pending<'_, Vec<Event>>;
+
     /// Receives every event that is committed from now on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>>;
 

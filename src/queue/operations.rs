@@ -92,4 +92,7 @@ pub trait Operations: MailStore {
     /// A page of at most `limit` messages, newest first, from `cursor` on (inclusive). What an index excludes is not read:
     /// messages of other states, and those that are older or newer.
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;
+
+    /// As [`Operations::list`], of the records alone that are set aside because they are damaged.
+    fn list_damaged(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page>;
 }

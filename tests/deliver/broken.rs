@@ -97,6 +97,9 @@ impl EventLog for Broken {
     fn events_where(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
         unreachable!()
     }
+    fn events_before(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+        unreachable!()
+    }
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
         unreachable!()
     }

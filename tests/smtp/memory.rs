@@ -62,6 +62,9 @@ impl EventLog for MemoryQueue {
     fn events_where(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
         unused()
     }
+    fn events_before(&self, _: EventFilter, _: Option<u64>, _: usize) -> Pending<'_, Vec<Event>> {
+        unused()
+    }
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
         tokio::sync::broadcast::channel(1).1
     }

@@ -54,13 +54,13 @@ pub(super) fn next_event(snapshot: &ReadTransaction) -> Result<u64, redb::Error>
     Ok(next)
 }
 
-/// At most `limit` events that the filter means with an id of at least `from`, or the newest ones; oldest first. Of other types
+/// At most `limit` events of a part of the log that the filter means; oldest first. Of other types
 /// nothing is read. Else it goes through the log from its end until it has as many as are wanted, and decodes but those whose
 /// bytes hold what is looked for.
 pub(super) fn read(
     snapshot: &ReadTransaction,
     filter: &EventFilter,
-    from: Option<u64>,
+    part: LogPart,
     limit: usize,
 ) -> Result<Vec<Event>, redb::Error> {
     let texts = [filter.code.as_deref(), filter.source.as_deref()].map(|text| text.map(Needle::new));
@@ -77,21 +77,34 @@ pub(super) fn read(
         if are_apart && !filter.has_type(kind) {
             continue;
         }
-        let range = table.range(from.unwrap_or(0)..)?;
         // As many of each type as could be wanted at most.
-        let events: Result<Vec<Event>, redb::StorageError> = match from {
-            Some(_) => range.filter_map(meant).take(limit).collect(),
-            None => range.rev().filter_map(meant).take(limit).collect(),
+        let events: Result<Vec<Event>, redb::StorageError> = match part {
+            LogPart::From(from) => table.range(from..)?.filter_map(meant).take(limit).collect(),
+            LogPart::Before(end) => table.range(..end)?.rev().filter_map(meant).take(limit).collect(),
         };
         found.extend(events?);
     }
     found.sort_unstable_by_key(|event| event.id);
     let unwanted = found.len().saturating_sub(limit);
-    match from {
-        Some(_) => found.truncate(limit),
-        None => drop(found.drain(..unwanted)),
+    match part {
+        LogPart::From(_) => found.truncate(limit),
+        LogPart::Before(_) => drop(found.drain(..unwanted)),
     }
     Ok(found)
+}
+
+/// Which events are read.
+#[derive(Clone, Copy)]
+pub(super) enum LogPart {
+    /// The oldest with an id of at least that.
+    From(u64),
+    /// The newest with a smaller id.
+    Before(u64),
+}
+
+impl LogPart {
+    /// The newest of all.
+    pub(super) const NEWEST: LogPart = LogPart::Before(u64::MAX);
 }
 
 type EventEntry = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);

@@ -34,6 +34,39 @@ pub(super) fn list(
     Ok(listing.page)
 }
 
+/// See [`super::super::Operations::list_damaged`].
+pub(super) fn list_damaged(
+    database: &SharedDatabase,
+    filter: &Filter,
+    cursor: Option<QueueId>,
+    limit: usize,
+) -> Result<Page, QueueError> {
+    let snapshot = database.begin_read()?;
+    let read = || -> Result<Page, redb::Error> {
+        let (messages, damaged) = (snapshot.open_table(MESSAGES)?, snapshot.open_table(DAMAGED)?);
+        let mut page = Page::default();
+        for entry in damaged.range(..=cursor.map_or(u128::MAX, QueueId::number))?.rev() {
+            let (number, what) = entry?;
+            let id = QueueId::from_number(number.value());
+            if page.damaged.len() >= limit {
+                page.next = Some(id);
+                break;
+            }
+            let record = messages.get(number.value())?;
+            let is_meant = match record.map(|bytes| record::read_message(number.value(), bytes.value())) {
+                Some(Ok(stored)) => filter.matches(&stored.message),
+                Some(Err(_)) => filter.matches_unreadable(id),
+                None => false,
+            };
+            if is_meant && !database.is_hidden(id) {
+                page.damaged.push((id, what.value().to_owned()));
+            }
+        }
+        Ok(page)
+    };
+    read().map_err(queue_error)
+}
+
 struct PageInProgress<'a> {
     database: &'a SharedDatabase,
     filter: &'a Filter,

@@ -1,6 +1,7 @@
 //! Reads single records: a message, a chunk, events.
 
 use super::super::QueueError;
+use super::event_log::LogPart;
 use super::layout::{ATTEMPTS, MESSAGES, open_if_made};
 use super::redb_error::queue_error;
 use super::shared_database::SharedDatabase;
@@ -51,8 +52,8 @@ pub(super) fn attempts(database: &SharedDatabase, id: QueueId) -> Result<Vec<Att
 pub(super) fn events(
     database: &SharedDatabase,
     filter: &EventFilter,
-    from: Option<u64>,
+    part: LogPart,
     limit: usize,
 ) -> Result<Vec<Event>, QueueError> {
-    event_log::read(&database.begin_read()?, filter, from, limit).map_err(queue_error)
+    event_log::read(&database.begin_read()?, filter, part, limit).map_err(queue_error)
 }

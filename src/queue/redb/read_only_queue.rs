@@ -2,6 +2,7 @@
 
 use super::super::{Filter, Page, QueueError, QueueStatus, SentMessage, SentPage};
 use super::database_opener::open_read_only;
+use super::event_log::LogPart;
 use super::listing::list;
 use super::metadata::read_metadata;
 use super::open_error::OpenError;
@@ -81,7 +82,7 @@ impl ReadOnlyQueue {
         from: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Event>, QueueError> {
-        events(&self.database, filter, from, limit)
+        events(&self.database, filter, from.map_or(LogPart::NEWEST, LogPart::From), limit)
     }
 
     /// See [`super::super::Timeline::wall_of`]: what the wall clock showed, or would show, if nobody sets it.

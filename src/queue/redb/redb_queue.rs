@@ -9,6 +9,7 @@ use super::super::{
 };
 use super::content;
 use super::database_opener::{DatabaseOpener, FileHeader};
+use super::event_log::LogPart;
 use super::figures;
 use super::layout::FileKey;
 use super::leased::{LeasedClaims, UnreadableEntry};
@@ -192,7 +193,18 @@ impl EventLog for RedbQueue {
     }
 
     fn events_where(&self, filter: EventFilter, from: Option<u64>, limit: usize) -> Pending<'_, Vec<Event>> {
-        Box::pin(self.read(move |shared| queries::events(&shared.database, &filter, from, limit)))
+        let part = from.map_or(LogPart::NEWEST, LogPart::From);
+        Box::pin(self.read(move |shared| queries::events(&shared.database, &filter, part, limit)))
+    }
+
+    fn events_before(
+        &self,
+        filter: EventFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Pending<'_, Vec<Event>> {
+        let part = before.map_or(LogPart::NEWEST, LogPart::Before);
+        Box::pin(self.read(move |shared| queries::events(&shared.database, &filter, part, limit)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -325,6 +337,10 @@ impl Operations for RedbQueue {
 
     fn list(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
         Box::pin(self.read(move |shared| listing::list(&shared.database, &filter, cursor, limit)))
+    }
+
+    fn list_damaged(&self, filter: Filter, cursor: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
+        Box::pin(self.read(move |shared| listing::list_damaged(&shared.database, &filter, cursor, limit)))
     }
 }
 
