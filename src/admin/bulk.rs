@@ -76,27 +76,46 @@ pub(super) async fn bulk(
     headers: HeaderMap,
     JsonBody(query): JsonBody<BulkQuery>,
 ) -> Result<Response, Problem> {
-    let action = query::action(&query.action)?;
-    let selection = selection(&admin, &query).await?;
     if query.dry_run {
-        return Ok(JsonResponse(count(&admin, action, &selection).await?).into_response());
+        return Ok(JsonResponse(counted(&admin, &query).await?).into_response());
     }
-    if action == OperatorAction::Release && !query.confirm {
-        let held = count(&admin, action, &selection).await?.held_by_mode;
-        if held > 0 {
-            return Err(unconfirmed(&format!("{held} of these messages are held")));
-        }
-    }
-    let action = query::confirmed(action, query.confirm);
-    let mut receiver = carry_out(admin, action, selection, query.counted);
+    let receiver = begun(&admin, query).await?;
     if lines::are_accepted(&headers) {
         let each = async |mut lines: mpsc::Receiver<BulkLine>| Some((lines.recv().await?, lines));
         return Ok(lines::response(futures_util::stream::unfold(receiver, each)));
     }
+    Ok(JsonResponse(result(receiver).await?).into_response())
+}
+
+/// What it would do.
+pub(super) async fn counted(admin: &AdminState, query: &BulkQuery) -> Result<BulkJson, Problem> {
+    count(admin, query::action(&query.action)?, &selection(admin, query).await?).await
+}
+
+/// Does it; what it did.
+pub(super) async fn carried_out(admin: &AdminState, query: BulkQuery) -> Result<BulkJson, Problem> {
+    result(begun(admin, query).await?).await
+}
+
+/// Sets it going, unless it has to be confirmed.
+async fn begun(admin: &AdminState, query: BulkQuery) -> Result<mpsc::Receiver<BulkLine>, Problem> {
+    let action = query::action(&query.action)?;
+    let selection = selection(admin, &query).await?;
+    if action == OperatorAction::Release && !query.confirm {
+        let held = count(admin, action, &selection).await?.held_by_mode;
+        if held > 0 {
+            return Err(unconfirmed(&format!("{held} of these messages are held")));
+        }
+    }
+    Ok(carry_out(admin.clone(), query::confirmed(action, query.confirm), selection, query.counted))
+}
+
+/// The last line that it tells.
+async fn result(mut receiver: mpsc::Receiver<BulkLine>) -> Result<BulkJson, Problem> {
     while let Some(line) = receiver.recv().await {
         match line {
             BulkLine::Progress(_) => {}
-            BulkLine::Result(done) => return Ok(JsonResponse(done).into_response()),
+            BulkLine::Result(done) => return Ok(done),
             BulkLine::Problem(problem) => return Err(problem),
         }
     }
@@ -156,8 +175,7 @@ async fn count(
         Selection::Filter { filter, until, now } => {
             found.until = until.map(|id| id.to_string());
             found.now = Some(*now);
-            if let Some(known) = counted(admin, action, filter).filter(|_| action != OperatorAction::Release)
-            {
+            if let Some(known) = known(admin, action, filter).filter(|_| action != OperatorAction::Release) {
                 found.matching = known;
                 return Ok(found);
             }
@@ -175,7 +193,7 @@ async fn count(
 }
 
 /// How many the filter means, where the queue's counters know.
-fn counted(admin: &AdminState, action: OperatorAction, filter: &Filter) -> Option<u64> {
+fn known(admin: &AdminState, action: OperatorAction, filter: &Filter) -> Option<u64> {
     let status = admin.queue.status();
     if filter.is_all() {
         let damaged = if action == OperatorAction::Delete { status.damaged } else { 0 };

@@ -45,6 +45,11 @@ pub(super) struct ResetQuery {
     confirm: bool,
 }
 
+/// Changes settings, as `PATCH /api/v1/settings` does.
+pub(super) async fn set(admin: &AdminState, keys: NewValues, asker: Asker) -> Result<ChangedJson, Problem> {
+    change(admin, Change::Settings(keys), asker).await
+}
+
 async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<ChangedJson, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
@@ -179,7 +184,7 @@ pub(super) async fn edit_settings(
     asker: Asker,
     JsonBody(keys): JsonBody<NewValues>,
 ) -> Result<JsonResponse<SettingsJson>, Problem> {
-    let done = change(&admin, Change::Settings(keys), asker).await?;
+    let done = set(&admin, keys, asker).await?;
     Ok(JsonResponse(in_force(&admin, done)))
 }
 

@@ -29,6 +29,11 @@ pub(super) async fn list(
     State(admin): State<AdminState>,
     QueryKeys(query): QueryKeys<MessagesQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
+    listed(&admin, &query).await.map(JsonResponse)
+}
+
+/// What a listing shows.
+pub(super) async fn listed(admin: &AdminState, query: &MessagesQuery) -> Result<MessagesJson, Problem> {
     let expression = query.q.as_deref().unwrap_or_default();
     let filter = query::states(query.state.as_deref())?.and(admin.filter(expression)?);
     let cursor = query.cursor.as_deref().map(id).transpose()?;
@@ -36,10 +41,19 @@ pub(super) async fn list(
     let queued = admin.queue.list(filter.clone(), cursor, limit).await?;
     let queued = MessagesJson::of(&queued, |site, due| admin.queue.wall_of(site, due));
     if !query::names_sent(query.state.as_deref()) {
-        return Ok(JsonResponse(queued));
+        return Ok(queued);
     }
     let sent = MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?);
-    Ok(JsonResponse(queued.merged(sent, limit)))
+    Ok(queued.merged(sent, limit))
+}
+
+/// What a listing shows of records that are set aside because they are damaged, and nothing else.
+pub(super) async fn damaged(admin: &AdminState, query: &MessagesQuery) -> Result<MessagesJson, Problem> {
+    let filter = admin.filter(query.q.as_deref().unwrap_or_default())?;
+    let cursor = query.cursor.as_deref().map(id).transpose()?;
+    let limit = page(query.limit, LARGEST_PAGE)?;
+    let found = admin.queue.list_damaged(filter, cursor, limit).await?;
+    Ok(MessagesJson::of(&found, |site, due| admin.queue.wall_of(site, due)))
 }
 
 /// Show a message

@@ -25,10 +25,15 @@ pub(super) async fn list(
     State(admin): State<AdminState>,
     QueryKeys(query): QueryKeys<SentQuery>,
 ) -> Result<JsonResponse<MessagesJson>, Problem> {
+    listed(&admin, &query).await.map(JsonResponse)
+}
+
+/// What a listing shows.
+pub(super) async fn listed(admin: &AdminState, query: &SentQuery) -> Result<MessagesJson, Problem> {
     let filter = admin.filter(query.q.as_deref().unwrap_or_default())?;
     let cursor = query.cursor.as_deref().map(id).transpose()?;
     let limit = page(query.limit, LARGEST_PAGE)?;
-    Ok(JsonResponse(MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?)))
+    Ok(MessagesJson::of_sent(&admin.queue.list_sent(filter, cursor, limit).await?))
 }
 
 /// A sent message, with what became of its file.

@@ -93,11 +93,18 @@
     old.replaceWith(now);
     prepare(now);
   };
+  // A row that is not there any more is gone, unless it lies behind the end of what was fetched. What comes behind the last row is
+  // added; what comes in above or between is told of, so that nothing moves that is read. Where it is followed (data-follow), new
+  // rows come in at the top.
+  const LONGEST = 100;
   const replaceRows = (old, fresh) => {
     const news = new Map([...fresh.children].map((row) => [row.id, row]));
-    for (const row of old.children) {
+    const end = "more" in fresh.dataset ? fresh.lastElementChild?.id ?? "" : "";
+    const follows = "follow" in old.dataset;
+    const last = old.lastElementChild?.id ?? "";
+    for (const row of [...old.children]) {
       const now = news.get(row.id);
-      row.classList.toggle("gone", !now);
+      row.classList.toggle("gone", !now && row.id > end && !follows);
       if (!now) continue;
       news.delete(row.id);
       if (row.dataset.was === now.innerHTML) continue;
@@ -109,8 +116,16 @@
       if (box && ticked) box.checked = true;
       prepare(row);
     }
-    const first = old.firstElementChild?.id ?? "";
-    const newer = [...news.keys()].filter((id) => id > first).length;
+    let newer = 0;
+    const come = [...news.values()];
+    for (const row of follows ? come.reverse() : come) {
+      if (!follows && (row.id > last || old.children.length >= LONGEST)) { newer += 1; continue; }
+      const added = document.importNode(row, true);
+      added.dataset.was = row.innerHTML;
+      if (follows) old.prepend(added); else old.append(added);
+      if (old.children.length > LONGEST) old.lastElementChild.remove();
+      prepare(added);
+    }
     const hint = one("[data-newer]");
     if (hint) { hint.hidden = newer === 0; one("[data-newer-count]", hint).textContent = String(newer); }
   };
@@ -121,7 +136,9 @@
     busy = true;
     try {
       await new Promise((wait) => setTimeout(wait, Math.max(0, last + 1000 - Date.now())));
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      // A list says which address keeps its place, whatever comes in above it.
+      const place = one("[data-rows][data-refresh]")?.dataset.refresh || location.href;
+      const answer = await fetch(place, { headers: { Accept: "text/html" } });
       last = Date.now();
       if (new URL(answer.url).pathname === "/login") { stream?.close(); say("Logged out"); return; }
       if (!answer.ok) return;

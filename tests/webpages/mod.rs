@@ -1,8 +1,11 @@
 //! The pages of the web admin as a client without a script gets them; tests/browser looks at them in a browser.
 
 mod dashboard;
+mod events;
 mod message;
+mod queue;
 mod reader;
+mod sent;
 
 use crate::admin::Admin;
 

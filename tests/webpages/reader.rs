@@ -64,4 +64,31 @@ impl Reader {
         let forged = self.admin.form(path, &[&self.cookie], "confirm=true");
         assert_eq!(forged.status, 403, "{path}: {}", forged.text());
     }
+
+    /// A form with the cookie, and whatever else somebody made up.
+    #[track_caller]
+    pub fn forge(&self, path: &str, body: &str) -> Answer {
+        self.admin.form(path, &[&self.cookie], body)
+    }
+
+    /// Changes settings, as a program in this session does.
+    #[track_caller]
+    pub fn set(&self, body: &str) {
+        let token = format!("X-CSRF-Token: {}", self.csrf_token);
+        let headers = [&*self.cookie, &token, "Content-Type: application/json"];
+        let answer = self.admin.ask("PATCH", "/api/v1/settings", &headers, body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// The proxy has ended: starts it with another configuration, and logs in.
+    #[track_caller]
+    pub fn start_again(&mut self, config: &str) {
+        let address = self.admin.address;
+        let listener = format!("[admin]\nlisten = \"{address}\"\npassword = \"{PASSWORD}\"\n");
+        self.admin.proxy.configure(&format!("{config}\n{listener}"));
+        self.admin.proxy.start_again();
+        let (cookie, csrf) = self.admin.log_in();
+        self.csrf_token = csrf.split_once(": ").expect("a header field").1.to_owned();
+        self.cookie = cookie;
+    }
 }

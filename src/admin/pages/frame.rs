@@ -19,7 +19,8 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
      connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The pages that every page links to: path and name.
-const NAVIGATION: &[(&str, &str)] = &[("/", "Dashboard")];
+const NAVIGATION: &[(&str, &str)] =
+    &[("/", "Dashboard"), ("/queue", "Queue"), ("/sent", "Sent"), ("/events", "Events")];
 
 /// What stands around the content of a page.
 pub(super) struct PageFrame {

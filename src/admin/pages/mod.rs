@@ -9,14 +9,23 @@
 //! - Texts of mail are escaped; HTML of mail is shown in a sandboxed frame alone.
 
 mod assets;
+mod bulk_words;
 mod chart;
 mod dashboard;
+mod events;
+mod events_query;
 mod frame;
 mod html_problem;
+mod list_query;
 mod live;
 mod login;
 mod message;
+mod message_row;
 mod modes;
+mod queue;
+mod queue_acts;
+mod sending;
+mod sent;
 mod shown;
 mod upstream_card;
 
@@ -34,5 +43,12 @@ pub(super) fn router() -> Router<AdminState> {
         .route("/live", get(live::changes))
         .route("/login", get(login::form).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .route("/queue", get(queue::show))
+        .route("/sent", get(sent::show))
+        .route("/sent/resend", post(sent::resend))
+        .route("/events", get(events::show))
+        .route("/events.csv", get(events::csv))
+        .route("/queue/act", post(queue_acts::act))
+        .route("/queue/sending", post(sending::switch))
         .merge(message::router())
 }
