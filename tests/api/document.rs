@@ -67,11 +67,12 @@ fn the_rules_name_each_route_of_the_document_and_no_other() {
             match word.split_once(' ') {
                 Some((of, at)) => (method, path) = (of, at.to_owned()),
                 None if word.chars().all(char::is_uppercase) => method = word,
+                None if word.starts_with('/') => path = word.to_owned(),
                 // A sibling: `retry`, `hold`.
                 None => path = format!("{}/{word}", path.rsplit_once('/').expect("a path").0),
             }
             // Pages, and over TCP alone.
-            if !["/", "/login", "/logout"].contains(&path.as_str()) {
+            if !row.contains("web-admin.md") {
                 named.insert(format!("{method} {path}"));
             }
         }
