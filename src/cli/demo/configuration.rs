@@ -47,5 +47,7 @@ pub(super) fn configuration(places: &Places<'_>) -> String {
         document["upstream"][name]["enabled"] = value(enabled);
         document["upstream"][name]["tls"] = value("none");
     }
+    // Enough for all mail of the start: what the flaky one refuses and the steady one is too busy for would wait for a minute.
+    document["upstream"]["steady"]["connection_limit"] = value(20);
     document.to_string()
 }
