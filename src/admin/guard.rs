@@ -4,6 +4,7 @@
 
 use super::asker::{Identity, TcpAsker};
 use super::extract::{is_json, media_type};
+use super::notices::NoticeKind;
 use super::problem::Problem;
 use super::request_origin::{host_asked_for, no_other_page};
 use super::response_headers;
@@ -16,7 +17,7 @@ use crate::mail::printable;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -65,7 +66,11 @@ pub(super) async fn guard(State(admin): State<AdminState>, request: Request, nex
                 Ok((request, ends)) => {
                     let told = change_of(&request);
                     let response = ends.bound(next.run(request).await);
-                    if let Some(told) = told.filter(|_| response.status().is_success()) {
+                    // A page answers an act with the way to where it says what was done.
+                    let of_page = response.extensions().get::<NoticeKind>();
+                    let is_done = response.status().is_success()
+                        || of_page.is_some_and(|kind| *kind != NoticeKind::Refused);
+                    if let Some(told) = told.filter(|_| is_done) {
                         tracing::info!(status = response.status().as_u16(), "admin listener: {told}");
                     }
                     response
@@ -138,7 +143,7 @@ fn judge(
         Right::LogIn => Identity::Nobody,
         _ => {
             let found = identify(admin, settings, &parts.headers).map_err(refuse)?;
-            found.ok_or_else(|| Box::new(not_logged_in(&parts.uri, &parts.headers)))?
+            found.ok_or_else(|| Box::new(not_logged_in(parts)))?
         }
     };
     if !identity.may(right) {
@@ -194,10 +199,12 @@ fn session_ids(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter(|(name, _)| *name == COOKIE).map(|(_, id)| id).take(4)
 }
 
-fn not_logged_in(uri: &Uri, headers: &HeaderMap) -> Response {
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn not_logged_in(parts: &Parts) -> Response {
+    let accepts = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/html") {
-        let page = uri.path_and_query().map(|page| page.as_str()).filter(|page| *page != "/");
+        // An act has to be asked for anew, on a page.
+        let page = parts.uri.path_and_query().filter(|_| is_safe(&parts.method));
+        let page = page.map(|page| page.as_str()).filter(|page| *page != "/");
         let next = page
             .map(|page| format!("?next={}", percent_encoding::utf8_percent_encode(page, NON_ALPHANUMERIC)));
         return Redirect::to(&format!("/login{}", next.unwrap_or_default())).into_response();

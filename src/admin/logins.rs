@@ -10,7 +10,6 @@ use crate::config::Secret;
 use crate::config::password::StoredPassword;
 use crate::config::password_hashing::PasswordHashing;
 use crate::event::{EventType, Fact, code};
-use jiff::Timestamp;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,9 @@ use tokio::sync::Semaphore;
 
 /// Beyond, a reader is told to come back later.
 pub(super) const MAX_STREAMS: usize = 1000;
+
+/// From an event of a wrong password to the next, at least.
+const BETWEEN_EVENTS: Duration = Duration::from_secs(60);
 
 /// Large bodies that are read at the same time.
 const LARGE_BODIES: usize = 32;
@@ -33,6 +35,8 @@ pub(crate) struct Logins {
     pub(super) streams: Arc<Semaphore>,
     /// For bodies of requests that take much memory.
     pub(super) large_bodies: Semaphore,
+    /// When an event has told of a wrong password last.
+    told: Mutex<Option<Duration>>,
     /// What forms send where there is no password, and so no session.
     pub(super) csrf_token: Option<String>,
     /// For pages.
@@ -51,12 +55,6 @@ pub(super) enum LoginRefused {
     NotChecked,
 }
 
-/// The event that tells of a wrong password. There are so many of them at most as the limit lets through.
-pub(super) fn wrong_password(now: Timestamp, client: IpAddr) -> Fact {
-    let text = format!("client {client} gave a wrong password at the admin listener");
-    Fact::new(now, EventType::Warning, "Listener", code::REFUSED, text)
-}
-
 impl Logins {
     /// Nobody is logged in.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Logins {
@@ -67,6 +65,7 @@ impl Logins {
             limit: Mutex::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             large_bodies: Semaphore::new(LARGE_BODIES),
+            told: Mutex::default(),
             csrf_token: random_text(),
             notices: Notices::default(),
             token: Mutex::default(),
@@ -92,6 +91,20 @@ impl Logins {
         }
         self.limit().give_back(client);
         self.sessions.begin(stored.cloned()).ok_or(LoginRefused::NotChecked)
+    }
+
+    /// The event that tells of a wrong password: one a minute, so that whoever guesses does not push others out. The log has all.
+    pub(super) fn wrong_password(&self, client: IpAddr) -> Option<Fact> {
+        let now = self.clock.monotonic();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now < told + BETWEEN_EVENTS) {
+            return None;
+        }
+        *told = Some(now);
+        let text = format!(
+            "client {client} gave a wrong password at the admin listener; further ones within a minute are in the log alone"
+        );
+        Some(Fact::new(self.clock.wall(), EventType::Warning, "Listener", code::REFUSED, text))
     }
 
     /// What logs in once, without the password, in place of any that was made before. None: the system gives no random numbers.
@@ -127,6 +140,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::config::password;
+    use jiff::Timestamp;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -83,8 +83,8 @@ pub(super) struct Draft<'a> {
 }
 
 impl Change {
-    /// Whether it may end what keeps mail from its addressees. A reset names what goes back and not what that comes to, so that
-    /// it has to be confirmed; every other change says what is to be.
+    /// Whether it may end what keeps mail from its addressees. A reset of many keys has to be confirmed: it does not say which of them
+    /// are modes. Every other change names its keys, also one that takes them back (null).
     pub fn may_end_modes(&self) -> bool {
         match self {
             Change::Reset { confirmed, .. } | Change::ResetAll { confirmed } => *confirmed,

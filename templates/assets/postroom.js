@@ -141,6 +141,8 @@
       const answer = await fetch(place, { headers: { Accept: "text/html" } });
       last = Date.now();
       if (new URL(answer.url).pathname === "/login") { stream?.close(); say("Logged out"); return; }
+      // What the page is about is gone: the page says so itself.
+      if (answer.status === 404 || answer.status === 410) { stream?.close(); location.reload(); return; }
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       each("[data-part][id]", (part) => { const now = fresh.getElementById(part.id); if (now) replacePart(part, now); });

@@ -39,6 +39,8 @@ fn a_wrong_password_is_an_event_that_says_who_and_not_what() {
     let _session = admin.log_in();
     assert_eq!(refused(), [0; 0], "the right one is none");
     assert_eq!(admin.form("/login", &[], "password=open-Sesame").status, 401);
+    // Whoever guesses on is in the log alone.
+    assert_eq!(admin.form("/login", &[], "password=open-Sesam").status, 401);
     let events = eventually("the event", || Some(refused()).filter(|events| !events.is_empty()));
     assert_eq!((events.len(), &events[0]["type"]), (1, &"Warning".into()), "{events:?}");
     let text = events[0]["message"].as_str().unwrap();

@@ -49,8 +49,8 @@ impl TrafficChart {
             Window::Day => ("day", "Last day", "quarter of an hour"),
             Window::Week => ("week", "Last week", "hour"),
         };
-        let sum = |of: fn(&Bucket) -> u64| buckets.iter().map(of).sum::<u64>();
-        let outcomes = |one: &Bucket| one.delivered + one.deferred + one.failed;
+        let sum = |of: fn(&Bucket) -> u64| buckets.iter().map(of).fold(0, u64::saturating_add);
+        let outcomes = |one: &Bucket| one.delivered.saturating_add(one.deferred).saturating_add(one.failed);
         let most = buckets.iter().map(|one| outcomes(one).max(one.accepted)).max().unwrap_or_default();
         let top = round_up(most);
         let [delivered, deferred, failed] = bars(buckets, top);
@@ -176,7 +176,8 @@ mod tests {
             (chart.delivered.as_str(), chart.accepted.as_str(), chart.text.as_str()),
             ("", "", "no mail")
         );
-        let large = TrafficChart::new(Window::Day, &[bucket(u64::MAX, 0, 0, 0)]);
+        let large =
+            TrafficChart::new(Window::Day, &[bucket(u64::MAX, u64::MAX, 1, 1), bucket(u64::MAX, 0, 0, 0)]);
         assert!(large.accepted.starts_with("M4 "), "{}", large.accepted);
         assert_eq!([0, 1, 3, 6, 11, 21, 51, 1001].map(round_up), [1, 1, 5, 10, 20, 50, 100, 2000]);
     }

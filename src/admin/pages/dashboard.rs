@@ -26,10 +26,11 @@ const PROBLEM: usize = 300;
 struct DashboardPage {
     frame: PageFrame,
     troubles: Vec<AttentionLine>,
-    /// No mail has ever come.
+    /// No mail has come for a week, and none is in the queue.
     is_new: bool,
     /// Where applications send mail to.
     listeners: Vec<String>,
+    has_queue: bool,
     states: Vec<QueueCount>,
     /// When the message was received that has waited longest.
     oldest: Option<ShownTime>,
@@ -77,6 +78,7 @@ pub(super) async fn show(State(admin): State<AdminState>, frame: PageFrame) -> R
         frame,
         troubles: troubles(&admin, &status),
         is_new,
+        has_queue: settings.queue.enabled,
         listeners: settings.listeners.iter().map(|listener| listener.address.to_string()).collect(),
         states: counts(&status),
         oldest: oldest(&figures),

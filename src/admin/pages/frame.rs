@@ -100,9 +100,12 @@ pub(super) fn page_with(status: StatusCode, template: &impl Template) -> Respons
 
 /// After an act: to the page at `path`, which shows the notice.
 pub(super) fn go_to(admin: &AdminState, path: &str, notice: PageNotice) -> Response {
-    let mark = if path.contains('?') { '&' } else { '?' };
-    match admin.logins.notices.keep(notice) {
+    let (mark, kind) = (if path.contains('?') { '&' } else { '?' }, notice.kind);
+    let mut response = match admin.logins.notices.keep(notice) {
         Some(name) => Redirect::to(&format!("{path}{mark}notice={name}")).into_response(),
         None => Redirect::to(path).into_response(),
-    }
+    };
+    // For the guard, which logs what was done.
+    response.extensions_mut().insert(kind);
+    response
 }

@@ -4,7 +4,7 @@ use super::assets;
 use super::frame::page_with;
 use crate::admin::asker::{Identity, TcpAsker};
 use crate::admin::guard::{COOKIE, TcpConnection};
-use crate::admin::logins::{LoginRefused, wrong_password};
+use crate::admin::logins::LoginRefused;
 use crate::admin::problem::Problem;
 use crate::admin::state::AdminState;
 use askama::Template;
@@ -68,7 +68,8 @@ pub(super) async fn log_in(
         Ok(id) => logged_in(&connection, &headers, &id, &next),
         Err(refused) => {
             if refused == LoginRefused::Wrong {
-                admin.queue.record(vec![wrong_password(admin.clock.wall(), connection.client)]);
+                let told = admin.logins.wrong_password(connection.client);
+                told.into_iter().for_each(|fact| admin.queue.record(vec![fact]));
             }
             not_logged_in(&refused, "This is not the password.", next)
         }

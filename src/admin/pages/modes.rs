@@ -15,15 +15,16 @@ pub(super) struct ModeLine {
 
 /// The lines, that for all mail first.
 pub(super) fn lines(settings: &Settings) -> Vec<ModeLine> {
-    let all = describe(&settings.handling);
+    let has_queue = settings.queue.enabled;
+    let all = describe(&settings.handling, has_queue);
     let mut lines = vec![line("", &all)];
     for site in settings.sites.values() {
-        let own = describe(&site.handling);
+        let own = describe(&site.handling, has_queue);
         if own != all {
             lines.push(line(&site.name, &own));
         }
     }
-    if !settings.queue.enabled {
+    if !has_queue {
         lines.push(ModeLine {
             kind: "warning",
             label: "NO QUEUE".to_owned(),
@@ -41,27 +42,26 @@ fn line(site: &str, (kind, label, text): &(&'static str, &str, String)) -> ModeL
     ModeLine { kind, label, text: text.clone() }
 }
 
-fn describe(handling: &Handling) -> (&'static str, &'static str, String) {
-    let off = if handling.sending_off { "off" } else { "" };
+/// Without a queue, mail that would wait is refused for now (rule 15).
+fn describe(handling: &Handling, has_queue: bool) -> (&'static str, &'static str, String) {
+    let waits = if has_queue { "Mail is accepted and waits." } else { "Mail is refused for now (451)." };
     let (kind, label, text) = if handling.simulate {
         ("simulate", "SIMULATE", "Every send fails; nothing leaves.".to_owned())
     } else if handling.debug.enabled {
         ("log-only", "LOG ONLY", "Debug is on: mail is logged and counts as sent; nothing leaves.".to_owned())
     } else if handling.redirect.enabled {
-        redirect(handling)
+        redirect(handling, has_queue)
     } else {
         ("live", "LIVE", "Mail goes to its recipients.".to_owned())
     };
-    match (off, kind) {
-        ("off", "live") => ("off", "SENDING OFF", "Mail is accepted and waits.".to_owned()),
-        ("off", _) => {
-            ("off", "SENDING OFF", format!("Mail is accepted and waits. When sending is on again: {text}"))
-        }
+    match (handling.sending_off, kind) {
+        (true, "live") => ("off", "SENDING OFF", waits.to_owned()),
+        (true, _) => ("off", "SENDING OFF", format!("{waits} When sending is on again: {text}")),
         _ => (kind, label, text),
     }
 }
 
-fn redirect(handling: &Handling) -> (&'static str, &'static str, String) {
+fn redirect(handling: &Handling, has_queue: bool) -> (&'static str, &'static str, String) {
     let to: Vec<&str> = handling.redirect.enabled_addresses().map(|address| address.as_str()).collect();
     let allow: Vec<String> = handling.redirect.allow.iter().map(ToString::to_string).collect();
     let but = match allow.is_empty() {
@@ -69,7 +69,10 @@ fn redirect(handling: &Handling) -> (&'static str, &'static str, String) {
         false => format!(" {} still get their own.", allow.join(", ")),
     };
     match to.is_empty() {
-        true => ("warning", "REDIRECT", format!("No report address is enabled: mail is held.{but}")),
+        true => {
+            let becomes = if has_queue { "held" } else { "refused for now (451)" };
+            ("warning", "REDIRECT", format!("No report address is enabled: mail is {becomes}.{but}"))
+        }
         false => (
             "redirect",
             "REDIRECT",
@@ -87,9 +90,10 @@ mod tests {
     fn sending_off_comes_before_every_mode() {
         let debug = DebugMode { enabled: true, ..DebugMode::default() };
         let handling = Handling { sending_off: true, debug: debug.clone(), ..Handling::default() };
-        assert_eq!(describe(&handling).1, "SENDING OFF");
-        assert!(describe(&handling).2.contains("Debug is on"));
-        assert_eq!(describe(&Handling { debug, ..Handling::default() }).1, "LOG ONLY");
-        assert_eq!(describe(&Handling::default()).1, "LIVE");
+        assert_eq!(describe(&handling, true).1, "SENDING OFF");
+        assert!(describe(&handling, true).2.contains("Debug is on"));
+        assert!(describe(&handling, false).2.starts_with("Mail is refused for now (451)."));
+        assert_eq!(describe(&Handling { debug, ..Handling::default() }, true).1, "LOG ONLY");
+        assert_eq!(describe(&Handling::default(), true).1, "LIVE");
     }
 }
