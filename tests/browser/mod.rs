@@ -32,6 +32,7 @@ host = \"@STEADY@\"
 username = \"postroom\"
 password = \"not-to-be-seen\"
 priority = \"low\"
+auth = \"basic\"
 enabled = false
 ";
 
@@ -48,8 +49,9 @@ fn play(script: &str, config: &str) {
     let admin_keys =
         format!("[admin]\nlisten = \"{admin}\"\npassword = \"{PASSWORD}\"\ntoken = \"{TOKEN}\"\n");
     // What the environment gives cannot be changed on pages.
-    let proxy =
-        Proxy::start_in(&[("POSTROOM_LOG_EMAILS__ENABLED", "true")], &format!("{config}\n{admin_keys}"));
+    let environment =
+        [("POSTROOM_LOG_EMAILS__ENABLED", "true"), ("POSTROOM_UPSTREAM__RETIRED__CONNECTION_LIMIT", "3")];
+    let proxy = Proxy::start_in(&environment, &format!("{config}\n{admin_keys}"));
     let variables = [
         ("ADMIN_URL", format!("http://{admin}")),
         ("ADMIN_PASSWORD", PASSWORD.to_owned()),
@@ -117,4 +119,24 @@ fn the_login_page_lets_in_who_knows_the_password_also_without_scripts() {
 #[test]
 fn the_dashboard_shows_what_is_and_follows_what_happens() {
     play("dashboard_page.py", TWO_SITES);
+}
+
+#[test]
+fn in_the_queue_messages_are_found_held_released_sent_again_and_deleted() {
+    play("queue_page.py", HOUSE);
+}
+
+#[test]
+fn the_page_of_a_message_tells_what_became_of_it_and_does_something_about_it() {
+    play("message_page.py", HOUSE);
+}
+
+#[test]
+fn sent_mail_is_found_and_sent_again() {
+    play("sent_page.py", HOUSE);
+}
+
+#[test]
+fn events_are_found_followed_and_exported() {
+    play("events_page.py", HOUSE);
 }
