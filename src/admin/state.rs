@@ -79,7 +79,6 @@ pub(crate) struct AdminState {
     /// How webhooks fare.
     pub(crate) webhooks: Arc<WebhookStatus>,
     /// Tells open pages that something has changed.
-    #[allow(dead_code, reason = "for the pages that follow changes")]
     pub(crate) live: Arc<LiveChanges>,
 }
 
