@@ -14,7 +14,7 @@ const PASSWORD: &str = "open-Sesame/17";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Two sites, the mail of one of which is redirected; `steady` refuses mail to unknown@ for good and to full@ for now.
-const TWO_SITES: &str = "\
+const HOUSE: &str = "\
 [queue]
 archive_days = 7
 [site.shop]
@@ -113,12 +113,12 @@ fn the_link_of_the_demo_logs_in_once_and_every_page_has_something_to_show() {
 
 #[test]
 fn the_login_page_lets_in_who_knows_the_password_also_without_scripts() {
-    play("login_page.py", TWO_SITES);
+    play("login_page.py", HOUSE);
 }
 
 #[test]
 fn the_dashboard_shows_what_is_and_follows_what_happens() {
-    play("dashboard_page.py", TWO_SITES);
+    play("dashboard_page.py", HOUSE);
 }
 
 #[test]
