@@ -97,7 +97,7 @@ fn what_a_mode_kept_from_its_recipients_is_said_before_it_is_sent() {
     assert_eq!(recorder.messages().len(), 0);
     let asked = reader.send("/sent/resend", &format!("id={id}")).text();
     assert!(
-        asked.contains("1 of them did not reach all recipients, because of redirect or debug"),
+        asked.contains("1 message did not reach all recipients, because of redirect or debug"),
         "{asked}"
     );
     assert!(asked.contains("LIVE: Mail goes to its recipients."), "{asked}");

@@ -201,15 +201,14 @@ fn ask(
     let had_it: BTreeSet<&str> =
         originals.filter(|one| one.mode.is_none()).map(|one| one.address.as_str()).collect();
     let new = if ids.len() == 1 { "A new message" } else { "New messages" };
-    let s = if recipients == 1 { "" } else { "s" };
     let mut lines = vec![format!(
-        "{new} with the same content will go to the {} original recipient{s}, under the modes that are in force now.",
-        thousands(recipients)
+        "{new} with the same content will go to {}, under the modes that are in force now.",
+        count(recipients, "original recipient")
     )];
     if !kept.is_empty() {
         lines.push(format!(
-            "{} of them did not reach all recipients, because of redirect or debug. Sent again, all recipients may get it.",
-            thousands(kept.len() as u64)
+            "{} did not reach all recipients, because of redirect or debug. Sent again, all of them may get it.",
+            count(kept.len() as u64, "message")
         ));
     }
     if !had_it.is_empty() {
