@@ -146,7 +146,10 @@
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       each("[data-part][id]", (part) => { const now = fresh.getElementById(part.id); if (now) replacePart(part, now); });
-      each("[data-rows][id]", (rows) => { const now = fresh.getElementById(rows.id); if (now) replaceRows(rows, now); });
+      each("[data-rows][id]", (rows) => {
+        const now = fresh.getElementById(rows.id);
+        if (now) replaceRows(rows, now); else [...rows.children].forEach((row) => row.classList.add("gone"));
+      });
       document.title = fresh.title;
       countTicked();
       tick();
