@@ -50,7 +50,12 @@ pub(super) async fn set(admin: &AdminState, keys: NewValues, asker: Asker) -> Re
     change(admin, Change::Settings(keys), asker).await
 }
 
-async fn change(admin: &AdminState, change: Change, Asker(by): Asker) -> Result<ChangedJson, Problem> {
+/// Has the server make a change.
+pub(super) async fn change(
+    admin: &AdminState,
+    change: Change,
+    Asker(by): Asker,
+) -> Result<ChangedJson, Problem> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     admin.requests.send(ConfigRequest::Change { change, by, answer }).await.map_err(|_| stopping())?;
@@ -214,7 +219,12 @@ pub(super) async fn reset(
     Ok(JsonResponse(change(&admin, wanted, asker).await?))
 }
 
-fn detail(admin: &AdminState, name: &str, done: ChangedJson) -> Result<UpstreamDetailJson, Problem> {
+/// An upstream as it is configured now, with what was done to it.
+pub(super) fn detail(
+    admin: &AdminState,
+    name: &str,
+    done: ChangedJson,
+) -> Result<UpstreamDetailJson, Problem> {
     let status = service::upstream(admin, name)?;
     let in_force = admin.in_force.borrow().clone();
     let sources = in_force.given(&["upstream", name]).into_iter();

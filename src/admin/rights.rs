@@ -20,7 +20,13 @@ pub(super) enum Right {
 }
 
 /// Routes by which mail is worked on, beside those of messages.
-const OF_MAIL: &[&str] = &["/api/v1/send", "/api/v1/upstreams/{name}/test", "/queue/act", "/sent/resend"];
+const OF_MAIL: &[&str] = &[
+    "/api/v1/send",
+    "/api/v1/upstreams/{name}/test",
+    "/queue/act",
+    "/sent/resend",
+    "/upstreams/{name}/test",
+];
 const OF_MESSAGES: &str = "/api/v1/messages";
 /// Beneath it, what is done on the pages of a message.
 const PAGES_OF_MESSAGES: &str = "/messages/";
@@ -76,6 +82,8 @@ mod tests {
             (Method::POST, Some("/api/v1/upstreams/{name}/test"), Right::Mail),
             (Method::POST, Some("/queue/act"), Right::Mail),
             (Method::POST, Some("/queue/sending"), Right::Configuration),
+            (Method::POST, Some("/upstreams/{name}/test"), Right::Mail),
+            (Method::POST, Some("/upstreams/{name}/edit"), Right::Configuration),
             (Method::POST, Some("/api/v1/upstreams/{name}/reset"), Right::Configuration),
             (Method::PATCH, Some("/api/v1/settings"), Right::Configuration),
             (Method::POST, Some("/api/v1/reload"), Right::Configuration),

@@ -36,13 +36,7 @@ pub(super) async fn test(
     headers: HeaderMap,
     OptionalBody(query): OptionalBody<TestQuery>,
 ) -> Result<Response, Problem> {
-    let upstreams = admin.settings.borrow().upstreams.clone();
-    let upstream = upstreams.into_iter().find(|upstream| upstream.name == name);
-    let upstream = upstream
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no upstream {name}")))?;
-    let (to, from) = (address(query.to.as_deref())?, address(query.from.as_deref())?);
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    tokio::spawn(carry_out(admin, upstream, to, from, sender));
+    let mut receiver = begin(&admin, &name, &query)?;
     if lines::are_accepted(&headers) {
         let each = async |mut lines: mpsc::UnboundedReceiver<TestLine>| Some((lines.recv().await?, lines));
         return Ok(lines::response(futures_util::stream::unfold(receiver, each)));
@@ -57,6 +51,22 @@ pub(super) async fn test(
         }
     }
     Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the test ended without a result"))
+}
+
+/// Begins a test: its steps come as they end, at last what came of all.
+pub(super) fn begin(
+    admin: &AdminState,
+    name: &str,
+    query: &TestQuery,
+) -> Result<mpsc::UnboundedReceiver<TestLine>, Problem> {
+    let upstreams = admin.settings.borrow().upstreams.clone();
+    let upstream = upstreams.into_iter().find(|upstream| upstream.name == name);
+    let upstream = upstream
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no upstream {name}")))?;
+    let (to, from) = (address(query.to.as_deref())?, address(query.from.as_deref())?);
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(carry_out(admin.clone(), upstream, to, from, sender));
+    Ok(receiver)
 }
 
 fn address(text: Option<&str>) -> Result<Option<Address>, Problem> {

@@ -6,6 +6,7 @@ mod message;
 mod queue;
 mod reader;
 mod sent;
+mod upstreams;
 
 use crate::admin::Admin;
 

@@ -3,8 +3,7 @@
 use super::chart::TrafficChart;
 use super::frame::{PageFrame, page};
 use super::shown::{ShownTime, short, thousands};
-use super::upstream_card::UpstreamCard;
-use crate::admin::json::UpstreamJson;
+use super::upstream_card::{UpstreamCard, in_order};
 use crate::admin::problem::Problem;
 use crate::admin::service;
 use crate::admin::state::AdminState;
@@ -86,17 +85,6 @@ pub(super) async fn show(State(admin): State<AdminState>, frame: PageFrame) -> R
         upstreams: in_order(upstreams).into_iter().map(UpstreamCard::from).collect(),
         problems: problems(&admin).await?,
     }))
-}
-
-/// As they are asked, those that are not asked at the end.
-fn in_order(mut upstreams: Vec<UpstreamJson>) -> Vec<UpstreamJson> {
-    let rank = |one: &UpstreamJson| {
-        ["default", "high", "normal", "low"].iter().position(|word| *word == one.priority)
-    };
-    upstreams.sort_by(|one, other| {
-        (!one.enabled, rank(one), &one.name).cmp(&(!other.enabled, rank(other), &other.name))
-    });
-    upstreams
 }
 
 fn oldest(figures: &QueueFigures) -> Option<ShownTime> {

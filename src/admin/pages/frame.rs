@@ -8,19 +8,28 @@ use crate::admin::problem::Problem;
 use crate::admin::rights::Right;
 use crate::admin::state::AdminState;
 use askama::Template;
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use futures_util::StreamExt;
+use futures_util::stream::Stream;
 use serde::Deserialize;
+use std::convert::Infallible;
 
 /// Our own style, script, pictures and event stream; forms go to this origin alone.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The pages that every page links to: path and name.
-const NAVIGATION: &[(&str, &str)] =
-    &[("/", "Dashboard"), ("/queue", "Queue"), ("/sent", "Sent"), ("/events", "Events")];
+const NAVIGATION: &[(&str, &str)] = &[
+    ("/", "Dashboard"),
+    ("/queue", "Queue"),
+    ("/sent", "Sent"),
+    ("/events", "Events"),
+    ("/upstreams", "Upstreams"),
+];
 
 /// What stands around the content of a page.
 pub(super) struct PageFrame {
@@ -96,6 +105,13 @@ pub(super) fn page_with(status: StatusCode, template: &impl Template) -> Respons
         }
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
+}
+
+/// A page whose pieces come as things go on. They are HTML, made from templates.
+pub(super) fn page_in_pieces(pieces: impl Stream<Item = String> + Send + 'static) -> Response {
+    let policy = [(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))];
+    let body = Body::from_stream(pieces.map(Ok::<_, Infallible>));
+    (policy, Html(body)).into_response()
 }
 
 /// After an act: to the page at `path`, which shows the notice.

@@ -10,6 +10,7 @@
 
 mod assets;
 mod bulk_words;
+mod changed;
 mod chart;
 mod dashboard;
 mod events;
@@ -27,7 +28,13 @@ mod queue_acts;
 mod sending;
 mod sent;
 mod shown;
+mod upstream_acts;
 mod upstream_card;
+mod upstream_edit;
+mod upstream_form;
+mod upstream_keys;
+mod upstream_trial;
+mod upstreams;
 
 pub(super) use html_problem::in_html;
 
@@ -51,4 +58,13 @@ pub(super) fn router() -> Router<AdminState> {
         .route("/queue/act", post(queue_acts::act))
         .route("/queue/sending", post(sending::switch))
         .merge(message::router())
+        .route("/upstreams", get(upstreams::list))
+        .route("/upstreams/new", get(upstream_edit::new).post(upstream_edit::add))
+        .route("/upstreams/{name}", get(upstreams::show))
+        .route("/upstreams/{name}/edit", get(upstream_edit::form).post(upstream_edit::edit))
+        .route("/upstreams/{name}/test", get(upstream_trial::form).post(upstream_trial::run))
+        .route("/upstreams/{name}/enable", post(upstream_acts::enable))
+        .route("/upstreams/{name}/disable", post(upstream_acts::disable))
+        .route("/upstreams/{name}/delete", post(upstream_acts::delete))
+        .route("/upstreams/{name}/reset", post(upstream_acts::reset))
 }

@@ -1,4 +1,4 @@
-//! An upstream as a card of the dashboard shows it.
+//! An upstream as a card of the dashboard and the list of upstreams show it.
 
 use super::shown::{ShownTime, short};
 use crate::admin::json::UpstreamJson;
@@ -43,8 +43,8 @@ impl From<UpstreamJson> for UpstreamCard {
             effective_limit: upstream.effective_limit,
             until: until.map(ShownTime::from),
             until_word,
-            last_success: None,
-            latency: None,
+            last_success: upstream.last_success_at.map(ShownTime::from),
+            latency: upstream.latency_ms.map(|ms| format!("{ms} ms")),
             last_error: error,
             last_error_at: upstream.last_error_at.map(ShownTime::from),
             certificate_expires: upstream
@@ -57,4 +57,15 @@ impl From<UpstreamJson> for UpstreamCard {
             token_error: upstream.token_error.map(|error| short(&error, ERROR)),
         }
     }
+}
+
+/// As they are asked, those that are not asked at the end.
+pub(super) fn in_order(mut upstreams: Vec<UpstreamJson>) -> Vec<UpstreamJson> {
+    let rank = |one: &UpstreamJson| {
+        ["default", "high", "normal", "low"].iter().position(|word| *word == one.priority)
+    };
+    upstreams.sort_by(|one, other| {
+        (!one.enabled, rank(one), &one.name).cmp(&(!other.enabled, rank(other), &other.name))
+    });
+    upstreams
 }
