@@ -4,6 +4,7 @@ use super::extract::QueryKeys;
 use super::json_response::JsonResponse;
 use super::problem::Problem;
 use super::query::{self, QueryError};
+use super::rendered_events::RenderedEvents;
 use super::safe_json;
 use super::state::AdminState;
 use crate::event::{Event, EventFilter};
@@ -147,18 +148,12 @@ pub(super) async fn stream(
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>> + Send>, Problem> {
     let from = last_seen(&headers)?.map(|last| last.saturating_add(1)).or(query.from);
     let filter = query.filter(&admin)?;
-    let follower = match from {
-        None => Follower {
-            kept: None,
-            receiver: Some(admin.queue.subscribe()),
-            queue: admin.queue,
-            filter,
-            from: 0,
-        },
-        Some(from) => {
-            Follower { kept: Some(VecDeque::new()), receiver: None, queue: admin.queue, filter, from }
-        }
+    let (kept, receiver) = match from {
+        None => (None, Some(admin.queue.subscribe())),
+        Some(_) => (Some(VecDeque::new()), None),
     };
+    let (queue, rendered) = (admin.queue, admin.rendered_events);
+    let follower = Follower { queue, rendered, filter, kept, receiver, from: from.unwrap_or(0) };
     let follow = stream::unfold(follower, async |mut follower| Some((Ok(follower.next().await?), follower)));
     Ok(Sse::new(follow).keep_alive(KeepAlive::default()))
 }
@@ -175,6 +170,7 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 /// What a client follows.
 struct Follower {
     queue: Arc<dyn Queue>,
+    rendered: Arc<RenderedEvents>,
     filter: EventFilter,
     /// What was read of those that are kept already; none: all of them were.
     kept: Option<VecDeque<Event>>,
@@ -189,7 +185,8 @@ impl Follower {
     async fn next(&mut self) -> Option<sse::Event> {
         while self.kept.is_some() {
             if let Some(event) = self.next_kept().await {
-                return Some(self.sent(&event));
+                let json = safe_json::to_json(&event).unwrap_or_default();
+                return Some(self.sent(event.id, &json));
             }
         }
         loop {
@@ -202,7 +199,8 @@ impl Follower {
                 Err(RecvError::Closed) => return None,
             };
             if event.id >= self.from && self.filter.matches(&event.fact) {
-                return Some(self.sent(&event));
+                let json = self.rendered.json(&event);
+                return Some(self.sent(event.id, &json));
             }
         }
     }
@@ -223,8 +221,8 @@ impl Follower {
         None
     }
 
-    fn sent(&mut self, event: &Event) -> sse::Event {
-        self.from = event.id.saturating_add(1);
-        sse::Event::default().id(event.id.to_string()).data(safe_json::to_json(event).unwrap_or_default())
+    fn sent(&mut self, id: u64, json: &str) -> sse::Event {
+        self.from = id.saturating_add(1);
+        sse::Event::default().id(id.to_string()).data(json)
     }
 }

@@ -29,6 +29,7 @@ mod openapi;
 mod pages;
 pub(crate) mod problem;
 pub(crate) mod query;
+mod rendered_events;
 mod request_origin;
 mod response_headers;
 mod rights;

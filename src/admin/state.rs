@@ -2,6 +2,7 @@
 
 use super::live_changes::LiveChanges;
 use super::logins::Logins;
+use super::rendered_events::RenderedEvents;
 use crate::clock::Clock;
 use crate::config::{Change, ChangeError, ChangedKey, ConfigErrors, InForce, Settings};
 use crate::deliver::health::UpstreamHealth;
@@ -80,6 +81,8 @@ pub(crate) struct AdminState {
     pub(crate) webhooks: Arc<WebhookStatus>,
     /// Tells open pages that something has changed.
     pub(crate) live: Arc<LiveChanges>,
+    /// Events as streams send them.
+    pub(crate) rendered_events: Arc<RenderedEvents>,
 }
 
 impl AdminState {

@@ -175,6 +175,7 @@ impl Server {
             history: statistics.history(),
             webhooks: webhook_status.clone(),
             live: live.clone(),
+            rendered_events: Arc::default(),
             requests: ask,
             logins: Arc::new(Logins::new(clock.clone())),
             content_memory: content_memory.permits(),
