@@ -22,6 +22,7 @@ pub(super) enum Right {
 /// Routes by which mail is worked on, beside those of messages.
 const OF_MAIL: &[&str] = &[
     "/api/v1/send",
+    "/send",
     "/api/v1/upstreams/{name}/test",
     "/queue/act",
     "/sent/resend",
@@ -87,6 +88,7 @@ mod tests {
             (Method::POST, Some("/api/v1/upstreams/{name}/reset"), Right::Configuration),
             (Method::PATCH, Some("/api/v1/settings"), Right::Configuration),
             (Method::POST, Some("/api/v1/reload"), Right::Configuration),
+            (Method::POST, Some("/send"), Right::Mail),
             (Method::POST, Some("/api/v1/whatever/comes"), Right::Configuration),
             (Method::POST, None, Right::Read),
         ] {

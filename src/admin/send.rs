@@ -24,8 +24,8 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 /// What listings and events name in place of a listener. No listener can have that name.
 const LISTENER: &str = "admin.send";
 /// In bytes, so that its line is one that every server takes.
-const LONGEST_SUBJECT: usize = 500;
-const SUBJECT: &str = "Test message from Postroom";
+pub(super) const LONGEST_SUBJECT: usize = 500;
+pub(super) const SUBJECT: &str = "Test message from Postroom";
 
 /// A test message.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,23 +34,23 @@ const SUBJECT: &str = "Test message from Postroom";
 pub(super) struct SendBody {
     /// Who it is from; else the address of `[sender]`, else the postmaster of `default_domain`.
     #[schema(format = "email")]
-    from: Option<String>,
+    pub(super) from: Option<String>,
     /// One address or several.
     #[schema(schema_with = to_schema)]
-    to: SendTo,
+    pub(super) to: SendTo,
     #[schema(max_length = 500)]
-    subject: Option<String>,
-    text: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) text: Option<String>,
     /// The site that it belongs to, empty: to none; else that of `listener`, else the one that `from` belongs to.
-    site: Option<String>,
+    pub(super) site: Option<String>,
     /// The listener that it is sent as if it had come in at, with its site and its class.
-    listener: Option<String>,
+    pub(super) listener: Option<String>,
 }
 
 /// Who it is for.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum SendTo {
+pub(super) enum SendTo {
     One(String),
     Several(Vec<String>),
 }
@@ -60,6 +60,13 @@ fn to_schema() -> Schema {
     let address = || ObjectBuilder::new().schema_type(Type::String).format(Some(email.clone()));
     let several = ArrayBuilder::new().items(address()).min_items(Some(1));
     Schema::OneOf(OneOfBuilder::new().item(address()).item(several).build())
+}
+
+/// Why no test message was sent.
+pub(super) struct SendRefusal {
+    /// The key of the body that it is about; none: the proxy takes no mail now.
+    pub(super) key: Option<&'static str>,
+    pub(super) problem: Problem,
 }
 
 /// A message that may be sent.
@@ -85,21 +92,30 @@ struct TestMessage {
 )]
 pub(super) async fn send(
     State(admin): State<AdminState>,
-    Asker(by): Asker,
+    asker: Asker,
     JsonBody(body): JsonBody<SendBody>,
 ) -> Result<JsonResponse<MessageJson>, Problem> {
+    Ok(JsonResponse(queue(&admin, asker, body).await.map_err(|refusal| refusal.problem)?))
+}
+
+/// Puts a test message into the queue.
+pub(super) async fn queue(
+    admin: &AdminState,
+    Asker(by): Asker,
+    body: SendBody,
+) -> Result<MessageJson, SendRefusal> {
     let stopping = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
     let memory = permits(&admin.settings.borrow().limits);
     let permit = admin.content_memory.clone().acquire_many_owned(memory).await.map_err(stopping)?;
     let settings = admin.settings.borrow().clone();
     let received_at = admin.clock.wall();
     let test = test_message(&settings, body, received_at)?;
-    let space = admin.disk_space.reserve(&settings, test.content.len() as u64)?;
+    let space = admin.disk_space.reserve(&settings, test.content.len() as u64).map_err(Problem::from)?;
     let id = QueueId::fresh_at(received_at);
     let reader = ContentReader::bdat(settings.limits.bare_newline, settings.limits.message_size);
     let mut content = StagedContent::new(&*admin.queue, id, reader, false, permit, space);
     content.read(&test.content).await;
-    content.finish(&settings, &admin.disk_space).await?;
+    content.finish(&settings, &admin.disk_space).await.map_err(Problem::from)?;
     let now = admin.queue.now_of(&test.site);
     // Of this moment: mail must not escape a mode that was switched on since.
     let handling = admin.settings.borrow().handling_of(&test.site).cloned();
@@ -122,48 +138,56 @@ pub(super) async fn send(
     let mut fact = queued_fact(&message);
     fact.message += &format!(" ({by})");
     tracing::info!(queue_id = %id, "{}", fact.message);
-    content.put_with(|tail| admin.queue.put(message.clone(), tail, vec![fact])).await?;
+    let stored = content.put_with(|tail| admin.queue.put(message.clone(), tail, vec![fact])).await;
+    stored.map_err(Problem::from)?;
     admin.metrics.accepted(LISTENER, &message.site, message.recipients.len(), message.size);
-    Ok(JsonResponse(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due))))
+    Ok(MessageJson::of(&message, |site, due| admin.queue.wall_of(site, due)))
 }
 
-fn test_message(settings: &Settings, body: SendBody, now: Timestamp) -> Result<TestMessage, Problem> {
-    let wrong = |what: String| Problem::from(QueryError(what));
-    let address = |text: &str| {
+fn test_message(settings: &Settings, body: SendBody, now: Timestamp) -> Result<TestMessage, SendRefusal> {
+    let wrong =
+        |key: &'static str, what: String| SendRefusal { key: Some(key), problem: QueryError(what).into() };
+    let address = |key: &'static str, text: &str| {
         text.parse::<Address>().map_err(|error| {
-            wrong(format!("`{text}` is no address: {error}; expected one such as ann@example.com"))
+            let what = format!("`{text}` is no address: {error}; expected one such as ann@example.com");
+            wrong(key, what)
         })
     };
     let to = match body.to {
         SendTo::One(one) => vec![one],
         SendTo::Several(several) => several,
     };
-    let recipients = to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+    let recipients = to.iter().map(|text| address("to", text)).collect::<Result<Vec<_>, _>>()?;
     let most = settings.limits.recipients;
     if recipients.is_empty() || recipients.len() > most {
-        return Err(wrong(format!("`to` has {} addresses: name one, or up to {most}", recipients.len())));
+        let what = format!("`to` has {} addresses: name one, or up to {most}", recipients.len());
+        return Err(wrong("to", what));
     }
     let subject = body.subject.as_deref().unwrap_or(SUBJECT);
     if subject.len() > LONGEST_SUBJECT || subject.chars().any(char::is_control) {
-        return Err(wrong(format!("`subject` is one line of up to {LONGEST_SUBJECT} bytes")));
+        return Err(wrong("subject", format!("`subject` is one line of up to {LONGEST_SUBJECT} bytes")));
     }
-    let from = body.from.as_deref().map(address).transpose()?;
+    let from = body.from.as_deref().map(|from| address("from", from)).transpose()?;
     let named = |name: &String| settings.listeners.iter().find(|listener| listener.name == *name);
     let listener = match &body.listener {
-        Some(name) => Some(named(name).ok_or_else(|| wrong(format!("there is no listener `{name}`")))?),
+        Some(name) => {
+            Some(named(name).ok_or_else(|| wrong("listener", format!("there is no listener `{name}`")))?)
+        }
         None => None,
     };
     let of_sender =
         || from.as_ref().and_then(|from| settings.site_of_sender(from)).map(|site| site.name.clone());
     let site = body.site.or_else(|| listener.and_then(|listener| listener.site.clone())).or_else(of_sender);
     let site = site.unwrap_or_default();
-    let handling = settings.handling_of(&site).ok_or_else(|| wrong(format!("there is no site `{site}`")))?;
+    let handling =
+        settings.handling_of(&site).ok_or_else(|| wrong("site", format!("there is no site `{site}`")))?;
     if let Some(why) = recipients.iter().find_map(|to| kept_by_redirect(&handling.redirect, to)) {
-        return Err(Problem::new(StatusCode::CONFLICT, why));
+        let problem = Problem::new(StatusCode::CONFLICT, why);
+        return Err(SendRefusal { key: Some("to"), problem });
     }
     let reverse_path = match from {
         Some(from) => from,
-        None => default_sender(settings, handling).map_err(|refused| wrong(refused.to_string()))?,
+        None => default_sender(settings, handling).map_err(|refused| wrong("from", refused.to_string()))?,
     };
     let text = body
         .text
@@ -171,6 +195,12 @@ fn test_message(settings: &Settings, body: SendBody, now: Timestamp) -> Result<T
     let content = text_message(&settings.hostname, &reverse_path, &recipients, subject, &text, now);
     let class = listener.and_then(|listener| listener.class);
     Ok(TestMessage { reverse_path, recipients, class, site, content })
+}
+
+impl From<Problem> for SendRefusal {
+    fn from(problem: Problem) -> SendRefusal {
+        SendRefusal { key: None, problem }
+    }
 }
 
 impl From<NotAccepted> for Problem {

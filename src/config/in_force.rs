@@ -121,18 +121,50 @@ impl GivenAt {
     pub(crate) fn is_change(&self) -> bool {
         self.layer == Layer::Admin.name()
     }
+
+    /// Where no verb and no page can change it: by the environment or the command line.
+    pub(crate) fn is_locked(&self) -> bool {
+        [Layer::Environment, Layer::CommandLine].iter().any(|layer| self.layer == layer.name())
+    }
+
+    /// File and line, or the variable.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Of a change: what holds without it, in words.
+    pub(crate) fn without_it(&self) -> Option<String> {
+        match (&self.below, &self.below_place) {
+            (Some(below), Some(place)) => Some(format!("{place} says {below}")),
+            (Some(below), None) => Some(format!("the default is {below}")),
+            (None, Some(place)) => Some(format!("{place} has another")),
+            (None, None) => None,
+        }
+    }
+
+    /// It is given by more than a verb or a page, so that to take that back leaves a value.
+    pub(crate) fn is_given_below(&self) -> bool {
+        !self.is_change() || self.below_place.is_some()
+    }
 }
 
 impl std::fmt::Display for GivenAt {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.place)?;
-        match (&self.below, &self.below_place) {
-            (Some(below), Some(place)) => write!(out, "; {place} says {below}"),
-            (Some(below), None) => write!(out, "; the default is {below}"),
-            (None, Some(place)) => write!(out, "; {place} has another"),
-            (None, None) => Ok(()),
-        }
+        self.without_it().map_or(Ok(()), |below| write!(out, "; {below}"))
     }
+}
+
+/// A key that is in force.
+pub(crate) struct InForceKey<'a> {
+    /// The path of its table; empty for the keys outside of any.
+    pub(crate) table: String,
+    /// In its table.
+    pub(crate) name: String,
+    /// As TOML, secrets masked.
+    pub(crate) value: String,
+    /// None for a default.
+    pub(crate) given: Option<&'a GivenAt>,
 }
 
 /// Every key that is in force. [`std::fmt::Display`] gives TOML that could be loaded again but for the masks;
@@ -142,6 +174,8 @@ pub struct InForce {
     entries: Vec<ShownKey>,
     /// Upstreams that stand in no file but `admin.toml`.
     pub(super) added: BTreeSet<String>,
+    /// The configuration file that was read.
+    pub(super) file: Option<String>,
     places: HashMap<Vec<String>, usize>,
 }
 
@@ -232,6 +266,28 @@ impl InForce {
         self.entries.iter().map(|entry| (entry.path.join("."), value(entry))).collect()
     }
 
+    /// The configuration file that was read. Absolute.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// All keys, those of a table behind each other.
+    pub(crate) fn all(&self) -> impl Iterator<Item = InForceKey<'_>> {
+        let mut entries: Vec<&ShownKey> = self.entries.iter().collect();
+        let mut tables: HashMap<&[String], usize> = HashMap::new();
+        for entry in &self.entries {
+            let number = tables.len();
+            tables.entry(table_of(entry)).or_insert(number);
+        }
+        entries.sort_by_key(|entry| (entry.path.len() > 1, tables[table_of(entry)]));
+        entries.into_iter().map(|entry| InForceKey {
+            table: table_of(entry).join("."),
+            name: entry.path.last().cloned().unwrap_or_default(),
+            value: entry.shown.to_string(),
+            given: entry.given.as_ref(),
+        })
+    }
+
     /// Paths of all keys, joined by dots.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         self.entries.iter().map(|entry| entry.path.join("."))
@@ -253,6 +309,11 @@ impl Serialize for InForce {
         }
         root.serialize(serializer)
     }
+}
+
+/// The path of the table that a key stands in.
+fn table_of(entry: &ShownKey) -> &[String] {
+    entry.path.split_last().map(|(_, table)| table).unwrap_or_default()
 }
 
 fn starts_with(path: &[String], start: &[&str]) -> bool {

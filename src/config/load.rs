@@ -61,6 +61,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 pub(super) fn meant(merged: Merged, dropped: Vec<DroppedChange>) -> Result<Loaded, ConfigErrors> {
     let (settings, warnings, mut in_force) = read_settings::read(&merged)?;
     let admin = merged.admin.unwrap_or_else(|| AdminFile::empty(&settings.data_dir));
+    in_force.file = merged.file.as_ref().map(|file| file.path.display().to_string());
     in_force.added = admin.added().map(str::to_owned).collect();
     let was = admin.text.clone();
     let is_as_read = dropped.is_empty() && !admin.is_unwritten;

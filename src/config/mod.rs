@@ -74,6 +74,7 @@ pub use draft::{Change, ChangeError, NewValues, is_path_key, is_secret_key};
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use folders::BADMAIL;
 pub use in_force::InForce;
+pub(crate) use in_force::{GivenAt, InForceKey};
 pub use load::{Loaded, default_upstream, load};
 pub use proxy_server::{is_host_name, name_of_this_machine, proxy_server};
 pub use reload::{changes, expired, unreloadable};

@@ -1,12 +1,15 @@
 //! The pages of the web admin as a client without a script gets them; tests/browser looks at them in a browser.
 
+mod configuration;
 mod dashboard;
 mod events;
 mod message;
 mod queue;
 mod reader;
+mod send;
 mod sent;
 mod upstreams;
+mod settings;
 
 use crate::admin::Admin;
 

@@ -15,9 +15,15 @@ impl Reader {
     /// At a proxy with this configuration, which has no `[admin]`.
     #[track_caller]
     pub fn start(config: &str) -> Reader {
+        Reader::start_in(&[], config)
+    }
+
+    /// With these variables in its environment.
+    #[track_caller]
+    pub fn start_in(environment: &[(&str, &str)], config: &str) -> Reader {
         let address = free_address();
         let config = format!("{config}\n[admin]\nlisten = \"{address}\"\npassword = \"{PASSWORD}\"\n");
-        let admin = Admin { proxy: Proxy::start(&config), address };
+        let admin = Admin { proxy: Proxy::start_in(environment, &config), address };
         let (cookie, csrf) = admin.log_in();
         let csrf_token = csrf.split_once(": ").expect("a header field").1.to_owned();
         Reader { admin, cookie, csrf_token }

@@ -29,6 +29,9 @@ const NAVIGATION: &[(&str, &str)] = &[
     ("/sent", "Sent"),
     ("/events", "Events"),
     ("/upstreams", "Upstreams"),
+    ("/settings", "Settings"),
+    ("/send", "Send a test"),
+    ("/configuration", "Configuration"),
 ];
 
 /// What stands around the content of a page.

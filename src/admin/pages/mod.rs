@@ -12,6 +12,7 @@ mod assets;
 mod bulk_words;
 mod changed;
 mod chart;
+mod configuration;
 mod dashboard;
 mod events;
 mod events_query;
@@ -25,8 +26,14 @@ mod message_row;
 mod modes;
 mod queue;
 mod queue_acts;
+mod send;
 mod sending;
 mod sent;
+mod settings;
+mod settings_ask;
+mod settings_fields;
+mod settings_keys;
+mod settings_typed;
 mod shown;
 mod upstream_acts;
 mod upstream_card;
@@ -57,6 +64,12 @@ pub(super) fn router() -> Router<AdminState> {
         .route("/events.csv", get(events::csv))
         .route("/queue/act", post(queue_acts::act))
         .route("/queue/sending", post(sending::switch))
+        .route("/configuration", get(configuration::show))
+        .route("/configuration/reload", post(configuration::reload))
+        .route("/configuration/reset", post(configuration::reset))
+        .route("/settings", get(settings::show).post(settings::save))
+        .route("/settings/{site}", get(settings::show_site).post(settings::save_site))
+        .route("/send", get(send::form).post(send::send))
         .merge(message::router())
         .route("/upstreams", get(upstreams::list))
         .route("/upstreams/new", get(upstream_edit::new).post(upstream_edit::add))

@@ -42,8 +42,8 @@ fn line(site: &str, (kind, label, text): &(&'static str, &str, String)) -> ModeL
     ModeLine { kind, label, text: text.clone() }
 }
 
-/// Without a queue, mail that would wait is refused for now (rule 15).
-fn describe(handling: &Handling, has_queue: bool) -> (&'static str, &'static str, String) {
+/// Its style, its label, and a sentence. Without a queue, mail that would wait is refused for now (rule 15).
+pub(super) fn describe(handling: &Handling, has_queue: bool) -> (&'static str, &'static str, String) {
     let waits = if has_queue { "Mail is accepted and waits." } else { "Mail is refused for now (451)." };
     let (kind, label, text) = if handling.simulate {
         ("simulate", "SIMULATE", "Every send fails; nothing leaves.".to_owned())
