@@ -9,6 +9,7 @@ pub mod dsn;
 pub mod header;
 pub mod id;
 pub mod message;
+pub mod mime;
 pub mod printable;
 pub mod reply;
 pub mod verdict;

@@ -6,11 +6,11 @@ use crate::support::talk::Talk;
 use crate::support::{eventually, plain_upstream};
 use serde_json::Value;
 
-const OFF: &str = "[sending]\nenabled = false\n";
+pub const OFF: &str = "[sending]\nenabled = false\n";
 
 /// Sends a message and says its queue id.
 #[track_caller]
-fn sent_by(reader: &Reader, recipients: &[&str], content: &[u8]) -> String {
+pub fn sent_by(reader: &Reader, recipients: &[&str], content: &[u8]) -> String {
     let mut talk = Talk::hello(reader.admin.proxy.address());
     let recipients: Vec<String> = recipients.iter().map(|one| format!("<{one}>")).collect();
     talk.begin_data("<a@a.test>", &recipients.iter().map(String::as_str).collect::<Vec<_>>());
@@ -20,7 +20,7 @@ fn sent_by(reader: &Reader, recipients: &[&str], content: &[u8]) -> String {
 }
 
 #[track_caller]
-fn until_state(reader: &Reader, id: &str, state: &str) -> Value {
+pub fn until_state(reader: &Reader, id: &str, state: &str) -> Value {
     eventually(state, || {
         let message = reader.admin.proxy.get(&format!("/api/v1/messages/{id}"))?;
         (message["state"] == state).then_some(message)
@@ -31,7 +31,7 @@ fn until_state(reader: &Reader, id: &str, state: &str) -> Value {
 fn what_each_upstream_said_of_each_recipient_is_shown() {
     let server = Scripted::start(|script| script.on("RCPT TO:<b", "550 5.1.1 <b@b.test> & nobody \"here\""));
     let upstream = plain_upstream("primary", ([127, 0, 0, 1], server.port()).into());
-    let reader = Reader::start(&format!("{upstream}"));
+    let reader = Reader::start(&upstream);
     let id =
         sent_by(&reader, &["b@b.test", "c@c.test"], b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= <b>\r\n\r\nx\r\n");
     until_state(&reader, &id, "failed");
@@ -112,7 +112,7 @@ fn sent_mail_is_sent_again_after_a_question() {
     assert!(reader.page(&format!("/messages/{id}/delete")).contains("archive_days"));
     let page = reader.page(&format!("/messages/{id}/resend"));
     assert!(
-        page.contains("goes to all 1 recipient, also to those who have had") && page.contains("LIVE"),
+        page.contains("goes to its recipient, also to those who have had") && page.contains("LIVE"),
         "{page}"
     );
     let page = reader.act(&format!("/messages/{id}/resend"), "confirm=true");
@@ -124,6 +124,11 @@ fn sent_mail_is_sent_again_after_a_question() {
     let page = reader.page(&format!("/messages/{id}"));
     assert!(page.contains("Its content cannot be read"), "{page}");
     assert!(reader.act(&format!("/messages/{id}/resend"), "confirm=true").contains("refused"));
+    for tab in ["read", "text", "headers", "parts", "raw", "sent"] {
+        let page = reader.page_with(410, &format!("/messages/{id}/{tab}"));
+        assert!(page.contains("Its content cannot be read") && page.contains("the file is gone"), "{page}");
+    }
+    assert_eq!(reader.get(&format!("/messages/{id}/parts/1")).status, 410);
 }
 
 #[test]
@@ -138,4 +143,35 @@ fn without_a_password_mail_is_worked_on_with_the_token_of_the_page() {
     let token = super::csrf_token(&page);
     assert_eq!(admin.form(&hold, &[], &format!("csrf_token={token}")).status, 303);
     assert_eq!(admin.get(&format!("/api/v1/messages/{id}"), &[]).json()["state"], "held");
+}
+
+#[test]
+fn what_was_sent_stands_beside_the_original() {
+    let server = Scripted::start(|script| script);
+    let upstream = plain_upstream("primary", ([127, 0, 0, 1], server.port()).into());
+    let redirect = "[redirect]\nenabled = true\nreport_emails = [\"qa@a.test\"]\n[queue]\narchive_days = 3\n";
+    let reader = Reader::start(&format!("{redirect}{upstream}"));
+    let content = b"From: a@a.test\r\nBcc: secret@b.test\r\nSubject: <t>\r\nDisposition-Notification-To: a@a.test\r\n\r\nx\r\n";
+    let id = sent_by(&reader, &["b@b.test"], content);
+    until_state(&reader, &id, "sent");
+    let page = reader.page(&format!("/messages/{id}/sent"));
+    for expected in [
+        "As it went to primary",
+        "<del>b@b.test</del>",
+        "<ins>qa@a.test</ins>",
+        "X-Original-To: b@b.test</ins>",
+        "<span class=\"difference\">left out</span> <del class=\"field\">Bcc: secret@b.test</del>",
+        "<del class=\"field\">Disposition-Notification-To: a@a.test</del>",
+        "Subject: &#60;t&#62;</span>",
+        "1 left out, 1 changed",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let off = Reader::start(&format!("{OFF}{redirect}"));
+    let id = sent_by(&off, &["b@b.test"], content);
+    let page = off.page(&format!("/messages/{id}/sent"));
+    assert!(
+        page.contains("No upstream has got this message yet.") && page.contains("Sending is off"),
+        "{page}"
+    );
 }

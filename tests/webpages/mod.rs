@@ -4,6 +4,7 @@ mod configuration;
 mod dashboard;
 mod events;
 mod message;
+mod message_content;
 mod queue;
 mod reader;
 mod send;

@@ -156,10 +156,12 @@ pub(super) async fn ask_resend(
     if is_impossible {
         consequences.push("It is still in the queue: retry it, or release it where it is held.".to_owned());
     } else {
-        let s = if recipients == 1 { "" } else { "s" };
+        let all = match recipients {
+            1 => "its recipient".to_owned(),
+            many => format!("all {} recipients", thousands(many)),
+        };
         consequences.push(format!(
-            "A new message with the same content goes to all {} recipient{s}, also to those who have had this one.",
-            thousands(recipients)
+            "A new message with the same content goes to {all}, also to those who have had this one."
         ));
         if found.message.recipients.iter().any(|one| one.mode.is_some()) {
             consequences.push("Redirect or debug kept this one from recipients; the new one goes where the modes of now say.".to_owned());

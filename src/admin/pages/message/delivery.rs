@@ -149,7 +149,7 @@ pub(super) async fn show(
     let others = records.len().saturating_sub(attempts.len()) as u64;
     let shown = |number: usize| thousands(number as u64);
     Ok(page(&DeliveryPage {
-        head: MessageHead::new(&found, ""),
+        head: MessageHead::new(&found, "Delivery"),
         counts: if all > 10 { counts(&found.json.recipients) } else { Vec::new() },
         recipients: recipients.collect(),
         range: is_paged.then(|| format!("{} to {} of {}", shown(from + 1), shown(to), shown(all))),

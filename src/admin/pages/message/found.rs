@@ -25,6 +25,8 @@ pub(super) struct FoundMessage {
     pub(super) sent: Option<SentMessage>,
     /// As the API shows it.
     pub(super) json: MessageJson,
+    /// It waits for nothing else.
+    pub(super) sending_is_off: bool,
 }
 
 /// A page in place of that of a message.
@@ -95,12 +97,20 @@ async fn find(admin: &AdminState, id: QueueId) -> Result<FoundMessage, QueueErro
         Err(QueueError::NotFound(_)) => {
             let sent = admin.queue.show_sent(id).await?;
             let json = sent::with_file(admin, &sent).await;
-            Ok(FoundMessage { id, message: sent.message.clone(), sent: Some(sent), json })
+            Ok(FoundMessage {
+                id,
+                message: sent.message.clone(),
+                sent: Some(sent),
+                json,
+                sending_is_off: false,
+            })
         }
         message => {
             let message = message?;
             let json = with_progress(admin, &message);
-            Ok(FoundMessage { id, message, sent: None, json })
+            let is_off = admin.settings.borrow().handling_of(&message.site).is_some_and(|of| of.sending_off);
+            let sending_is_off = is_off && message.due.is_some();
+            Ok(FoundMessage { id, message, sent: None, json, sending_is_off })
         }
     }
 }

@@ -13,7 +13,15 @@ const NAMED: usize = 5;
 const LONGEST_ADDRESS: usize = 254;
 
 /// The tabs: what stands behind the address of the message, and their names.
-const TABS: &[(&str, &str)] = &[("", "Delivery")];
+const TABS: &[(&str, &str)] = &[
+    ("", "Delivery"),
+    ("/read", "HTML"),
+    ("/text", "Text"),
+    ("/headers", "Headers"),
+    ("/parts", "Parts"),
+    ("/raw", "Raw"),
+    ("/sent", "Sent version"),
+];
 
 /// See the module.
 pub(super) struct MessageHead {
@@ -39,6 +47,7 @@ pub(super) struct MessageHead {
     /// The message that this notice says is late, and nothing else.
     pub(super) about: Option<String>,
     pub(super) next_attempt: Option<ShownTime>,
+    pub(super) sending_is_off: bool,
     pub(super) under_way: Option<String>,
     pub(super) waits: Vec<Wait>,
     /// Why it is held, in sentences.
@@ -95,7 +104,11 @@ impl MessageHead {
             attempts: json.attempts,
             is_notice: message.is_notice,
             about: message.says_late.map(|about| about.to_string()),
-            next_attempt: json.next_attempt.filter(|_| found.sent.is_none()).map(ShownTime::from),
+            next_attempt: json
+                .next_attempt
+                .filter(|_| found.sent.is_none() && !found.sending_is_off)
+                .map(ShownTime::from),
+            sending_is_off: found.sending_is_off,
             under_way: json.under_way.clone(),
             waits: json.waits_for.iter().map(Wait::from).collect(),
             held_because: json.held_because.iter().map(|reason| why_held(*reason, &message.site)).collect(),

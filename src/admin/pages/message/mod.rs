@@ -7,9 +7,15 @@
 //!   anything.
 
 mod acts;
+mod content;
 mod delivery;
 mod found;
 mod head;
+mod headers;
+mod html;
+mod parts;
+mod sent_version;
+mod text;
 
 use crate::admin::state::AdminState;
 use axum::Router;
@@ -19,6 +25,14 @@ use axum::routing::{get, post};
 pub(super) fn router() -> Router<AdminState> {
     Router::new()
         .route("/messages/{id}", get(delivery::show))
+        .route("/messages/{id}/read", get(html::show))
+        .route("/messages/{id}/html", get(html::document))
+        .route("/messages/{id}/text", get(text::show))
+        .route("/messages/{id}/headers", get(headers::show))
+        .route("/messages/{id}/parts", get(parts::show))
+        .route("/messages/{id}/parts/{number}", get(parts::download))
+        .route("/messages/{id}/raw", get(text::raw))
+        .route("/messages/{id}/sent", get(sent_version::show))
         .route("/messages/{id}/retry", post(acts::retry))
         .route("/messages/{id}/hold", post(acts::hold))
         .route("/messages/{id}/release", get(acts::ask_release).post(acts::release))
