@@ -9,8 +9,8 @@ mod queue;
 mod reader;
 mod send;
 mod sent;
-mod upstreams;
 mod settings;
+mod upstreams;
 
 use crate::admin::Admin;
 
