@@ -150,6 +150,8 @@ with admin() as admin:
                 tab.go(f"/messages/{mail}{path}")
                 if path == "/read":
                     expect(tab.page.frame_locator("iframe.mail").get_by_role("heading")).to_contain_text("Grüße aus dem Café")
+                    # What nobody sees is not drawn.
+                    tab.page.locator("iframe.mail").scroll_into_view_if_needed()
                 tab.check(f"message{path.replace('/', '-')}")
             tab.go(f"/messages/{redirected}/sent")
             tab.check("message-sent-redirected")

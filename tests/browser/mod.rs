@@ -132,6 +132,11 @@ fn the_page_of_a_message_tells_what_became_of_it_and_does_something_about_it() {
 }
 
 #[test]
+fn the_html_of_a_message_may_do_nothing_and_its_parts_are_shown() {
+    play("message_content_page.py", HOUSE);
+}
+
+#[test]
 fn sent_mail_is_found_and_sent_again() {
     play("sent_page.py", HOUSE);
 }
