@@ -58,16 +58,6 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// As a field has it: a list in lines.
-pub(super) fn text_of(value: &Value) -> String {
-    match value {
-        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("\n"),
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        value => value.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! The fields of the settings page.
 
-use super::changed::text_of;
 use super::settings_keys::{SECTIONS, SettingKey, SettingKind, SettingNow, in_words};
 use super::settings_typed::{INHERIT, TypedSettings};
+use super::upstream_keys::text_of;
 use crate::config::{GivenAt, InForce};
 use serde_json::Value;
 
