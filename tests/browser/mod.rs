@@ -145,3 +145,8 @@ fn sent_mail_is_found_and_sent_again() {
 fn events_are_found_followed_and_exported() {
     play("events_page.py", HOUSE);
 }
+
+#[test]
+fn upstreams_are_added_changed_tested_switched_reset_and_deleted() {
+    play("upstreams_page.py", HOUSE);
+}
