@@ -150,3 +150,18 @@ fn events_are_found_followed_and_exported() {
 fn upstreams_are_added_changed_tested_switched_reset_and_deleted() {
     play("upstreams_page.py", HOUSE);
 }
+
+#[test]
+fn a_change_of_what_happens_to_mail_is_asked_about_first() {
+    play("settings_page.py", HOUSE);
+}
+
+#[test]
+fn a_test_message_is_sent_from_a_page() {
+    play("send_page.py", HOUSE);
+}
+
+#[test]
+fn the_configuration_names_the_source_of_each_value_and_takes_changes_back() {
+    play("configuration_page.py", HOUSE);
+}
