@@ -181,6 +181,9 @@ pub(crate) struct UpstreamJson {
     pub remedy: Option<String>,
     /// UTC; when `rate_limit` lets another message go. Null while it does.
     pub rate_limit_free_at: Option<Timestamp>,
+    /// UTC; when an open circuit lets a message probe. Null while it is closed.
+    #[serde(default)]
+    pub probe_at: Option<Timestamp>,
     /// UTC; when the OAuth 2 token expires. Null where there is none.
     pub token_expires_at: Option<Timestamp>,
     /// Why there is no OAuth 2 token.
@@ -217,6 +220,7 @@ impl UpstreamJson {
             latency_ms: None,
             remedy: None,
             rate_limit_free_at: None,
+            probe_at: None,
             token_expires_at: None,
             token_error: None,
             tls: None,

@@ -154,6 +154,7 @@ fn status(admin: &AdminState, settings: &Settings, upstream: &Upstream) -> Upstr
         last_success_at: status.last_success_at,
         latency_ms: status.latency_ms,
         rate_limit_free_at: status.rate_limit_free_at,
+        probe_at: status.probe_at,
         token_expires_at: status.token.as_ref().and_then(|token| token.expires_at),
         tls: status.tls,
         token_error: status.token.and_then(|token| token.error),

@@ -61,7 +61,12 @@
 
   // After an act the page is where it was.
   const place = `place ${location.pathname}`;
-  addEventListener("submit", () => sessionStorage.setItem(place, String(scrollY)));
+  addEventListener("submit", (event) => {
+    sessionStorage.setItem(place, String(scrollY));
+    // A second click sends nothing a second time. The form is read before.
+    setTimeout(() => { if (!event.defaultPrevented && event.target.method === "post") each("button", (button) => { if (!button.disabled) { button.disabled = true; button.dataset.sent = ""; } }, event.target); });
+  });
+  addEventListener("pageshow", (event) => { if (event.persisted) each("button[data-sent]", (button) => { button.disabled = false; }); });
   const kept = sessionStorage.getItem(place);
   if (kept !== null) {
     sessionStorage.removeItem(place);

@@ -1,7 +1,6 @@
 //! Values as pages show them.
 
 use jiff::Timestamp;
-use std::time::Duration;
 
 /// A time: for programs, and for readers without the script, in UTC. The script shows it in the zone of the reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,20 +20,6 @@ impl From<Timestamp> for ShownTime {
 /// `1.2 MiB`.
 pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
-}
-
-/// `3 d 4 h`, `12 min`, `8 s`: the two largest units.
-pub(super) fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, 0) => format!("{hours} h"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, 0, _) => format!("{days} d"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
 }
 
 /// The first characters of a text, with an ellipsis where there are more.
@@ -126,9 +111,6 @@ mod tests {
             [0, 7, 999, 1000, 100_000, 1_234_567].map(thousands),
             ["0", "7", "999", "1,000", "100,000", "1,234,567"]
         );
-        let spans =
-            [0, 59, 60, 3599, 3600, 3660, 86_400, 100_000].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(spans, ["0 s", "59 s", "1 min", "59 min", "1 h", "1 h 1 min", "1 d", "1 d 3 h"]);
         assert_eq!(
             (short("ä".repeat(5).as_str(), 5).as_str(), short("äääääa", 5).as_str()),
             ("äääää", "ääää…")

@@ -33,7 +33,10 @@ impl From<UpstreamJson> for UpstreamCard {
             Some(remedy) => format!("{}; {remedy}", short(&error, ERROR)),
             None => short(&error, ERROR),
         });
-        let (until, until_word) = (upstream.rate_limit_free_at, "Limited until");
+        let (until, until_word) = match upstream.probe_at {
+            Some(_) => (upstream.probe_at, "Asked again"),
+            None => (upstream.rate_limit_free_at, "Limited until"),
+        };
         UpstreamCard {
             name: upstream.name,
             enabled: upstream.enabled,

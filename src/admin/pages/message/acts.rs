@@ -61,19 +61,22 @@ pub(super) async fn hold(
     PathPart(MessageId { id: name }): PathPart<MessageId>,
 ) -> Result<Response, Problem> {
     let id = id(&name)?;
-    let sending = admin.transactions.of(id).map(|one| one.upstream);
-    let response =
-        act(&admin, id, OperatorAction::Hold, "It is held: no attempt starts until it is released.").await;
-    let Some(upstream) = sending else { return Ok(response) };
+    let before = admin.transactions.of(id);
+    let result = act_on(&admin, OperatorAction::Hold, id).await;
+    let under_way = before.or_else(|| admin.transactions.of(id)).filter(|_| matches!(result, Ok(true)));
+    let Some(sending) = under_way else {
+        return Ok(told(&admin, id, result, "It is held: no attempt starts until it is released."));
+    };
     let text = format!(
-        "It is held. It was being sent to {upstream} at that moment, and may have left all the same."
+        "It is held. It was being sent to {} at that moment, and may have left all the same.",
+        sending.upstream
     );
     Ok(go_to(&admin, &address(id), PageNotice::new(NoticeKind::Warning, text)))
 }
 
 /// `GET /messages/{id}/release`.
 pub(super) async fn ask_release(ShownMessage { frame, found }: ShownMessage) -> Response {
-    let recipients = count(found.message.open_recipients().count() as u64, "recipient");
+    let recipients = count(open_originals(&found) as u64, "recipient");
     let mut consequences = MessageHead::new(&found, "").held_because;
     let is_impossible = consequences.is_empty();
     consequences.push(match is_impossible {
@@ -106,7 +109,7 @@ pub(super) async fn ask_delete(
     State(admin): State<AdminState>,
     ShownMessage { frame, found }: ShownMessage,
 ) -> Response {
-    let open = found.message.open_recipients().count() as u64;
+    let open = open_originals(&found) as u64;
     let mut consequences =
         vec!["It is removed from the queue at once and for good; its events stay.".to_owned()];
     let is_impossible = found.sent.is_some();
@@ -224,6 +227,11 @@ fn told(admin: &AdminState, id: QueueId, result: Result<bool, Problem>, done: &s
         Err(problem) => PageNotice::new(NoticeKind::Refused, problem.detail),
     };
     go_to(admin, &address(id), notice)
+}
+
+/// How many it was accepted for and are open: copies for report addresses stand in place of others.
+fn open_originals(found: &FoundMessage) -> usize {
+    found.message.originals().filter(|one| one.state.is_open()).count()
 }
 
 fn address(id: QueueId) -> String {

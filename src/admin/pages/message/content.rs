@@ -7,8 +7,11 @@ use crate::admin::problem::Problem;
 use crate::admin::state::AdminState;
 use crate::queue::CHUNK_SIZE;
 use askama::Template;
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures_util::stream;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::LazyLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -19,6 +22,10 @@ const MOST: u64 = 64 << 20;
 const LARGE: u64 = 1 << 20;
 /// So many large contents are looked at at a time.
 static LARGE_CONTENTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2));
+
+/// What is on its way to readers, in KiB, all together.
+const DOWNLOADS_KIB: u32 = 128 << 10;
+static DOWNLOADS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(DOWNLOADS_KIB as usize));
 
 /// A content, or the beginning of one, with its share of memory.
 pub(super) struct ReadContent {
@@ -106,6 +113,23 @@ pub(super) async fn read(
     }
     let is_whole = bytes.len() as u64 >= found.message.size;
     Ok(ReadContent { bytes, is_whole, _memory: memory, _turn: turn })
+}
+
+/// Bytes of a message as a body, for as long as somebody reads them: so many readers who are slow take so much memory and no more. It
+/// is no share of that of mail, which nobody who reads slowly may keep.
+///
+/// # Errors
+/// The proxy is stopping.
+pub(super) async fn body(bytes: impl Into<Bytes>) -> Result<Body, NotShown> {
+    let bytes = bytes.into();
+    let kib = u32::try_from(bytes.len() / 1024).unwrap_or(u32::MAX).clamp(1, DOWNLOADS_KIB);
+    let stopping = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping");
+    let share = DOWNLOADS.acquire_many(kib).await.map_err(stopping)?;
+    let pieces = stream::unfold((bytes, share), async |(mut bytes, share)| {
+        let piece = bytes.split_to(bytes.len().min(CHUNK_SIZE));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (bytes, share)))
+    });
+    Ok(Body::from_stream(pieces))
 }
 
 /// On a thread where it may take its time.

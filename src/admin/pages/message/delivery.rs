@@ -188,7 +188,7 @@ impl RecipientRow {
             address: budget.text(&json.address, 254),
             is_report_copy: json.role == Role::ReportCopy,
             state: state_word(json.state),
-            mode: json.mode.map(|mode| match mode {
+            mode: json.mode.filter(|_| json.is_original()).map(|mode| match mode {
                 Mode::Redirect if is_delivered => {
                     "Redirect: not sent to this address; report addresses got it."
                 }
@@ -218,7 +218,9 @@ impl ShownAttempt {
             upstream: record.upstream.clone(),
             why: budget.text(&record.why, 500),
             is_well: record.session_error.is_none()
-                && answers.iter().all(|answer| answer.kind == "delivered"),
+                && record.unnamed == 0
+                && !record.answers.is_empty()
+                && record.answers.iter().all(|answer| kind_of(answer.code) == "delivered"),
             session_error: record.session_error.as_deref().map(|error| budget.text(error, 500)),
             answers,
             others: (others > 0).then(|| format!("and {} more", count(others, "recipient"))),
@@ -247,13 +249,18 @@ impl ShownAnswer {
             },
             code: answer.code,
             enhanced: answer.enhanced.map(|code| code.to_string()),
-            kind: match answer.code {
-                Some(200..300) => "delivered",
-                Some(500..600) => "failed",
-                _ => "deferred",
-            },
+            kind: kind_of(answer.code),
             text: budget.text(&answer.text, 300),
         }
+    }
+}
+
+/// What a reply's code means for the recipient, for the style sheet.
+fn kind_of(code: Option<u16>) -> &'static str {
+    match code {
+        Some(200..300) => "delivered",
+        Some(500..600) => "failed",
+        _ => "deferred",
     }
 }
 

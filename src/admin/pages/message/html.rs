@@ -4,7 +4,7 @@
 //! cookie goes anywhere), its policy, which lets it load nothing but what is in it, and `frame-src` of the page around it, so that the
 //! frame never shows anything but this document, whatever is clicked. Links open in windows of their own, and say not where from.
 
-use super::content::{in_background, read};
+use super::content::{body, in_background, read};
 use super::found::{NotShown, ShownMessage};
 use super::head::MessageHead;
 use crate::admin::extract::QueryKeys;
@@ -69,7 +69,8 @@ pub(super) async fn document(
     ShownMessage { found, .. }: ShownMessage,
 ) -> Result<Response, NotShown> {
     let content = read(&admin, &found, None).await.map_err(Problem::from)?;
-    let document = in_background(move || html(&content.bytes)).await?;
+    let loads_remote = query.remote != 0;
+    let document = in_background(move || html(&content.bytes, loads_remote)).await?;
     let remote = if query.remote == 0 { "" } else { " http: https:" };
     let policy = format!(
         "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'{remote}; img-src data:{remote}; \
@@ -83,18 +84,36 @@ pub(super) async fn document(
         (header::X_DNS_PREFETCH_CONTROL, "off".to_owned()),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin".to_owned()),
     ];
-    Ok((headers, document).into_response())
+    Ok((headers, body(document).await?).into_response())
 }
 
-/// The HTML parts of a message, one behind the other, with the pictures that stand in the message.
-fn html(content: &[u8]) -> String {
+/// The HTML parts of a message, one behind the other, with the pictures that stand in the message. A `link` may have a browser connect
+/// to a host before anything is loaded (`preconnect`), which no policy forbids: without remote content there is none.
+fn html(content: &[u8], loads_remote: bool) -> String {
     let (parts, _) = parts(content);
     let mut pictures = Pictures { content, parts: &parts, room: PICTURES, known: HashMap::new() };
     let mut document = START.to_owned();
     for part in parts.iter().filter(|part| part.is_html()) {
-        pictures.put_into(&part.text(content), &mut document);
+        let text = part.text(content);
+        match loads_remote {
+            true => pictures.put_into(&text, &mut document),
+            false => pictures.put_into(&without_links(&text), &mut document),
+        }
     }
     document
+}
+
+/// With every element `link` called otherwise.
+fn without_links(html: &str) -> String {
+    let lower = html.to_ascii_lowercase();
+    let (mut text, mut passed) = (String::with_capacity(html.len()), 0);
+    for at in memmem::find_iter(lower.as_bytes(), b"<link") {
+        text.push_str(&html[passed..at]);
+        text.push_str("<no-");
+        passed = at + 1;
+    }
+    text.push_str(&html[passed..]);
+    text
 }
 
 /// Pictures that the HTML names by their Content-ID (RFC 2392), as `data:` addresses.
@@ -164,7 +183,7 @@ mod tests {
 
     #[test]
     fn pictures_of_the_message_stand_in_the_document_and_nothing_else() {
-        let document = html(MAIL.as_bytes());
+        let document = html(MAIL.as_bytes(), false);
         let expected = "<p>Gr\u{fc}\u{df}e <img src=\"data:image/png;base64,AAAA\"> <img src=data:image/png;base64,AAAA> \
                         <img src='cid:b@x'> <img src='CID:none'>";
         assert_eq!(document.strip_prefix(START), Some(expected));
@@ -178,8 +197,19 @@ mod tests {
             "Content-Type: multipart/related; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n{uses}\r\n--b\r\nContent-Type: image/gif\r\nContent-ID: <a>\r\n\
              Content-Transfer-Encoding: base64\r\n\r\n{picture}\r\n--b--\r\n"
         );
-        let document = html(mail.as_bytes());
+        let document = html(mail.as_bytes(), false);
         assert!(document.len() < PICTURES + 10_000, "{}", document.len());
         assert_eq!(document.matches("data:image/gif").count(), 4);
+    }
+
+    #[test]
+    fn no_link_has_a_browser_connect_anywhere_before_it_is_asked_to() {
+        let mail = "Content-Type: text/html; charset=utf-8\r\n\r\n<p>\u{e9}<LiNk rel=preconnect href=//a.test>\u{e9}<link\trel=x>";
+        assert!(!html(mail.as_bytes(), false).to_ascii_lowercase().contains("<link"));
+        assert!(
+            html(mail.as_bytes(), false)
+                .contains("\u{e9}<no-LiNk rel=preconnect href=//a.test>\u{e9}<no-link")
+        );
+        assert!(html(mail.as_bytes(), true).contains("<LiNk rel=preconnect"));
     }
 }

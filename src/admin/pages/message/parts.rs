@@ -1,6 +1,6 @@
 //! `GET /messages/{id}/parts`: what a message is made of, and each part as a file.
 
-use super::content::{in_background, read};
+use super::content::{body, in_background, read};
 use super::found::{NotShown, ShownMessage};
 use super::head::MessageHead;
 use crate::admin::extract::PathPart;
@@ -110,7 +110,7 @@ pub(super) async fn download(
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    Ok((headers, bytes).into_response())
+    Ok((headers, body(bytes).await?).into_response())
 }
 
 impl PartRow {
