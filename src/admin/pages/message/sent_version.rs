@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(
             all,
             [
-                ("added", None, Some("Received: by us\n\twith x")),
+                ("added", None, Some("Received: by us\n with x")),
                 ("added", None, Some("From: us@a.test")),
                 ("same", Some("Subject: t"), Some("Subject: t")),
                 ("left out", Some("Bcc: secret@a.test"), None),
