@@ -13,8 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
-    /// How far back.
-    #[param(inline, default = "hour")]
+    /// How far back: an hour unless it is given.
+    #[param(inline)]
     window: Window,
 }
 

@@ -177,7 +177,7 @@ fn ask(frame: PageFrame, form: BulkForm, act: &'static BulkAct, counted: BulkJso
             0,
             match shown.is_empty() {
                 true => "All messages of the queue are meant.".to_owned(),
-                false => format!("Meant is what this filter means: {shown}"),
+                false => format!("All that match this filter: {shown}"),
             },
         );
         lines.push("Mail that comes in from now on is not meant.".to_owned());

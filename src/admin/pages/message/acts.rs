@@ -167,7 +167,7 @@ pub(super) async fn ask_resend(
             "A new message with the same content goes to {all}, also to those who have had this one."
         ));
         if found.message.recipients.iter().any(|one| one.mode.is_some()) {
-            consequences.push("Redirect or debug kept this one from recipients; the new one goes where the modes of now say.".to_owned());
+            consequences.push("Redirect or debug kept this one from recipients; the new one goes by the modes that are in force now.".to_owned());
         }
         let modes = modes::lines(&admin.settings.borrow());
         let mode = modes.iter().find(|mode| mode.label.starts_with(&format!("{}: ", found.message.site)));
