@@ -23,7 +23,7 @@
     if (!element.title) element.title = element.textContent;
     const seconds = Math.round((Date.now() - at) / 1000);
     let text;
-    if ("age" in element.dataset) text = seconds < 1 ? "now" : span(seconds);
+    if ("age" in element.dataset) text = seconds < 1 ? "now" : span(seconds) + (element.dataset.age ? " ago" : "");
     else if ("countdown" in element.dataset) text = seconds >= 0 ? "now" : `in ${span(-seconds)}`;
     else if ("minute" in element.dataset) text = at.toDateString() === new Date().toDateString() ? minute.format(at) : `${day.format(at)}, ${minute.format(at)}`;
     else text = at.toDateString() === new Date().toDateString() ? short.format(at) : long.format(at);

@@ -236,3 +236,30 @@ fn who_may_not_configure_sees_everything_disabled_and_how_to_get_the_right() {
         assert_eq!(admin.form(path, &[], &fields).status, 403);
     }
 }
+
+#[test]
+fn a_page_that_is_out_of_date_takes_nothing_back() {
+    let reader = Reader::start(OFF);
+    let old = reader.page("/settings");
+    reader.act("/settings", &form(&old, &[("debug.failure_rate", "0.25")]));
+    let refused = reader.act("/settings", &form(&old, &[("debug.seed", "7")]));
+    assert!(refused.contains("have been changed since this page was loaded"), "{refused}");
+    assert_eq!(settings(&reader)["debug"]["failure_rate"], 0.25);
+    assert_eq!(settings(&reader)["debug"]["seed"], 0);
+}
+
+#[test]
+fn who_gets_redirected_mail_is_asked_about_before_it_changes() {
+    let more = "[redirect]\nenabled = true\nreport_emails = [\"qa@a.test\"]\n";
+    let reader = Reader::start(&(OFF.to_owned() + more));
+    for (field, value, told) in [
+        ("redirect.report_emails.0.email", "customer@c.test", "customer@c.test"),
+        ("redirect.allow", "@c.test", "@c.test still get their own"),
+    ] {
+        let page = reader.page("/settings");
+        let asked = reader.send("/settings", &form(&page, &[(field, value)])).text();
+        assert!(asked.contains("name=\"confirm\"") && asked.contains(told), "{asked}");
+        let redirect = &settings(&reader)["redirect"];
+        assert!(!redirect.to_string().contains("c.test"), "{redirect}");
+    }
+}

@@ -7,12 +7,15 @@ use super::upstream_card::{UpstreamCard, in_order};
 use crate::admin::problem::Problem;
 use crate::admin::service;
 use crate::admin::state::AdminState;
+use crate::config::settings::Upstream;
+use crate::deliver::health::Availability;
 use crate::event::{Event, EventFilter, EventType};
 use crate::metrics::Window;
 use crate::queue::{QueueFigures, QueueStatus};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Warnings and errors at the end of the page.
@@ -112,6 +115,16 @@ fn troubles(admin: &AdminState, status: &QueueStatus) -> Vec<AttentionLine> {
     }
     if !admin.listening.load(Ordering::Relaxed) {
         say("The listeners are not up: nothing is accepted.".to_owned(), None);
+    }
+    let settings = admin.settings.borrow().clone();
+    let availability = |one: &Arc<Upstream>| admin.health.status(one).availability;
+    let mut enabled = settings.upstreams.iter().filter(|one| one.enabled).map(availability).peekable();
+    let waits =
+        if settings.queue.enabled { "mail is accepted and waits" } else { "mail is refused for now (451)" };
+    if !settings.upstreams.is_empty() && enabled.peek().is_none() {
+        say(format!("No upstream is enabled: {waits}."), Some("/upstreams"));
+    } else if enabled.peek().is_some() && enabled.all(|one| one == Availability::Open) {
+        say(format!("No upstream works at this moment: {waits}."), Some("/upstreams"));
     }
     if status.damaged > 0 {
         let text =

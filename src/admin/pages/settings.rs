@@ -12,13 +12,14 @@ use crate::admin::extract::PathPart;
 use crate::admin::notices::{NoticeKind, PageNotice};
 use crate::admin::problem::Problem;
 use crate::admin::state::AdminState;
-use crate::config::Change;
+use crate::config::{Change, InForce};
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Part of the path: a site.
 #[derive(Deserialize)]
@@ -34,6 +35,8 @@ struct SettingsPage {
     site: Option<String>,
     sites: Vec<String>,
     sections: Vec<SettingSection>,
+    /// Of what the page shows.
+    revision: String,
     errors: Vec<SettingError>,
     /// Why nothing was changed, where that is not one of the errors.
     refused: Option<String>,
@@ -99,6 +102,11 @@ async fn save_typed(
 ) -> Response {
     let path = path_of(site.as_deref());
     let in_force = admin.in_force.borrow().clone();
+    // Fields of a page that is out of date would take back what somebody else has changed.
+    if typed.get("revision").is_some_and(|said| said != revision(&in_force)) {
+        let why = "Nothing was changed: the settings have been changed since this page was loaded. Here is what is in force now";
+        return go_to(admin, &path, PageNotice::new(NoticeKind::Refused, why));
+    }
     let changes = typed.changes(&in_force, site.as_deref());
     if changes.is_empty() {
         return go_to(
@@ -107,8 +115,14 @@ async fn save_typed(
             PageNotice::new(NoticeKind::Done, "Nothing was changed: it was so already."),
         );
     }
-    let switches_mode = changes.iter().any(|(key, _)| MODES.contains(key));
-    if switches_mode && typed.get("confirm").is_none() {
+    let is_redirected =
+        admin.settings.borrow().handlings().any(|(name, handling)| {
+            handling.redirect.enabled && site.as_ref().is_none_or(|site| name == site)
+        });
+    let changes_mail = changes.iter().any(|(key, _)| {
+        MODES.contains(key) || is_redirected && ["redirect.report_emails", "redirect.allow"].contains(key)
+    });
+    if changes_mail && typed.get("confirm").is_none() {
         let lines = consequences(admin, site.as_deref(), &changes);
         return page(&ModeQuestionPage::of_form(frame, path, lines, typed));
     }
@@ -119,6 +133,11 @@ async fn save_typed(
             page_with(status, &settings_page(admin, frame, site, Some((&typed, &problem))))
         }
     }
+}
+
+/// Changes with every setting that is in force, also with one of another page.
+fn revision(in_force: &InForce) -> String {
+    format!("{:016x}", xxh3_64(in_force.to_json().to_string().as_bytes()))
 }
 
 /// The page of all mail, or of a site.
@@ -160,6 +179,7 @@ fn settings_page(
         sites: admin.settings.borrow().sites.keys().cloned().collect(),
         site,
         sections,
+        revision: revision(&in_force),
         refused: refusal.filter(|_| errors.is_empty()).map(|(_, problem)| problem.detail.clone()),
         errors,
     }

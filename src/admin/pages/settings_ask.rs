@@ -131,6 +131,10 @@ fn apply(handling: &mut Handling, key: &str, value: &Value) {
         "simulate.enabled" => handling.simulate = is_on,
         "debug.enabled" => handling.debug.enabled = is_on,
         "redirect.enabled" => handling.redirect.enabled = is_on,
+        "redirect.allow" => {
+            let items = value.as_array().into_iter().flatten();
+            handling.redirect.allow = items.filter_map(|item| item.as_str()?.parse().ok()).collect();
+        }
         "redirect.report_emails" => {
             let one = |item: &Value| {
                 let email = item["email"].as_str()?.parse().ok()?;

@@ -78,6 +78,7 @@ pub(super) async fn document(
     );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        (header::CONTENT_LENGTH, document.len().to_string()),
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_FRAME_OPTIONS, "SAMEORIGIN".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),

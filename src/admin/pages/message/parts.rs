@@ -106,6 +106,7 @@ pub(super) async fn download(
     let (kind, disposition, bytes) = in_background(work).await?.ok_or_else(none)?;
     let headers = [
         (header::CONTENT_TYPE, kind),
+        (header::CONTENT_LENGTH, bytes.len().into()),
         (header::CONTENT_DISPOSITION, disposition),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
