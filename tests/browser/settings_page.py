@@ -33,6 +33,7 @@ def redirect(tab: Tab, picture: str):
     # The report address is kept, and off.
     page.get_by_label("Whether report address 1 gets mail").select_option("off")
     press(tab, "Save")
+    press(tab, "Change it")
     expect(page.get_by_role("status").filter(has_text="The settings are changed.")).to_be_visible()
     assert api("/settings")["redirect"]["report_emails"] == [{"email": "qa@example.com", "enabled": False}]
     page.get_by_role("combobox", name="Redirect mail", exact=True).select_option("off")

@@ -115,15 +115,10 @@ async fn save_typed(
             PageNotice::new(NoticeKind::Done, "Nothing was changed: it was so already."),
         );
     }
-    let is_redirected =
-        admin.settings.borrow().handlings().any(|(name, handling)| {
-            handling.redirect.enabled && site.as_ref().is_none_or(|site| name == site)
-        });
-    let changes_mail = changes.iter().any(|(key, _)| {
-        MODES.contains(key) || is_redirected && ["redirect.report_emails", "redirect.allow"].contains(key)
-    });
-    if changes_mail && typed.get("confirm").is_none() {
-        let lines = consequences(admin, site.as_deref(), &changes);
+    // Also who gets redirected mail.
+    let (lines, changes_mail) = consequences(admin, site.as_deref(), &changes);
+    let switches_mode = changes.iter().any(|(key, _)| MODES.contains(key));
+    if (switches_mode || changes_mail) && typed.get("confirm").is_none() {
         return page(&ModeQuestionPage::of_form(frame, path, lines, typed));
     }
     match change(admin, Change::Settings(in_tables(&changes, site.as_deref())), asker).await {

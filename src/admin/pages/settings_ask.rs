@@ -75,12 +75,12 @@ pub(super) fn waiting(admin: &AdminState) -> String {
     )
 }
 
-/// What the changes of a mode do: where they hold, and to how much mail.
+/// What changes do: where they hold, and to how much mail; and whether anything else happens to mail then.
 pub(super) fn consequences(
     admin: &AdminState,
     site: Option<&str>,
     changes: &[(&'static str, Value)],
-) -> Vec<String> {
+) -> (Vec<String>, bool) {
     let settings = admin.settings.borrow().clone();
     let in_force = admin.in_force.borrow().clone();
     let mut lines = vec![waiting(admin)];
@@ -116,12 +116,13 @@ pub(super) fn consequences(
             }
         }
     }
-    if lines.len() == 1 {
+    let changes_mail = lines.len() > 1;
+    if !changes_mail {
         lines.push("Another mode comes before it: what happens to mail stays as it is.".to_owned());
     }
     lines.extend(effects);
     lines.push("What is being sent at this moment goes on to its end; the next page names it.".to_owned());
-    lines
+    (lines, changes_mail)
 }
 
 fn apply(handling: &mut Handling, key: &str, value: &Value) {
